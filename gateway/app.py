@@ -1,0 +1,100 @@
+"""The gateway process: joins the rooms, opens the front doors, and runs what runs beside them."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, WebSocketRoute
+
+from gateway.checkout.desk import Desk
+from gateway.checkout.payment import Payments
+from gateway.clock import Clock, SystemClock
+from gateway.lane import Lane, connect
+from gateway.rooms import Rooms, join
+from gateway.settings import Settings
+from gateway.sockets.endpoint import Endpoint
+from gateway.sockets.listener import Listener
+
+log = logging.getLogger(__name__)
+
+_SHUTDOWN_S = 5
+"""How long open requests may take once the process was told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Everything one gateway process is made of."""
+
+    rooms: Rooms
+    desk: Desk
+    listener: Listener
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run what runs beside the requests, and stop it in the right order."""
+        lane = asyncio.create_task(self.rooms.lane.run())
+        listener = asyncio.create_task(self.listener.run())
+        try:
+            yield
+        finally:
+            await self.desk.close()
+            for task in (listener, lane):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            await self.rooms.payments.aclose()
+
+
+def assemble(
+    settings: Settings, *, clock: Clock, rng: random.Random, payments: Payments
+) -> Gateway:
+    """Make a gateway; nothing is opened yet."""
+    rooms = join(settings, clock, rng, Lane(connect(settings), settings), payments)
+    desk = Desk(rooms.settler, settings, rng)
+    return Gateway(rooms, desk, Listener(rooms))
+
+
+def application(gateway: Gateway) -> Starlette:
+    """The ASGI application of a gateway."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with gateway.running():
+            yield
+
+    routes: list[BaseRoute] = [
+        WebSocketRoute("/v1/live", Endpoint(gateway.rooms, gateway.desk, gateway.listener)),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def serve(settings: Settings) -> None:
+    """Run a gateway until SIGTERM or SIGINT."""
+    payments = Payments(settings)
+    rng = random.SystemRandom()
+    gateway = assemble(settings, clock=SystemClock(), rng=rng, payments=payments)
+    uvicorn.Server(configuration(settings, application(gateway))).run()
+
+
+def configuration(settings: Settings, app: Starlette) -> uvicorn.Config:
+    """How uvicorn serves us."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        ws="websockets-sansio",
+        ws_max_size=settings.max_frame_bytes,
+        ws_ping_interval=settings.ping_s,
+        ws_ping_timeout=settings.ping_s,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="on",
+    )

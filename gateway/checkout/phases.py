@@ -1,0 +1,36 @@
+"""The recovery points of a payment. A crash between two of them is repaired from the record.
+
+    paying ─► committed ─► captured            sold; the POS gets the order
+      │ ▲         └──────► failed              the money could not be taken; units back on sale
+      ▼ │
+    declined ─► voiding ─► voided              nothing was charged
+    (paying ───► voiding as well: released, expired, or not ours)
+
+Only Lua moves a record along these edges (``order_move``, ``pay_begin``, ``hold_commit``,
+``hold_release``, ``hold_expire``, ``order_fail``).
+"""
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """How far a payment is known to be."""
+
+    PAYING = "paying"
+    """An attempt is under way; the truth about the money is at Stripe."""
+    DECLINED = "declined"
+    """The attempt failed for good; another may follow while the hold lives."""
+    COMMITTED = "committed"
+    """The units are sold and the POS' entry is written; the money is still to be captured."""
+    CAPTURED = "captured"
+    """The money is ours."""
+    FAILED = "failed"
+    """The money could not be captured; the units went back on sale."""
+    VOIDING = "voiding"
+    """The hold is gone; whatever was authorized is still to be cancelled."""
+    VOIDED = "voided"
+    """Nothing was charged and nothing is authorized."""
+
+
+RESTING = frozenset({Phase.DECLINED, Phase.CAPTURED, Phase.FAILED, Phase.VOIDED})
+"""Phases in which there is nothing for us to do."""

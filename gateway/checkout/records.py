@@ -1,0 +1,253 @@
+"""The record of an order and its payment, and a method per script that moves it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.checkout.phases import Phase
+from gateway.errors import CompletionInProgress, NotFound, TotalChanged
+from gateway.keys import ShopKeys
+from gateway.lane import Lane, Reply, pairs
+from gateway.messages import Checkout, OrderView
+from gateway.model import Address, Contact, Fulfillment, Line, Money
+from gateway.scripts import load
+from gateway.settings import Settings
+from gateway.stock.holds import order_id, raise_ended
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One order, as Redis keeps it. Times are ms by Redis' clock."""
+
+    order: str
+    phase: Phase
+    attempt: int
+    token: str
+    token_kind: str
+    hold: str
+    shopper: str
+    show: str
+    amount: int
+    currency: str
+    lines: tuple[Line, ...]
+    fulfillment: Fulfillment
+    contact: Contact
+    attempt_at: int
+    budget_until: int
+    ship_to: Address | None = None
+    intent: str | None = None
+    client_secret: str | None = None
+    pay_state: str | None = None
+    """What Stripe last said of an attempt under way: ``requires_action`` or ``processing``."""
+    decline_code: str | None = None
+    reason: str | None = None
+    """Why it was voided or failed: ``released``, ``expired``, ``capture_refused`` …"""
+    units: tuple[tuple[str, str, int, int], ...] = ()
+    """sku, location, first unit number, units: set by the commit."""
+
+    @property
+    def total(self) -> Money:
+        """What the shopper pays."""
+        return Money(self.amount, self.currency)
+
+    def view(self, state: str) -> OrderView:
+        """The order as its shopper sees it."""
+        return OrderView(self.order, self.hold, 1, state, self.lines, self.total)
+
+
+class CommitEnded(Exception):
+    """The hold was over before the commit: the money must be voided."""
+
+
+class CommitRefused(Exception):
+    """The order is not paying under this attempt any more: look again."""
+
+
+class NotDurable(Exception):
+    """The commit is written, but not yet on the replicas asked for: never capture yet."""
+
+
+_JSON_FIELDS = {"lines", "fulfillment", "contact", "ship_to", "units"}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Reads and moves orders, for any shop of this Redis."""
+
+    lane: Lane
+    settings: Settings
+
+    async def find(self, shop: str, order: str) -> Record | None:
+        """Read a record; ``None`` when there is none."""
+        fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
+        return _record(order, fields) if fields.get("phase") else None
+
+    async def begin(self, shop: str, shopper: str, checkout: Checkout) -> str:
+        """Begin a payment, or the next attempt after a decline; return the order's id.
+
+        The same request again changes nothing. When it returns, ``settle`` the order.
+
+        Raises:
+            NotFound, HoldExpired, HoldAlreadyReleased: there is nothing to pay for.
+            TotalChanged: the shopper saw another price; nothing was begun.
+            CompletionInProgress: an attempt with another method is under way.
+        """
+        keys, settings, order = ShopKeys(shop), self.settings, order_id(checkout.hold)
+        details: dict[str, str] = {
+            "contact": msgspec.json.encode(checkout.contact).decode(),
+            "token_kind": (
+                "confirmation_token" if checkout.payment.confirmation_token else "payment_method"
+            ),
+        }
+        if checkout.ship_to:
+            details["ship_to"] = msgspec.json.encode(checkout.ship_to).decode()
+        reply: Reply = await self.lane.call(
+            load("pay_begin"),
+            (
+                keys.meta,
+                keys.deadlines,
+                keys.unsettled,
+                keys.hold(checkout.hold),
+                keys.order(order),
+            ),
+            (
+                checkout.hold,
+                shopper,
+                order,
+                checkout.expected_total.amount,
+                checkout.expected_total.currency,
+                checkout.payment.token,
+                msgspec.json.encode(details),
+                settings.payment_budget_s * 1000,
+                settings.settle_interval_s * 1000,
+                settings.order_retention_days * 86_400_000,
+            ),
+        )
+        match [word.decode() for word in reply]:
+            case ["PAYING", _] | ["ORDERED", _]:
+                return order
+            case ["IN_PROGRESS"]:
+                raise CompletionInProgress("A payment for this is already under way.")
+            case ["TOTAL_CHANGED", amount, currency]:
+                raise TotalChanged(
+                    "The total is not what you saw; nothing was charged.",
+                    total={"amount": int(amount), "currency": currency},
+                )
+            case ["ENDED", state]:
+                raise_ended(state)
+            case ["NOT_FOUND"]:
+                raise NotFound("There is no such hold.")
+            case words:
+                raise AssertionError(f"pay_begin said {words}")
+
+    async def commit(self, shop: str, record: Record, event_id: str, event: bytes) -> None:
+        """Make the hold a sale, with the order's event in the same step; again is fine.
+
+        Raises:
+            CommitEnded, CommitRefused: no sale; void, or look again.
+            NotDurable: sold, but the replicas do not have it yet.
+        """
+        keys, settings = ShopKeys(shop), self.settings
+        durable = await self.lane.call_durably(
+            load("hold_commit"),
+            (
+                keys.meta,
+                keys.stock,
+                keys.deadlines,
+                keys.ledger,
+                keys.orders,
+                keys.news,
+                keys.unsettled,
+                keys.hold(record.hold),
+                keys.shopper(record.shopper),
+                keys.order(record.order),
+            ),
+            (
+                record.order,
+                record.attempt,
+                event_id,
+                event,
+                settings.settle_interval_s * 1000,
+                settings.hold_retention_s * 1000,
+            ),
+        )
+        word = durable.reply[0]
+        if word == b"ENDED":
+            raise CommitEnded
+        if word == b"REFUSED":
+            raise CommitRefused
+        if durable.replicas < settings.wait_replicas:
+            raise NotDurable
+
+    async def move(
+        self,
+        shop: str,
+        record: Record,
+        phase: Phase,
+        *,
+        look_again_ms: int | None = None,
+        hold_for_ms: int | None = None,
+        **fields: str,
+    ) -> bool:
+        """Move a record to a phase, or keep fields with it; ``False`` when it has moved on.
+
+        ``hold_for_ms`` sets how long the hold still has, ``look_again_ms`` when the sweep looks.
+        """
+        keys = ShopKeys(shop)
+        reply: Reply = await self.lane.call(
+            load("order_move"),
+            (
+                keys.meta,
+                keys.deadlines,
+                keys.unsettled,
+                keys.hold(record.hold),
+                keys.order(record.order),
+            ),
+            (
+                record.order,
+                record.attempt,
+                phase,
+                msgspec.json.encode(fields),
+                "" if look_again_ms is None else look_again_ms,
+                "" if hold_for_ms is None else hold_for_ms,
+            ),
+        )
+        return bool(reply[0] == b"MOVED")
+
+    async def fail(self, shop: str, record: Record, reason: str) -> bool:
+        """Undo a commit whose money could not be captured; ``False`` when it was, after all."""
+        keys = ShopKeys(shop)
+        reply: Reply = await self.lane.call(
+            load("order_fail"),
+            (
+                keys.meta,
+                keys.stock,
+                keys.ledger,
+                keys.news,
+                keys.unsettled,
+                keys.shopper(record.shopper),
+                keys.order(record.order),
+            ),
+            (record.order, reason),
+        )
+        return bool(reply[0] == b"FAILED")
+
+    async def due(self, shop: str, now_ms: int, limit: int) -> list[str]:
+        """Orders to look at now. Each is put off first, so that two sweeps rarely meet at one."""
+        key = ShopKeys(shop).unsettled
+        members = await self.lane.command(
+            "ZRANGE", key, "-inf", now_ms, "BYSCORE", "LIMIT", 0, limit
+        )
+        orders = [member.decode() for member in members]
+        later = now_ms + self.settings.settle_interval_s * 1000
+        for order in orders:
+            await self.lane.command("ZADD", key, "XX", later, order)
+        return orders
+
+
+def _record(order: str, fields: dict[str, bytes]) -> Record:
+    values: dict[str, Any] = {"order": order}
+    for name, value in fields.items():
+        values[name] = msgspec.json.decode(value) if name in _JSON_FIELDS else value.decode()
+    return msgspec.convert(values, Record, strict=False)

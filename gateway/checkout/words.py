@@ -1,0 +1,54 @@
+"""What a shopper is told about a payment, in words a shopper understands. Pure."""
+
+from gateway.checkout.phases import Phase
+from gateway.checkout.records import Record
+from gateway.messages import CheckoutFrame, CheckoutState
+
+_DECLINES = {
+    "insufficient_funds": "The card has not enough funds. Please try another card.",
+    "expired_card": "The card has expired. Please try another card.",
+    "incorrect_cvc": "The card's security code is wrong. Please check it and try again.",
+    "invalid_cvc": "The card's security code is wrong. Please check it and try again.",
+    "processing_error": "The bank could not process the card. Please try again.",
+    "payment_intent_authentication_failure": "The bank's confirmation failed. Please try again.",
+    "authentication_required": "The bank asks for a confirmation. Please try again.",
+    "invalid_payment_method": "This payment method cannot be used. Please try another one.",
+}
+_DECLINED = "The card was declined. Please try another card."
+
+_ENDS = {
+    "expired": ("hold_expired", "The time to pay is over. You were not charged."),
+    "released": ("hold_already_released", "You gave it back. You were not charged."),
+}
+_NOT_CHARGED = ("payment_declined", "The payment did not go through. You were not charged.")
+
+
+def checkout_frame(record: Record) -> CheckoutFrame:
+    """Say how far a payment is."""
+    match record.phase:
+        case Phase.CAPTURED:
+            return CheckoutFrame(
+                hold=record.hold, state="confirmed", order=record.view("confirmed")
+            )
+        case Phase.DECLINED:
+            return CheckoutFrame(
+                hold=record.hold,
+                state="declined",
+                code="payment_declined",
+                message=_DECLINES.get(record.decline_code or "", _DECLINED),
+                decline_code=record.decline_code,
+            )
+        case Phase.VOIDING | Phase.VOIDED | Phase.FAILED:
+            code, message = _ENDS.get(record.reason or "", _NOT_CHARGED)
+            return CheckoutFrame(hold=record.hold, state="declined", code=code, message=message)
+        case _:
+            return _under_way(record)
+
+
+def _under_way(record: Record) -> CheckoutFrame:
+    if record.phase is Phase.PAYING and record.pay_state == "requires_action":
+        return CheckoutFrame(
+            hold=record.hold, state="requires_action", client_secret=record.client_secret
+        )
+    state: CheckoutState = "processing"
+    return CheckoutFrame(hold=record.hold, state=state)

@@ -1,0 +1,245 @@
+"""What is said over a socket (design.md 4): commands in, replies and pushes out.
+
+Each type is one frame, tagged by ``type``. A command carries the client's number ``id`` and its
+reply carries the same; a frame without ``id`` is a push.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from gateway.model import (
+    Address,
+    CatalogEntry,
+    Contact,
+    Fulfillment,
+    Hold,
+    Id,
+    Line,
+    LineRequest,
+    Money,
+    Show,
+    ShowState,
+)
+
+SUBPROTOCOL = "holdfast.v1.json"
+MAX_LINES = 20
+"""Most lines of one reservation."""
+
+CommandId = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Token = Annotated[str, Meta(min_length=1, max_length=4096)]
+ProviderToken = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,255}\Z")]
+CheckoutState = Literal["queued", "requires_action", "processing", "confirmed", "declined"]
+
+
+class Resume(Struct, frozen=True):
+    """The last stock a returning client knew."""
+
+    epoch: int
+    version: int
+
+
+class Payment(Struct, frozen=True, omit_defaults=True):
+    """Exactly one token of the payment provider; card data never comes here."""
+
+    confirmation_token: ProviderToken | None = None
+    payment_method: ProviderToken | None = None
+
+    def __post_init__(self) -> None:
+        if (self.confirmation_token is None) == (self.payment_method is None):
+            raise ValueError("give either confirmation_token or payment_method")
+
+    @property
+    def token(self) -> str:
+        """The one token that was given."""
+        return self.confirmation_token or self.payment_method or ""
+
+
+class Command(Struct, frozen=True, tag_field="type", tag=str.lower):
+    """A client's request."""
+
+    id: CommandId
+
+
+class Connect(Command, frozen=True, tag="connect"):
+    """Must be the first frame."""
+
+    token: Token
+    show: Id
+    resume: Resume | None = None
+
+
+class Reserve(Command, frozen=True, tag="reserve"):
+    """Hold all lines or none. ``key`` makes repeating it safe."""
+
+    key: Id
+    lines: Annotated[tuple[LineRequest, ...], Meta(min_length=1, max_length=MAX_LINES)]
+    fulfillment: Fulfillment = Fulfillment()
+
+
+class Extend(Command, frozen=True, tag="extend"):
+    """Ask for more time on an active hold."""
+
+    hold: Id
+
+
+class Release(Command, frozen=True, tag="release"):
+    """Give a hold back."""
+
+    hold: Id
+
+
+class Checkout(Command, frozen=True, tag="checkout"):
+    """Pay for a hold. The hold's id makes repeating it safe."""
+
+    hold: Id
+    expected_total: Money
+    payment: Payment
+    contact: Contact
+    ship_to: Address | None = None
+
+
+class Ask(Command, frozen=True, tag="ask"):
+    """A question to the host."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Refresh(Command, frozen=True, tag="refresh"):
+    """A new token before the old one expires."""
+
+    token: Token
+
+
+AnyCommand = Connect | Reserve | Extend | Release | Checkout | Ask | Refresh
+
+
+class Frame(Struct, frozen=True, tag_field="type", tag=str.lower, omit_defaults=True):
+    """Something the gateway says; with ``id`` it is the reply to that command."""
+
+    id: int | UnsetType = UNSET
+
+
+class StockState(Struct, frozen=True):
+    """Units available by sku, as of ``version`` within ``epoch``."""
+
+    epoch: int
+    version: int
+    items: dict[str, int]
+
+
+class OrderView(Struct, frozen=True):
+    """A shopper's own order, as far as the shopper's device needs it."""
+
+    id: str
+    hold: str
+    order_version: int
+    state: str
+    lines: tuple[Line, ...]
+    total: Money
+
+
+class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):
+    """The reply to ``connect``: all a client needs to draw the show."""
+
+    session: str
+    show: Show
+    catalog: tuple[CatalogEntry, ...]
+    stock: StockState
+    holds: tuple[Hold, ...]
+    orders: tuple[OrderView, ...]
+    now: str
+    ping_s: int
+    token_ttl_s: int
+
+
+class HoldFrame(Frame, frozen=True, tag="hold", kw_only=True):
+    """A hold of this shopper, as it is now."""
+
+    hold: Hold
+    version: int
+
+
+class CheckoutFrame(Frame, frozen=True, tag="checkout", kw_only=True):
+    """How far a payment is. ``declined`` carries the code and a sentence for the shopper."""
+
+    hold: str
+    state: CheckoutState
+    client_secret: str | None = None
+    position: int | None = None
+    order: OrderView | None = None
+    code: str | None = None
+    message: str | None = None
+    decline_code: str | None = None
+
+
+class OrderFrame(Frame, frozen=True, tag="order", kw_only=True):
+    """An order of this shopper has changed."""
+
+    order: OrderView
+
+
+class Ok(Frame, frozen=True, tag="ok"):
+    """Done; there is nothing more to say."""
+
+
+class ErrorFrame(Frame, frozen=True, tag="error", kw_only=True):
+    """A command failed; ``sku`` to ``decline_code`` are the facts that go with some codes."""
+
+    code: str
+    message: str
+    retry_after_ms: int | None = None
+    sku: str | None = None
+    available: int | None = None
+    limit: int | None = None
+    state: str | None = None
+    total: Money | None = None
+    decline_code: str | None = None
+
+
+class StockFrame(Frame, frozen=True, tag="stock", kw_only=True):
+    """Absolute values of what changed."""
+
+    epoch: int
+    version: int
+    items: dict[str, int]
+
+
+class CatalogFrame(Frame, frozen=True, tag="catalog", kw_only=True):
+    """Catalogue entries that changed or are new."""
+
+    items: tuple[CatalogEntry, ...]
+
+
+class HighlightFrame(Frame, frozen=True, tag="highlight", kw_only=True):
+    """The product pinned now; ``None`` when none is."""
+
+    sku: str | None
+
+
+class ShowFrame(Frame, frozen=True, tag="show", kw_only=True):
+    """The show's state has changed."""
+
+    show: str
+    state: ShowState
+
+
+class ViewersFrame(Frame, frozen=True, tag="viewers", kw_only=True):
+    """How many are watching."""
+
+    count: int
+
+
+class DrainFrame(Frame, frozen=True, tag="drain", kw_only=True):
+    """This process goes away within so many milliseconds; reconnect when the socket closes."""
+
+    within_ms: int
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(frame: Frame) -> bytes:
+    """Write a frame as JSON text."""
+    return _ENCODER.encode(frame)

@@ -1,0 +1,171 @@
+"""The nouns of design.md as types: money, lines, holds, catalogue entries, movements, orders.
+
+They are validated while they are decoded, so that a value of these types is a good value. What a
+socket says is in ``messages``; how things are kept in Redis is the business of the room that keeps
+them.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}\Z"
+r"""Ids may not carry braces or colons, which mean something in Redis keys. ``\Z``, since ``$``
+would let a trailing newline pass."""
+
+MAX_AMOUNT = 10**11
+"""Largest amount, in minor units. Lua counts in doubles and prints from 1e14 on as ``1e+14``."""
+
+MAX_QUANTITY = 1_000_000
+"""Largest quantity of one line or movement."""
+
+Id = Annotated[str, Meta(pattern=ID_PATTERN)]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217 code")]
+Amount = Annotated[int, Meta(ge=0, le=MAX_AMOUNT, description="in the currency's minor unit")]
+Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
+Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Timestamp = Annotated[str, Meta(max_length=40, description="RFC 3339, UTC, milliseconds")]
+
+FulfillmentState = Literal["proposed", "reserved", "prepared", "completed", "canceled", "failed"]
+HoldState = Literal["active", "committed", "released", "expired"]
+ShowState = Literal["scheduled", "live", "ended"]
+MovementKind = Literal["received", "adjusted", "counted", "returned", "fulfilled", "safety_stock"]
+
+
+class Money(Struct, frozen=True):
+    """An integer in the currency's minor unit beside its ISO 4217 code."""
+
+    amount: Amount
+    currency: Currency
+
+
+class LineRequest(Struct, frozen=True):
+    """What a shopper asks for."""
+
+    sku: Id
+    quantity: Quantity
+
+
+class Line(Struct, frozen=True):
+    """So many units of one sku from one location, at the price of the moment of reserving."""
+
+    sku: str
+    quantity: int
+    unit_price: Money
+    location: str
+
+
+class Fulfillment(Struct, frozen=True, omit_defaults=True):
+    """How the goods reach the shopper; ``location`` is where a pickup is picked up."""
+
+    type: Literal["ship", "pickup"] = "ship"
+    location: Id | None = None
+
+
+class Hold(Struct, frozen=True):
+    """A shopper's short exclusive claim, resolved exactly once."""
+
+    id: str
+    state: HoldState
+    lines: tuple[Line, ...]
+    total: Money
+    expires_at: Timestamp
+    fulfillment: Fulfillment
+
+
+class CatalogEntry(Struct, frozen=True, omit_defaults=True):
+    """One sellable variant: what the shopper sees, what it costs, how many one may have."""
+
+    sku: Id
+    title: Text
+    price: Money
+    options: dict[str, str] = {}
+    compare_at: Money | None = None
+    image: Annotated[str, Meta(max_length=2000)] | None = None
+    description: Annotated[str, Meta(max_length=5000)] | None = None
+    limit_per_shopper: Quantity | None = None
+
+
+class Show(Struct, frozen=True, omit_defaults=True):
+    """One live event of a shop."""
+
+    id: Id
+    title: Text
+    state: ShowState = "scheduled"
+    starts_at: Timestamp | None = None
+    video: Annotated[str, Meta(max_length=2000)] | None = None
+    highlight: Id | None = None
+
+
+class Contact(Struct, frozen=True, omit_defaults=True):
+    """How to reach the shopper about the order."""
+
+    email: Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\Z")]
+    name: Annotated[str, Meta(max_length=200)] | None = None
+    phone: Annotated[str, Meta(max_length=40)] | None = None
+
+
+class Address(Struct, frozen=True, omit_defaults=True):
+    """Where to ship, as postal services and Stripe name the parts."""
+
+    line1: Annotated[str, Meta(min_length=1, max_length=200)]
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="ISO 3166-1 alpha-2")]
+    name: Annotated[str, Meta(max_length=200)] | None = None
+    line2: Annotated[str, Meta(max_length=200)] | None = None
+    city: Annotated[str, Meta(max_length=200)] | None = None
+    postal_code: Annotated[str, Meta(max_length=20)] | None = None
+    state: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class Movement(Struct, frozen=True, omit_defaults=True):
+    """A change in the physical world that the POS reports.
+
+    ``received``, ``returned`` add; ``adjusted`` adds or, negative, takes (a walk-in sale is an
+    adjustment with a reason); ``fulfilled`` hands over committed units; ``counted`` and
+    ``safety_stock`` state an absolute number.
+    """
+
+    reference_id: Id
+    kind: MovementKind
+    sku: Id
+    location: Id
+    quantity: Annotated[int, Meta(ge=-MAX_QUANTITY, le=MAX_QUANTITY)]
+    occurred_at: Timestamp
+    source: Id
+    reason: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class Tender(Struct, frozen=True):
+    """One part of a payment."""
+
+    type: Literal["card"]
+    amount: Money
+    provider: Literal["stripe"]
+    reference: str
+
+
+class OrderFulfillment(Struct, frozen=True, omit_defaults=True):
+    """How, where and how far an order is handed over."""
+
+    type: Literal["ship", "pickup"]
+    state: FulfillmentState
+    location: str | None = None
+    ship_to: Address | None = None
+
+
+class Order(Struct, frozen=True, omit_defaults=True):
+    """What the POS gets, as the ``data`` of a CloudEvent; its effect is exactly once by
+    ``event_id`` and ``order_version``.
+    """
+
+    id: str
+    order_version: int
+    state: Literal["confirmed", "canceled", "refunded"]
+    lines: tuple[Line, ...]
+    total: Money
+    tenders: tuple[Tender, ...]
+    contact: Contact
+    fulfillment: OrderFulfillment
+    show: str
+    occurred_at: Timestamp
+    recorded_at: Timestamp

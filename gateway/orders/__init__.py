@@ -1,0 +1,1 @@
+"""Orders: the event the POS gets (``entry``), and the stream it is kept in (``stream``)."""

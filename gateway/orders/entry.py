@@ -1,0 +1,60 @@
+"""The event of an order, as the POS gets it: a CloudEvent whose ``data`` is the order. Pure.
+
+The event is encoded once, when the hold is committed, and kept as it is: every delivery of it, by
+push or by pull, is the same bytes.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from gateway.model import Order, Timestamp
+
+SPEC_VERSION = "1.0"
+CONTENT_TYPE = "application/cloudevents+json"
+
+
+class OrderEvent(Struct, frozen=True):
+    """A CloudEvent 1.0 in JSON. ``id`` is the event id the POS drops duplicates by."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: Timestamp
+    data: Order
+    specversion: str = SPEC_VERSION
+    datacontenttype: str = "application/json"
+
+
+def event_id(order: str, version: int) -> str:
+    """The id of an order's event: the same for every copy of it."""
+    return f"evt_{order}_{version}"
+
+
+def event(shop: str, order: Order) -> OrderEvent:
+    """Wrap an order for the POS."""
+    return OrderEvent(
+        id=event_id(order.id, order.order_version),
+        source=f"/shops/{shop}",
+        type=f"holdfast.order.{order.state}",
+        subject=order.id,
+        time=order.occurred_at,
+        data=order,
+    )
+
+
+def encode(order_event: OrderEvent) -> bytes:
+    """Write an event as it will be delivered."""
+    return msgspec.json.encode(order_event)
+
+
+_DECODER = msgspec.json.Decoder(OrderEvent)
+
+
+def decode(body: bytes) -> OrderEvent:
+    """Read an event back.
+
+    Raises:
+        msgspec.ValidationError: these bytes are not an event of ours.
+    """
+    return _DECODER.decode(body)

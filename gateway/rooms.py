@@ -1,0 +1,66 @@
+"""The rooms, joined: what the front doors (``api``, ``sockets``) and the sweep are given.
+
+Nothing is opened here. Whoever joins the rooms also serves their lane, and closes their payments.
+"""
+
+import random
+from dataclasses import dataclass
+
+from gateway.checkout.payment import Payments
+from gateway.checkout.records import Records
+from gateway.checkout.settle import Settler
+from gateway.clock import Clock
+from gateway.lane import Lane
+from gateway.model import Order
+from gateway.orders import entry
+from gateway.sessions.tickets import Tokens
+from gateway.settings import Settings
+from gateway.shows.catalog import Catalog
+from gateway.shows.shows import Shows
+from gateway.stock.holds import Holds
+from gateway.stock.movements import Movements
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """Everything a shopper, a shop's program or the sweep can ask for."""
+
+    settings: Settings
+    clock: Clock
+    rng: random.Random
+    lane: Lane
+    tokens: Tokens
+    catalog: Catalog
+    shows: Shows
+    holds: Holds
+    movements: Movements
+    records: Records
+    payments: Payments
+    settler: Settler
+
+
+def join(
+    settings: Settings, clock: Clock, rng: random.Random, lane: Lane, payments: Payments
+) -> Rooms:
+    """Join the rooms over one lane."""
+    records = Records(lane, settings)
+    return Rooms(
+        settings=settings,
+        clock=clock,
+        rng=rng,
+        lane=lane,
+        tokens=Tokens(settings, clock),
+        catalog=Catalog(lane, settings, clock),
+        shows=Shows(lane),
+        holds=Holds(lane, settings),
+        movements=Movements(lane, settings),
+        records=records,
+        payments=payments,
+        settler=Settler(lane, records, payments, clock, settings, _encode_event),
+    )
+
+
+def _encode_event(shop: str, order: Order) -> tuple[str, bytes]:
+    """What the commit writes for the POS; checkout does not know the orders room."""
+    event = entry.event(shop, order)
+    return event.id, entry.encode(event)

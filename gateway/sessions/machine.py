@@ -1,0 +1,208 @@
+"""A shopper's session as a machine: what comes in, what is to be done. Pure: no I/O, no clock.
+
+    fresh ── connect ──► joining ── joined ──► live ──► closed
+
+Whoever runs it calls a method for each thing that happens and performs the effects it returns. It
+decides what a client may do when, how often, and which close code ends the session.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from gateway.errors import (
+    BadFrame,
+    CloseCode,
+    Forbidden,
+    HoldfastError,
+    Invalid,
+    RateLimited,
+    ShowNotLive,
+    Unauthenticated,
+)
+from gateway.messages import AnyCommand, Connect
+from gateway.model import Hold, ShowState
+from gateway.sessions.limits import Bucket
+from gateway.sessions.tickets import Ticket, TicketExpired
+
+_BYTES_PER_TOKEN = 4_096
+"""A large frame costs more than a small one."""
+_MOST_BAD_FRAMES = 10
+_MOST_REFUSALS = 100
+"""Commands refused for their rate before the socket is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Do what a command asks for, then tell ``answered``."""
+
+    command: AnyCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer with an error; ``command`` is the id it replies to, if known."""
+
+    error: HoldfastError
+    command: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the socket."""
+
+    code: CloseCode
+
+
+Effect = Perform | Refuse | Close
+
+
+class _State(Enum):
+    FRESH = auto()
+    JOINING = auto()
+    LIVE = auto()
+    CLOSED = auto()
+
+
+@dataclass(slots=True)
+class Machine:
+    """One session. Times are seconds on the caller's monotonic clock, or ms since the epoch."""
+
+    bucket: Bucket
+    connect_by_s: float
+    most_in_flight: int
+    ticket: Ticket | None = None
+    _state: _State = _State.FRESH
+    _in_flight: int = 0
+    _bad_frames: int = 0
+    _refusals: int = 0
+    _active: set[str] = field(default_factory=set)
+    _show: ShowState = "live"
+
+    @property
+    def live(self) -> bool:
+        """Whether the client has been welcomed."""
+        return self._state is _State.LIVE
+
+    def arrived(self, size: int, command: int | None, now_s: float) -> list[Effect]:
+        """A frame has come in; an effect means that it is not to be looked at."""
+        if self._state is _State.CLOSED:
+            return [Close(CloseCode.NORMAL)]
+        wait_ms = self.bucket.take(1 + size / _BYTES_PER_TOKEN, now_s)
+        if not wait_ms:
+            return []
+        self._refusals += 1
+        if self._refusals > _MOST_REFUSALS:
+            return self._close(CloseCode.COMMAND_RATE)
+        error = RateLimited("Too many messages; slow down.", retry_after_ms=wait_ms)
+        return [Refuse(error, command)]
+
+    def garbled(self, error: HoldfastError, command: int | None) -> list[Effect]:
+        """A frame could not be read. A few are forgiven."""
+        if self._state is _State.FRESH:
+            return [Refuse(error, command), *self._close(CloseCode.BAD_FRAME)]
+        if isinstance(error, BadFrame):
+            self._bad_frames += 1
+            if self._bad_frames > _MOST_BAD_FRAMES:
+                return [Refuse(error, command), *self._close(CloseCode.BAD_FRAME)]
+        return [Refuse(error, command)]
+
+    def binary(self) -> list[Effect]:
+        """A binary frame: this client speaks another protocol."""
+        return [
+            Refuse(BadFrame("Frames are JSON text."), None),
+            *self._close(CloseCode.BAD_FRAME),
+        ]
+
+    def commanded(self, command: AnyCommand) -> list[Effect]:
+        """A good command has come in."""
+        match self._state, command:
+            case _State.FRESH, Connect():
+                self._state = _State.JOINING
+                return [Perform(command)]
+            case _State.FRESH | _State.JOINING, _:
+                error: HoldfastError = Unauthenticated("The first frame is connect.")
+                return [Refuse(error, command.id), *self._close(CloseCode.NEVER_CONNECTED)]
+            case _State.LIVE, Connect():
+                return [Refuse(Invalid("This socket is connected already."), command.id)]
+            case _State.LIVE, _ if self._in_flight >= self.most_in_flight:
+                error = RateLimited("Too many commands await an answer.", retry_after_ms=100)
+                return [Refuse(error, command.id)]
+            case _State.LIVE, _:
+                self._in_flight += 1
+                return [Perform(command)]
+            case _:
+                return []
+
+    def answered(self) -> list[Effect]:
+        """A performed command has its answer."""
+        self._in_flight -= 1
+        return []
+
+    def joined(self, ticket: Ticket, holds: tuple[Hold, ...]) -> list[Effect]:
+        """The ticket is good and the client is welcomed."""
+        if self._state is _State.JOINING:
+            self._state = _State.LIVE
+            self.ticket = ticket
+            self._active = {hold.id for hold in holds}
+        return []
+
+    def refused(self, error: HoldfastError, command: int) -> list[Effect]:
+        """The client cannot come in."""
+        match error:
+            case TicketExpired():
+                code = CloseCode.TOKEN_EXPIRED
+            case ShowNotLive():
+                code = CloseCode.SHOW_ENDED
+            case HoldfastError() if error.status >= 500 or isinstance(error, RateLimited):
+                code = CloseCode.OVERLOADED
+            case _ if error.code == "limit_exceeded":
+                code = CloseCode.TOO_MANY_CONNECTIONS
+            case _:
+                code = CloseCode.BAD_TOKEN
+        return [Refuse(error, command), *self._close(code)]
+
+    def refreshed(self, ticket: Ticket) -> None:
+        """Take a new ticket for the old one.
+
+        Raises:
+            Forbidden: it is for somebody or something else.
+        """
+        old = self.ticket
+        if not old or (old.sub, old.shop, old.show) != (ticket.sub, ticket.shop, ticket.show):
+            raise Forbidden("This ticket is for another shopper or show.")
+        self.ticket = ticket
+
+    def hold_changed(self, hold: Hold) -> list[Effect]:
+        """A hold of this shopper changed, here or on another device."""
+        if hold.state == "active":
+            self._active.add(hold.id)
+        else:
+            self._active.discard(hold.id)
+        return self._leave_if_over()
+
+    def show_changed(self, state: ShowState) -> list[Effect]:
+        """The show started or ended. Whoever still holds something may finish paying."""
+        self._show = state
+        return self._leave_if_over()
+
+    def ticked(self, now_s: float, now_ms: int) -> list[Effect]:
+        """Time has passed."""
+        if self._state in (_State.FRESH, _State.JOINING) and now_s >= self.connect_by_s:
+            return self._close(CloseCode.NEVER_CONNECTED)
+        if self.ticket and now_ms >= self.ticket.exp * 1000 and self._state is _State.LIVE:
+            return self._close(CloseCode.TOKEN_EXPIRED)
+        return self._leave_if_over()
+
+    def overflowed(self) -> list[Effect]:
+        """The client does not read what it is sent."""
+        return self._close(CloseCode.SLOW_CONSUMER)
+
+    def _leave_if_over(self) -> list[Effect]:
+        over = self._show == "ended" and not self._active and not self._in_flight
+        return self._close(CloseCode.SHOW_ENDED) if over and self.live else []
+
+    def _close(self, code: CloseCode) -> list[Effect]:
+        if self._state is _State.CLOSED:
+            return []
+        self._state = _State.CLOSED
+        return [Close(code)]

@@ -1,0 +1,129 @@
+"""Performs what a shopper's session asks for: each command becomes one frame, or an error."""
+
+from dataclasses import dataclass
+
+from gateway.checkout.desk import Desk
+from gateway.checkout.phases import Phase
+from gateway.checkout.records import Record
+from gateway.errors import Forbidden, Invalid, ShowNotLive
+from gateway.keys import ShopKeys
+from gateway.lane import pairs
+from gateway.messages import (
+    AnyCommand,
+    Ask,
+    Checkout,
+    Connect,
+    Extend,
+    Frame,
+    HoldFrame,
+    Ok,
+    OrderView,
+    Refresh,
+    Release,
+    Reserve,
+)
+from gateway.model import Hold, Show
+from gateway.rooms import Rooms
+from gateway.sessions.tickets import Ticket
+from gateway.stock.holds import Held
+
+_MOST_ORDERS = 50
+"""Orders of one shopper that a welcome names, the newest."""
+_ORDER_STATES = {
+    Phase.COMMITTED: "processing",
+    Phase.CAPTURED: "confirmed",
+    Phase.FAILED: "canceled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a shopper finds when coming in."""
+
+    ticket: Ticket
+    show: Show
+    holds: tuple[Hold, ...]
+    orders: tuple[OrderView, ...]
+
+
+async def join(rooms: Rooms, command: Connect) -> Joined:
+    """Check the ticket and read what the shopper has.
+
+    Raises:
+        Unauthenticated, TicketExpired: the ticket is not good.
+        Forbidden: it is for another show.
+        NotFound, ShowNotLive: there is no such show, or it is over.
+    """
+    ticket = rooms.tokens.read_ticket(command.token)
+    if ticket.show != command.show:
+        raise Forbidden("This ticket is for another show.")
+    show = await rooms.shows.get(ticket.shop, ticket.show)
+    if show.state == "ended":
+        raise ShowNotLive("The show is over.", state="ended")
+    holds, orders = await _belongings(rooms, ticket.shop, ticket.sub)
+    return Joined(ticket, show, holds, orders)
+
+
+async def _belongings(
+    rooms: Rooms, shop: str, shopper: str
+) -> tuple[tuple[Hold, ...], tuple[OrderView, ...]]:
+    """What a shopper holds and has bought."""
+    fields = pairs(await rooms.lane.command("HGETALL", ShopKeys(shop).shopper(shopper)))
+    holds = [name.partition(":")[2] for name in fields if name.startswith("hold:")]
+    bought = sorted(
+        (int(at), name.partition(":")[2])
+        for name, at in fields.items()
+        if name.startswith("order:")
+    )
+    active = [hold for hold in await rooms.holds.of(shop, tuple(holds)) if hold.state == "active"]
+    records = [await rooms.records.find(shop, order) for _, order in bought[-_MOST_ORDERS:]]
+    return tuple(active), tuple(_view(record) for record in records if record)
+
+
+def _view(record: Record) -> OrderView:
+    return record.view(_ORDER_STATES.get(record.phase, "processing"))
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One shopper in one show."""
+
+    id: str
+    shop: str
+    show: str
+    shopper: str
+    rooms: Rooms
+    desk: Desk
+
+    async def perform(self, command: AnyCommand) -> Frame:
+        """Do what a command asks for; the frame is its answer but for the ``id``.
+
+        Raises:
+            HoldfastError: what the client is told instead.
+        """
+        rooms, shop, shopper = self.rooms, self.shop, self.shopper
+        match command:
+            case Reserve():
+                return _hold(
+                    await rooms.holds.reserve(
+                        shop, shopper, self.show, command.key, command.lines, command.fulfillment
+                    )
+                )
+            case Extend():
+                return _hold(await rooms.holds.extend(shop, shopper, command.hold))
+            case Release():
+                return _hold(await rooms.holds.release(shop, shopper, command.hold))
+            case Checkout():
+                order = await rooms.records.begin(shop, shopper, command)
+                return await self.desk.settle(shop, order, command.hold)
+            case Ask():
+                await rooms.shows.ask(
+                    shop, self.show, shopper, command.text, f"{self.id}-{command.id}"
+                )
+                return Ok()
+            case Connect() | Refresh():
+                raise Invalid("This socket is connected already.")
+
+
+def _hold(held: Held) -> HoldFrame:
+    return HoldFrame(hold=held.hold, version=held.version)

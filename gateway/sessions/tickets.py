@@ -1,0 +1,125 @@
+"""Who may: a shopper's ticket for a show, and the keys of a shop's own programs.
+
+Both are JWTs signed with HS256. A ticket is signed with the shop's secret, which is derived from
+ours, so that a shop that knows its shoppers can sign tickets itself. A key is signed with ours and
+carries the scopes it opens. Tokens come in a frame or a header, never in a URL: URLs are logged.
+"""
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jwt
+import msgspec
+from msgspec import Struct
+
+from gateway.clock import Clock
+from gateway.errors import Forbidden, Unauthenticated
+from gateway.model import Id
+from gateway.settings import Settings
+
+Scope = Literal["pos", "host", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+_ALGORITHM = "HS256"
+_LEEWAY_S = 5
+"""How far our clock and a shop's may be apart."""
+
+
+class Ticket(Struct, frozen=True):
+    """What a good ticket says."""
+
+    sub: Id
+    shop: Id
+    show: Id
+    exp: int
+
+
+class Key(Struct, frozen=True):
+    """What a good key says."""
+
+    shop: Id
+    scopes: tuple[Scope, ...]
+
+
+class TicketExpired(Unauthenticated):
+    """The ticket was good once; with a new one the client may come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Signs and reads tickets and keys."""
+
+    settings: Settings
+    clock: Clock
+
+    def shop_secret(self, shop: str) -> str:
+        """The secret a shop signs its own tickets with."""
+        name = f"holdfast shop {shop}".encode()
+        digest = hmac.new(self.settings.secret.encode(), name, hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def guest(self, shop: str, claimed: str) -> str:
+        """The shopper an unsigned claim stands for.
+
+        Whoever asks for a ticket without a key may name himself, so that he is the same shopper
+        after a reload; but he must not become a shopper the shop itself has named.
+        """
+        name = f"{shop} guest {claimed}".encode()
+        digest = hmac.new(self.settings.secret.encode(), name, hashlib.sha256).digest()
+        return "g_" + base64.b32encode(digest[:15]).decode().lower()
+
+    def sign_ticket(self, shop: str, show: str, shopper: str) -> tuple[str, int]:
+        """Sign a ticket; return it and when it expires, in ms since the epoch."""
+        expires_s = self.clock.now_ms() // 1000 + self.settings.ticket_ttl_s
+        claims: dict[str, Any] = {"sub": shopper, "shop": shop, "show": show, "exp": expires_s}
+        token = jwt.encode(claims, self.shop_secret(shop), algorithm=_ALGORITHM)
+        return token, expires_s * 1000
+
+    def read_ticket(self, token: str) -> Ticket:
+        """Read a ticket.
+
+        Raises:
+            TicketExpired: it was good once.
+            Unauthenticated: it is not ours.
+        """
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+            ticket = msgspec.convert(claims, Ticket)
+            jwt.decode(
+                token,
+                self.shop_secret(ticket.shop),
+                algorithms=[_ALGORITHM],
+                options={"verify_exp": False, "verify_iat": False},
+            )
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
+            raise Unauthenticated("This ticket is not valid.") from None
+        if ticket.exp + _LEEWAY_S <= self.clock.now_ms() / 1000:
+            raise TicketExpired("This ticket has expired.")
+        return ticket
+
+    def sign_key(self, shop: str, scopes: tuple[Scope, ...]) -> str:
+        """Sign a key for a shop's program. It lasts until the secret changes."""
+        claims: dict[str, Any] = {"shop": shop, "scopes": list(scopes), "use": "key"}
+        return jwt.encode(claims, self.settings.secret, algorithm=_ALGORITHM)
+
+    def read_key(self, authorization: str | None, needs: Scope) -> Key:
+        """Read the ``Authorization`` header of a request that needs a scope; ``admin`` has all.
+
+        Raises:
+            Unauthenticated: there is no key, or it is not ours.
+            Forbidden: the key is good, but lacks the scope.
+        """
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise Unauthenticated("Send a key: Authorization: Bearer …")
+        try:
+            claims = jwt.decode(token.strip(), self.settings.secret, algorithms=[_ALGORITHM])
+            key = msgspec.convert(claims, Key)
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
+            raise Unauthenticated("This key is not valid.") from None
+        if needs not in key.scopes and "admin" not in key.scopes:
+            raise Forbidden(f"This key lacks the scope {needs}.")
+        return key

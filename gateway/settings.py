@@ -1,0 +1,180 @@
+"""Every setting, in one frozen object, read once from the environment.
+
+Names carry their units. ``REDIS_URL``, ``STRIPE_API_KEY`` and ``STRIPE_WEBHOOK_SECRET`` keep the
+names the rest of the world uses; everything else is ``HOLDFAST_`` and the field's name in capitals.
+A wrong or missing setting is named in one sentence (``SettingsError``) before anything starts.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gateway.model import Currency, Id
+
+Seconds = Annotated[int, Meta(ge=1, le=7 * 86_400)]
+Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
+Days = Annotated[int, Meta(ge=1, le=3_650)]
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Secret = Annotated[str, Meta(min_length=16, max_length=4_096)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+_USUAL_NAMES = {
+    "redis_url": "REDIS_URL",
+    "stripe_api_key": "STRIPE_API_KEY",
+    "stripe_webhook_secret": "STRIPE_WEBHOOK_SECRET",
+}
+_HIDDEN = {"secret", "stripe_api_key", "stripe_webhook_secret", "redis_url"}
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names it and says what it must be."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What a gateway, relay or sweep can be told. Times end in their unit."""
+
+    redis_url: Annotated[str, Meta(min_length=1)] = "redis://127.0.0.1:6379/0"
+    stripe_api_key: Secret
+    stripe_webhook_secret: Secret
+    stripe_url: str | None = None
+    """Where Stripe's API is; unset means Stripe itself."""
+    stripe_publishable_key: str = ""
+    """Given to the page so that it can mount Stripe's form; may be public."""
+
+    secret: Annotated[str, Meta(min_length=32, max_length=4_096)]
+    """Signs tickets and API keys; the shops' own secrets are derived from it."""
+    shop: Id = "demo"
+    """The shop of requests that carry no key: what the page at ``/`` shows."""
+    location: Id = "main"
+    """Where imported stock is."""
+    currency: Currency = "USD"
+    """Of imported price lists, which carry none."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    public_url: str | None = None
+    """How browsers reach us, when a proxy changes it; tickets carry the socket's address."""
+    allowed_origins: str = ""
+    """Comma-separated origins whose pages may open sockets, besides our own."""
+
+    hold_ttl_s: Seconds = 120
+    """How long a hold lasts, and how much one ``extend`` gives."""
+    hold_max_s: Seconds = 600
+    """How long a hold can be kept by extending it."""
+    holds_per_shopper: Count = 10
+    """Active holds one shopper may have at once."""
+    payment_budget_s: Seconds = 600
+    """How long a payment may keep its hold."""
+    decline_grace_s: Seconds = 60
+    """How long a hold stays after a decline, for another card."""
+    hold_retention_s: Seconds = 86_400
+    """How long a resolved hold answers repeated requests."""
+    order_retention_days: Days = 400
+    shopper_retention_days: Days = 30
+    movement_retention_days: Days = 90
+
+    redis_timeout_ms: Milliseconds = 400
+    """For one round trip; after it the connection is made anew and the request sent again."""
+    redis_attempts: Annotated[int, Meta(ge=1, le=10)] = 2
+    redis_queue: Count = 10_000
+    """Commands that may wait for Redis; above it we answer ``overloaded``."""
+    reserve_batch: Annotated[int, Meta(ge=1, le=512)] = 64
+    """Most reservations one script call decides."""
+    wait_replicas: Annotated[int, Meta(ge=0, le=5)] = 0
+    """Replicas that must have a commit before money is captured (``WAIT``)."""
+    wait_timeout_ms: Milliseconds = 200
+    stripe_timeout_ms: Milliseconds = 10_000
+    stripe_concurrency: Count = 16
+    """Calls to Stripe in flight at once from one process."""
+
+    ticket_ttl_s: Seconds = 900
+    connect_timeout_s: Seconds = 10
+    ping_s: Seconds = 20
+    """Sockets are pinged this often, and closed when the answer takes as long again."""
+    max_frame_bytes: Annotated[int, Meta(ge=1_024, le=1_048_576)] = 524_288
+    max_body_bytes: Annotated[int, Meta(ge=1_024, le=67_108_864)] = 8_388_608
+    close_timeout_ms: Milliseconds = 1_000
+    """How long a socket may take to be told why it is closed."""
+    commands_per_s: Count = 20
+    """Commands one socket may send, on average; it may burst to twice as many."""
+    commands_in_flight: Count = 16
+    """Commands of one socket that may await their answer."""
+    outbox_frames: Count = 256
+    """Frames that may wait for one slow socket."""
+    sockets_per_shopper: Count = 8
+    stock_tick_ms: Milliseconds = 100
+    """Stock is sent to a viewer at most this often; sold out is sent at once."""
+
+    sweep_interval_ms: Milliseconds = 250
+    settle_interval_s: Seconds = 10
+    """How soon the sweep looks at a payment nobody has told us about."""
+    relay_timeout_s: Seconds = 10
+    relay_attempts: Annotated[int, Meta(ge=1, le=100)] = 12
+    """Deliveries of one order before it is parked."""
+    relay_backoff_max_s: Seconds = 300
+    drain_s: Seconds = 20
+
+    def __repr__(self) -> str:
+        shown = {
+            name: "***" if name in _HIDDEN else getattr(self, name)
+            for name in self.__struct_fields__
+        }
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field of ``Settings``."""
+    return _USUAL_NAMES.get(field, f"HOLDFAST_{field.upper()}")
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: a variable is missing, unknown, or out of its bounds, or two contradict.
+    """
+    fields = {variable(field): field for field in Settings.__struct_fields__}
+    for name in environment:
+        if name.startswith("HOLDFAST_") and name not in fields:
+            raise SettingsError(f"{name} is not a setting of Holdfast.")
+    given: dict[str, Any] = {
+        field: environment[name] for name, field in fields.items() if environment.get(name)
+    }
+    try:
+        settings = msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_sentence(str(error))) from None
+    _check_relations(settings)
+    return settings
+
+
+def _sentence(reason: str) -> str:
+    """Turn msgspec's reason into one sentence that names the variable, and never its value."""
+    if missing := re.search(r"missing required field `(\w+)`", reason):
+        return f"{variable(missing[1])} must be set."
+    rule, _, path = reason.partition(" - at `$.")
+    return f"{variable(path.rstrip('`'))} is wrong: {rule[0].lower()}{rule[1:]}."
+
+
+def _check_relations(settings: Settings) -> None:
+    """Settings that are each good may still contradict one another."""
+    relations = [
+        ("hold_max_s", "hold_ttl_s", settings.hold_max_s >= settings.hold_ttl_s),
+        ("payment_budget_s", "hold_ttl_s", settings.payment_budget_s >= settings.hold_ttl_s),
+        (
+            "payment_budget_s",
+            "stripe_timeout_ms",
+            settings.payment_budget_s * 1000 > settings.stripe_timeout_ms,
+        ),
+        (
+            "hold_retention_s",
+            "payment_budget_s",
+            settings.hold_retention_s > settings.payment_budget_s,
+        ),
+    ]
+    for larger, smaller, holds in relations:
+        if not holds:
+            raise SettingsError(f"{variable(larger)} must be larger than {variable(smaller)}.")

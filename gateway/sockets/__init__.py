@@ -1,0 +1,9 @@
+"""Sockets: one browser at the other end of each.
+
+``frames``    JSON text ⇄ typed commands (pure)
+``outbox``    what waits to be written to one socket, bounded
+``roster``    who is connected to which show; one encoded frame to many
+``feed``      a shop's stock as this process knows it, kept true by the news
+``listener``  the subscription the news comes through
+``endpoint``  one socket from upgrade to close
+"""

@@ -1,0 +1,271 @@
+"""One socket from upgrade to close: ``/v1/live``.
+
+The endpoint owns three things for each socket: a loop that receives (and never awaits slow work, or
+pongs would go unread and the socket would die), a writer that empties the outbox, and a watch on
+the clock. The machine decides; commands are performed in tasks of their own.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.checkout.desk import Desk
+from gateway.clock import rfc3339
+from gateway.errors import CloseCode, Forbidden, HoldfastError, Invalid, LimitExceeded, Unavailable
+from gateway.messages import SUBPROTOCOL, AnyCommand, Connect, Frame, Ok, Refresh, Welcome, encode
+from gateway.model import Hold, ShowState
+from gateway.rooms import Rooms
+from gateway.sessions.limits import Bucket
+from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
+from gateway.sessions.session import Session, join
+from gateway.sockets import frames
+from gateway.sockets.feed import Feed
+from gateway.sockets.listener import Listener
+from gateway.sockets.outbox import Outbox
+from gateway.sockets.roster import Seat
+
+log = logging.getLogger(__name__)
+
+_WATCH_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The ASGI application of ``/v1/live``."""
+
+    rooms: Rooms
+    desk: Desk
+    listener: Listener
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket."""
+        socket = WebSocket(scope, receive, send)
+        try:
+            self._admit(socket)
+        except HoldfastError as error:
+            problem = {"type": "about:blank", "title": error.code, "status": error.status}
+            problem |= {"code": error.code, "detail": error.message}
+            media = "application/problem+json"
+            await socket.send_denial_response(
+                JSONResponse(problem, status_code=error.status, media_type=media)
+            )
+            return
+        await socket.accept(subprotocol=SUBPROTOCOL)
+        await _Connection(socket, self.rooms, self.desk, self.listener).serve()
+
+    def _admit(self, socket: WebSocket) -> None:
+        """Refuse before the upgrade whoever could not be served after it.
+
+        Raises:
+            Invalid: another subprotocol, or something in the query, where a token would be logged.
+            Forbidden: the page that opens this socket is not one of ours.
+        """
+        if SUBPROTOCOL not in socket.scope["subprotocols"]:
+            raise Invalid(f"Speak the subprotocol {SUBPROTOCOL}.")
+        if socket.scope["query_string"]:
+            raise Invalid("Send the ticket in the first frame, not in the address.")
+        if not origin_allowed(socket, self.rooms.settings.allowed_origins):
+            raise Forbidden("This page may not open sockets here.")
+
+
+def origin_allowed(connection: HTTPConnection, allowed: str) -> bool:
+    """Whether a browser's page may talk to us. Programs send no Origin; browsers always do."""
+    origin = connection.headers.get("origin")
+    if origin is None or origin in {one.strip() for one in allowed.split(",")}:
+        return True
+    return urlsplit(origin).netloc == connection.headers.get("host")
+
+
+@dataclass(slots=True)
+class _Connection:
+    """One socket; also what the roster knows as the session of a seat."""
+
+    socket: WebSocket
+    rooms: Rooms
+    desk: Desk
+    listener: Listener
+    machine: Machine = field(init=False)
+    outbox: Outbox = field(init=False)
+    session: Session | None = None
+    _feed: Feed | None = None
+    _seat: Seat | None = None
+    _work: set[asyncio.Task[None]] = field(default_factory=set)
+    _closing: asyncio.Future[CloseCode] = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings, now_s = self.rooms.settings, self.rooms.clock.monotonic_s()
+        burst = 2 * settings.commands_per_s
+        self.machine = Machine(
+            bucket=Bucket.full(settings.commands_per_s, burst, now_s),
+            connect_by_s=now_s + settings.connect_timeout_s,
+            most_in_flight=settings.commands_in_flight,
+        )
+        self.outbox = Outbox(self._snapshot, settings.outbox_frames)
+        self._closing = asyncio.get_running_loop().create_future()
+
+    def _snapshot(self) -> bytes:
+        return self._feed.snapshot() if self._feed else b"{}"
+
+    async def serve(self) -> None:
+        """Serve until either side closes."""
+        receiving = asyncio.create_task(self._receive())
+        others = [
+            asyncio.create_task(self.outbox.run(self.socket.send_text)),
+            asyncio.create_task(self._watch()),
+        ]
+        try:
+            ends: list[asyncio.Future[Any]] = [receiving, self._closing]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not receiving.done():
+                await self._close(self._closing.result())
+        finally:
+            if self._feed and self._seat:
+                self._feed.roster.leave(self._seat)
+            await _end([receiving, *others, *self._work])
+
+    async def _close(self, code: CloseCode) -> None:
+        """Write what is still waiting, for a moment, then close with a code."""
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(self.rooms.settings.close_timeout_ms / 1000):
+                await self.outbox.drained()
+                await self.socket.close(code)
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                self._act(self.machine.binary())
+            else:
+                self._arrived(text)
+
+    def _arrived(self, text: str) -> None:
+        now_s = self.rooms.clock.monotonic_s()
+        effects = self.machine.arrived(len(text), None, now_s)
+        if effects:
+            self._act([_with_id(effect, text) for effect in effects])
+            return
+        try:
+            command = frames.decode(text)
+        except HoldfastError as error:
+            self._act(self.machine.garbled(error, frames.id_of(text)))
+        else:
+            self._act(self.machine.commanded(command))
+
+    def _act(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Perform(command):
+                    self._start(self._perform(command))
+                case Refuse(error, command_id):
+                    self.outbox.put(encode(frames.error_frame(error, command_id)))
+                case Close(code):
+                    if not self._closing.done():
+                        self._closing.set_result(code)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _perform(self, command: AnyCommand) -> None:
+        try:
+            match command:
+                case Connect():
+                    frame: Frame = await self._join(command)
+                case Refresh():
+                    self.machine.refreshed(self.rooms.tokens.read_ticket(command.token))
+                    frame = Ok()
+                case _:
+                    assert self.session is not None
+                    frame = await self.session.perform(command)
+        except HoldfastError as error:
+            self._answer_error(command, error)
+        except Exception:
+            log.exception("sockets: a command failed")
+            self._answer_error(command, Unavailable("Something went wrong here; try again."))
+        else:
+            self.outbox.put(encode(msgspec.structs.replace(frame, id=command.id)))
+        if not isinstance(command, Connect):
+            self._act(self.machine.answered())
+
+    def _answer_error(self, command: AnyCommand, error: HoldfastError) -> None:
+        if isinstance(command, Connect):
+            self._act(self.machine.refused(error, command.id))
+        else:
+            self._act([Refuse(error, command.id)])
+
+    async def _join(self, command: Connect) -> Welcome:
+        """Let a shopper in: from the welcome on, every change comes as a push."""
+        joined = await join(self.rooms, command)
+        ticket, settings = joined.ticket, self.rooms.settings
+        self._feed = feed = await self.listener.feed(ticket.shop)
+        if len(tuple(feed.roster.of(ticket.sub))) >= settings.sockets_per_shopper:
+            raise LimitExceeded(
+                "This shopper has too many connections.", limit=settings.sockets_per_shopper
+            )
+        self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
+        feed.roster.take(self._seat)
+        feed.forget_count(ticket.show)
+        self.session = Session(
+            secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, self.rooms, self.desk
+        )
+        self._act(self.machine.joined(ticket, joined.holds))
+        now_ms = self.rooms.clock.now_ms()
+        return Welcome(
+            session=self.session.id,
+            show=joined.show,
+            catalog=tuple(feed.catalog.values()),
+            stock=feed.stock,
+            holds=joined.holds,
+            orders=joined.orders,
+            now=rfc3339(now_ms),
+            ping_s=settings.ping_s,
+            token_ttl_s=max(0, ticket.exp - now_ms // 1000),
+        )
+
+    async def _watch(self) -> None:
+        """Tell the machine the time, and whether the client still reads."""
+        while not self._closing.done():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_EVERY_S):
+                    await self.outbox.overflowed.wait()
+                self._act(self.machine.overflowed())
+                return
+            clock = self.rooms.clock
+            self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
+
+    def hold_changed(self, hold: Hold) -> None:
+        """A hold of this shopper changed."""
+        self._act(self.machine.hold_changed(hold))
+
+    def show_changed(self, state: ShowState) -> None:
+        """The show started or ended."""
+        self._act(self.machine.show_changed(state))
+
+
+def _with_id(effect: Effect, text: str) -> Effect:
+    if isinstance(effect, Refuse):
+        return Refuse(effect.error, frames.id_of(text))
+    return effect
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception) and not isinstance(outcome, WebSocketDisconnect):
+            log.warning("sockets: %s while closing", type(outcome).__name__)

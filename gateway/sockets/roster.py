@@ -1,0 +1,73 @@
+"""Who is connected to which show of a shop, and what they all are told."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.messages import Frame, encode
+from gateway.model import Hold, ShowState
+from gateway.sockets.outbox import Outbox
+
+
+class Listener(Protocol):
+    """A session that wants to know what its pushes mean."""
+
+    def hold_changed(self, hold: Hold) -> None:
+        """A hold of this shopper changed."""
+
+    def show_changed(self, state: ShowState) -> None:
+        """The show started or ended."""
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Seat:
+    """One connected viewer."""
+
+    show: str
+    shopper: str
+    outbox: Outbox
+    session: Listener
+
+
+@dataclass(slots=True)
+class Roster:
+    """The seats of one shop in this process."""
+
+    _by_show: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
+    _by_shopper: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
+
+    def take(self, seat: Seat) -> None:
+        """A viewer has come."""
+        self._by_show[seat.show].add(seat)
+        self._by_shopper[seat.shopper].add(seat)
+
+    def leave(self, seat: Seat) -> None:
+        """A viewer has gone; again is fine."""
+        for index, name in ((self._by_show, seat.show), (self._by_shopper, seat.shopper)):
+            seats = index.get(name, set())
+            seats.discard(seat)
+            if not seats:
+                index.pop(name, None)
+
+    def everyone(self) -> Iterable[Seat]:
+        """All seats of the shop."""
+        return (seat for seats in self._by_show.values() for seat in seats)
+
+    def at(self, show: str) -> Iterable[Seat]:
+        """The seats of one show."""
+        return tuple(self._by_show.get(show, ()))
+
+    def of(self, shopper: str) -> Iterable[Seat]:
+        """The seats of one shopper, who may have several devices."""
+        return tuple(self._by_shopper.get(shopper, ()))
+
+    def counts(self) -> dict[str, int]:
+        """Viewers by show."""
+        return {show: len(seats) for show, seats in self._by_show.items()}
+
+    def tell(self, seats: Iterable[Seat], frame: Frame | bytes) -> None:
+        """Encode a frame once and put it into many outboxes."""
+        encoded = frame if isinstance(frame, bytes) else encode(frame)
+        for seat in seats:
+            seat.outbox.put(encoded)

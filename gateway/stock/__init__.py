@@ -1,0 +1,9 @@
+"""Stock: holds and the scripts that decide them, what the world reports, and the audit of it all.
+
+``rows``          what Redis keeps per sku (pure)
+``reservations``  group commit: reservations that arrive together are decided together
+``holds``         a method per hold script
+``movements``     receipts, counts, walk-in sales
+``sweeper``       holds whose deadline has passed
+``audit``         recomputes every quantity from the ledger and names each drift
+"""

@@ -1,0 +1,53 @@
+"""Returns the units of holds whose deadline has passed.
+
+Expiry is decided by the server's clock from a sorted set of deadlines, never by key expiry
+(hazards.md 18). Several sweeps may run at once: the script looks at each hold again.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from gateway.keys import ShopKeys
+from gateway.lane import Lane
+from gateway.scripts import load
+from gateway.settings import Settings
+from gateway.stock.holds import order_id
+
+_BATCH = 100
+"""Holds one script call expires; it bounds how long the call keeps others waiting."""
+
+
+class _Due(Struct, frozen=True):
+    hold: str
+    shopper: str
+    order: str
+
+
+async def expire_due(lane: Lane, settings: Settings, shop: str) -> int:
+    """Expire every hold of a shop that is due; return how many were."""
+    keys, expired = ShopKeys(shop), 0
+    while True:
+        seconds, micros = await lane.command("TIME")
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        members = await lane.command(
+            "ZRANGE", keys.deadlines, "-inf", now_ms, "BYSCORE", "LIMIT", 0, _BATCH
+        )
+        if not members:
+            return expired
+        due = [_Due(hold, shopper, order_id(hold)) for hold, shopper in map(_split, members)]
+        names = [keys.meta, keys.stock, keys.deadlines, keys.ledger, keys.news, keys.unsettled]
+        for one in due:
+            names += (keys.hold(one.hold), keys.shopper(one.shopper), keys.order(one.order))
+        ids = await lane.call(
+            load("hold_expire"),
+            names,
+            (msgspec.json.encode(due), settings.hold_retention_s * 1000),
+        )
+        expired += len(ids)
+        if len(members) < _BATCH:
+            return expired
+
+
+def _split(member: bytes) -> tuple[str, str]:
+    hold, _, shopper = member.decode().partition(":")
+    return hold, shopper

@@ -1,0 +1,86 @@
+"""The sweep, a process of its own: expires holds and goes on with payments nobody came back for.
+
+Several may run at once: each hold and each payment is looked at again by the script that moves it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+
+from gateway.errors import HoldfastError
+from gateway.keys import SHOPS
+from gateway.rooms import Rooms
+from gateway.stock.sweeper import expire_due
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 50
+"""Payments of one shop looked at in one round, and settled at once."""
+_BACKOFF_S = 1.0
+
+
+@dataclass(slots=True)
+class Sweep:
+    """Goes round all shops, again and again."""
+
+    rooms: Rooms
+    _settling: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def run(self) -> None:
+        """Sweep until cancelled; the lane must be served elsewhere."""
+        try:
+            while True:
+                try:
+                    for shop in await self.shops():
+                        await self.round(shop)
+                except HoldfastError as error:
+                    log.warning("sweep: %s", error.message)
+                    await asyncio.sleep(_BACKOFF_S)
+                await asyncio.sleep(self.rooms.settings.sweep_interval_ms / 1000)
+        finally:
+            for task in self._settling:
+                task.cancel()
+            await asyncio.gather(*self._settling, return_exceptions=True)
+
+    async def shops(self) -> list[str]:
+        """The shops this Redis knows."""
+        return sorted(shop.decode() for shop in await self.rooms.lane.command("SMEMBERS", SHOPS))
+
+    async def round(self, shop: str) -> None:
+        """Look at one shop once. Payments are settled beside, for Stripe takes its time."""
+        expired = await expire_due(self.rooms.lane, self.rooms.settings, shop)
+        if expired:
+            log.info("sweep: shop %s: %d holds expired", shop, expired)
+        room = _AT_ONCE - len(self._settling)
+        if room <= 0:
+            return
+        for order in await self.rooms.records.due(shop, self.rooms.clock.now_ms(), room):
+            task = asyncio.create_task(self._settle(shop, order))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def settled(self) -> None:
+        """Wait for the payments begun so far."""
+        while self._settling:
+            await asyncio.gather(*self._settling)
+
+    async def _settle(self, shop: str, order: str) -> None:
+        try:
+            await self.rooms.settler.settle(shop, order)
+        except HoldfastError as error:
+            log.warning("sweep: shop %s: order %s: %s", shop, order, error.message)
+        except Exception:
+            log.exception("sweep: shop %s: order %s: a step failed", shop, order)
+
+
+async def serve(rooms: Rooms) -> None:
+    """Run a sweep with everything it needs, until cancelled."""
+    lane = asyncio.create_task(rooms.lane.run())
+    try:
+        await Sweep(rooms).run()
+    finally:
+        lane.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await lane
+        await rooms.payments.aclose()

@@ -1,0 +1,53 @@
+#!lua flags=allow-oom
+-- Moves an order's payment from one recovery point to the next, along the edges below and no others.
+--
+-- KEYS[1] meta       hash    clock (ms)
+-- KEYS[2] deadlines  zset    <hold>:<shopper> by deadline (ms)
+-- KEYS[3] unsettled  zset    order by when to look at its payment (ms)
+-- KEYS[4] hold       hash
+-- KEYS[5] order      hash
+-- ARGV[1] order
+-- ARGV[2] attempt the caller saw: a late copy of an earlier attempt moves nothing
+-- ARGV[3] phase to move to
+-- ARGV[4] fields     JSON of text fields to keep with the order
+-- ARGV[5] when the sweep looks at it again (ms from now), or '' when it need not
+-- ARGV[6] how long the hold still has (ms), within the payment's budget, or '' to leave it
+--
+-- Replies:
+--   MOVED phase      moved now, or it was there before
+--   REFUSED phase    there is no edge from this phase, or the attempt is another
+
+local EDGES = {
+  paying = {paying = true, declined = true, voiding = true},
+  declined = {voiding = true},
+  voiding = {voided = true},
+  committed = {captured = true},
+}
+
+local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'hold', 'shopper', 'budget_until')
+local phase = order[1] or ''
+local edges = EDGES[phase] or {}
+if order[2] ~= ARGV[2] or (phase ~= ARGV[3] and not edges[ARGV[3]]) then
+  return {'REFUSED', phase}
+end
+local fields = cjson.decode(ARGV[4])
+local time = redis.call('TIME')
+local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
+local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
+local active = redis.call('HGET', KEYS[4], 'state') == 'active'
+
+for field, text in pairs(fields) do
+  redis.call('HSET', KEYS[5], field, text)
+end
+redis.call('HSET', KEYS[5], 'phase', ARGV[3])
+if ARGV[5] == '' then
+  redis.call('ZREM', KEYS[3], ARGV[1])
+else
+  redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
+end
+if ARGV[6] ~= '' and active then
+  local deadline = math.min(now + tonumber(ARGV[6]), tonumber(order[5]))
+  redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
+  redis.call('ZADD', KEYS[2], deadline, order[3] .. ':' .. order[4])
+end
+return {'MOVED', ARGV[3]}

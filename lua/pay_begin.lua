@@ -1,0 +1,75 @@
+#!lua flags=allow-oom
+-- Begins a payment for a hold, or the next attempt after a decline: writes the order's record and
+-- lets the hold live as long as the payment may take, within the budget.
+--
+-- KEYS[1] meta       hash    clock (ms)
+-- KEYS[2] deadlines  zset    <hold>:<shopper> by deadline (ms)
+-- KEYS[3] unsettled  zset    order by when to look at its payment (ms)
+-- KEYS[4] hold       hash
+-- KEYS[5] order      hash    of this hold
+-- ARGV[1] hold
+-- ARGV[2] shopper who asks
+-- ARGV[3] order
+-- ARGV[4] total the shopper saw (minor units)
+-- ARGV[5] its currency
+-- ARGV[6] token of the payment method
+-- ARGV[7] details JSON of text fields to keep with the order
+-- ARGV[8] budget for the payment, from its first attempt on (ms)
+-- ARGV[9] when the sweep looks at it (ms from now)
+-- ARGV[10] retention of the order (ms)
+--
+-- Replies:
+--   PAYING attempt             begun now, or by an earlier copy of this request: settle it
+--   IN_PROGRESS                an attempt with another method is under way
+--   TOTAL_CHANGED amount currency   the hold's own total; nothing was begun
+--   ORDERED phase              the hold is a sale already: read the order
+--   ENDED state                the hold is over
+--   NOT_FOUND                  no such hold, or another shopper's
+
+local hold = redis.call('HMGET', KEYS[4], 'shopper', 'state', 'expires_at', 'amount', 'currency',
+  'lines', 'show', 'fulfillment')
+local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'token', 'budget_until')
+if hold[1] ~= ARGV[2] then
+  return {'NOT_FOUND'}
+end
+if hold[2] == 'committed' then
+  return {'ORDERED', order[1]}
+end
+if hold[2] ~= 'active' then
+  return {'ENDED', hold[2]}
+end
+if hold[4] ~= ARGV[4] or hold[5] ~= ARGV[5] then
+  return {'TOTAL_CHANGED', hold[4], hold[5]}
+end
+if order[1] == 'paying' then
+  if order[3] == ARGV[6] then
+    return {'PAYING', order[2]}
+  end
+  return {'IN_PROGRESS'}
+end
+
+local time = redis.call('TIME')
+local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
+local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
+if tonumber(hold[3]) <= now then
+  return {'ENDED', 'expired'}
+end
+local details = cjson.decode(ARGV[7])
+local attempt = tonumber(order[2] or '0') + 1
+local until_ms = tonumber(order[4] or now + tonumber(ARGV[8]))
+local deadline = math.max(tonumber(hold[3]), until_ms)
+
+for field, text in pairs(details) do
+  redis.call('HSET', KEYS[5], field, text)
+end
+redis.call('HSET', KEYS[5], 'phase', 'paying', 'attempt', attempt, 'token', ARGV[6],
+  'hold', ARGV[1], 'shopper', ARGV[2], 'show', hold[7], 'amount', hold[4], 'currency', hold[5],
+  'lines', hold[6], 'fulfillment', hold[8], 'attempt_at', string.format('%.0f', now),
+  'budget_until', string.format('%.0f', until_ms))
+redis.call('HDEL', KEYS[5], 'intent', 'client_secret', 'pay_state', 'decline_code')
+redis.call('PEXPIRE', KEYS[5], ARGV[10])
+redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
+redis.call('ZADD', KEYS[2], deadline, ARGV[1] .. ':' .. ARGV[2])
+redis.call('ZADD', KEYS[3], now + tonumber(ARGV[9]), ARGV[3])
+redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))
+return {'PAYING', tostring(attempt)}

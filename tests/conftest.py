@@ -1,0 +1,41 @@
+"""What tests share: one real Valkey for the whole run, and a shop of one's own for each test."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError
+from gateway.sandbox.warden import Warden
+
+
+@pytest.fixture(scope="session")
+def warden() -> Iterator[Warden]:
+    """Sees to it that no process started by a test outlives the run."""
+    with Warden() as warden:
+        yield warden
+
+
+@pytest.fixture(scope="session")
+def valkey(warden: Warden) -> Iterator[EmbeddedValkey]:
+    """A one-node cluster, so that a script which leaves its slot fails here, not in production."""
+    try:
+        with EmbeddedValkey(warden.group, cluster=True) as server:
+            yield server
+    except ValkeyMissingError as missing:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def redis_url(valkey: EmbeddedValkey) -> str:
+    """The address of ``valkey``; the tests share its data, so nobody may flush it."""
+    return valkey.url
+
+
+@pytest.fixture
+def shop() -> str:
+    """A shop no other test knows, in place of an empty database."""
+    return f"shop_{uuid.uuid4().hex}"

@@ -1,0 +1,132 @@
+"""Rooms of the gateway on a real Valkey, and a whole gateway on real sockets."""
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+import uvicorn
+
+from gateway.app import Gateway, application, assemble, configuration
+from gateway.checkout.payment import Payments
+from gateway.clock import SystemClock
+from gateway.lane import Lane, connect
+from gateway.model import CatalogEntry, Money, Movement, Show
+from gateway.rooms import Rooms, join
+from gateway.sandbox.stripe import server as stripe_server
+from gateway.sandbox.stripe.app import Settings as StripeSettings
+from gateway.settings import Settings, read
+from gateway.sweep import Sweep
+from tests.shopper import Shopper, shopping
+
+SHOW = "tonight"
+
+
+@pytest.fixture
+def settings(redis_url: str, shop: str) -> Settings:
+    """Settings for the test's server, everything else by default."""
+    return read(
+        {
+            "REDIS_URL": redis_url,
+            "STRIPE_API_KEY": "sk_test_0123456789abcdef",
+            "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
+            "HOLDFAST_SECRET": "a-secret-of-the-tests-0123456789",
+            "HOLDFAST_SHOP": shop,
+        }
+    )
+
+
+@pytest.fixture
+async def lane(settings: Settings) -> AsyncIterator[Lane]:
+    """A lane that is served while the test runs."""
+    lane = Lane(connect(settings), settings)
+    task = asyncio.create_task(lane.run())
+    yield lane
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.fixture
+async def rooms(settings: Settings, lane: Lane) -> AsyncIterator[Rooms]:
+    """The rooms, joined over the test's lane."""
+    payments = Payments(settings)
+    yield join(settings, SystemClock(), random.Random(1), lane, payments)
+    await payments.aclose()
+
+
+@dataclass
+class Site:
+    """A gateway on a socket, with a live show and a Stripe sandbox behind it."""
+
+    url: str
+    gateway: Gateway
+    stripe_url: str
+
+    @property
+    def rooms(self) -> Rooms:
+        return self.gateway.rooms
+
+    @property
+    def shop(self) -> str:
+        return self.rooms.settings.shop
+
+    @property
+    def socket_url(self) -> str:
+        return self.url.replace("http", "ws") + "/v1/live"
+
+    async def sells(
+        self, sku: str, units: int, *, price: int = 1500, limit: int | None = None
+    ) -> None:
+        """Put a product on sale."""
+        entry = CatalogEntry(sku, f"The {sku}", Money(price, "EUR"), limit_per_shopper=limit)
+        await self.rooms.catalog.put(self.shop, (entry,))
+        now = "2026-11-21T20:00:00.000Z"
+        received = Movement(f"in-{sku}", "received", sku, "main", units, now, "test")
+        await self.rooms.movements.apply(self.shop, (received,))
+
+    def ticket(self, shopper: str, show: str = SHOW) -> str:
+        return self.rooms.tokens.sign_ticket(self.shop, show, shopper)[0]
+
+    def shopper(self, name: str) -> contextlib.AbstractAsyncContextManager[Shopper]:
+        """A shopper who was let in."""
+        return shopping(self.socket_url, self.ticket(name), SHOW)
+
+    def sweep(self) -> Sweep:
+        return Sweep(self.rooms)
+
+
+@contextlib.asynccontextmanager
+async def open_site(settings: Settings, stripe_settings: StripeSettings) -> AsyncIterator[Site]:
+    """Open a site and close it again."""
+    async with contextlib.AsyncExitStack() as stack:
+        stripe_url = await stack.enter_async_context(stripe_server.serving(stripe_settings))
+        settings = msgspec.structs.replace(settings, stripe_url=stripe_url)
+        gateway = assemble(
+            settings, clock=SystemClock(), rng=random.Random(1), payments=Payments(settings)
+        )
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
+        config = configuration(settings, application(gateway))
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server._serve([listener]))
+        while not server.started:
+            assert not serving.done(), serving.result()
+            await asyncio.sleep(0.01)
+        await gateway.rooms.shows.put(settings.shop, Show(SHOW, "Tonight's show"))
+        await gateway.rooms.shows.move(settings.shop, SHOW, "live")
+        try:
+            yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}", gateway, stripe_url)
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@pytest.fixture
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    """A site without Stripe's rate limit."""
+    async with open_site(settings, StripeSettings(per_endpoint=0, per_account=0)) as site:
+        yield site

@@ -1,0 +1,92 @@
+"""A shopper for tests: a real WebSocket client that speaks the protocol."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from gateway.messages import SUBPROTOCOL
+
+PATIENCE_S = 10
+
+Message = dict[str, Any]
+
+
+class Shopper:
+    """One socket. Replies are matched by their id; everything else is a push."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.pushes: list[Message] = []
+        self._ids = itertools.count(1)
+
+    async def ask(self, kind: str, **fields: Any) -> Message:
+        """Send a command and wait for its reply."""
+        number = next(self._ids)
+        await self.socket.send(json.dumps({"type": kind, "id": number, **fields}))
+        return await self.until(lambda message: message.get("id") == number)
+
+    async def hears(self, kind: str, **fields: Any) -> Message:
+        """Wait for a push of a type with these fields; earlier ones count."""
+
+        def wanted(message: Message) -> bool:
+            return message["type"] == kind and fields.items() <= message.items()
+
+        for message in self.pushes:
+            if wanted(message):
+                return message
+        return await self.until(wanted)
+
+    async def until(self, wanted: Any) -> Message:
+        """Read until a message is what is wanted; the others are kept as pushes."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                message: Message = json.loads(await self.socket.recv())
+                if wanted(message):
+                    return message
+                self.pushes.append(message)
+
+    async def closed(self) -> int:
+        """Wait until the gateway closes the socket; return the code."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.socket.wait_closed()
+        assert self.socket.close_code is not None
+        return self.socket.close_code
+
+    async def buys(self, sku: str, key: str, method: str = "pm_card_visa") -> Message:
+        """Reserve one unit and pay for it."""
+        held = await self.ask("reserve", key=key, lines=[{"sku": sku, "quantity": 1}])
+        assert held["type"] == "hold", held
+        return await self.pays(held["hold"], method)
+
+    async def pays(self, hold: Message, method: str = "pm_card_visa") -> Message:
+        """Check a hold out."""
+        return await self.ask(
+            "checkout",
+            hold=hold["id"],
+            expected_total=hold["total"],
+            payment={"payment_method": method},
+            contact={"email": "shopper@example.com"},
+        )
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, **options: Any) -> AsyncIterator[Shopper]:
+    """A socket that has not said anything yet."""
+    subprotocols = [Subprotocol(SUBPROTOCOL)]
+    async with connect(url, subprotocols=subprotocols, compression=None, **options) as socket:
+        yield Shopper(socket)
+
+
+@contextlib.asynccontextmanager
+async def shopping(url: str, token: str, show: str) -> AsyncIterator[Shopper]:
+    """A shopper who was let in."""
+    async with connected(url) as shopper:
+        welcome = await shopper.ask("connect", token=token, show=show)
+        assert welcome["type"] == "welcome", welcome
+        yield shopper
