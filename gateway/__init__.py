@@ -1,1 +1,42 @@
-"""Holdfast."""
+"""Holdfast: a checkout gateway for live commerce.
+
+The walk of one purchase, from the browser to the point of sale:
+
+    shopper ⇄ sockets ─► sessions ─► stock ─► checkout ─► orders ─► pos ─► the shop's till
+                 ▲ news comes back through Redis, never by import ┘
+
+1. ``sockets`` reads a frame; the machine in ``sessions`` says whether it may be done now.
+2. ``reserve``: ``stock`` has ``hold_reserve.lua`` decide it, all lines or none. The units are off
+   sale, the ledger has the movement, and every gateway hears the new stock.
+3. ``checkout``: ``pay_begin.lua`` writes the order's record, Stripe authorizes the money,
+   ``hold_commit.lua`` makes the hold a sale and appends the POS' event in the same step, and only
+   then is the money captured. A crash between any two steps is repaired from the record.
+4. ``orders`` keeps the event in a stream; the relay in ``pos`` delivers it, again and again if need
+   be, and the till drops what it has already.
+5. Whatever nobody came back for, ``sweep`` finishes: it expires holds and settles payments.
+
+Calls go down this list, values go along the walk; ``.importlinter`` holds the order.
+
+    __main__, commands   the command line
+    demo                 a whole shop on one machine, with nothing configured
+    app                  the gateway process: joins the rooms, opens the doors
+    sweep                the sweep process
+    sockets              one browser: frames, outbox, roster, feed, endpoint
+    api                  HTTP for the shop's programs, Stripe and SREs
+    web                  the page at /
+    sessions             what one connected shopper may do, as a pure machine
+    rooms                everything below, joined: what the doors are given
+    tickets              shoppers' tickets and programs' keys
+    pos                  the relay process: delivers orders, retries, parks
+    checkout             payments in recovery points; Stripe is seen only here
+    stock                holds, movements, the sweep of deadlines, the audit
+    shows                catalogue and shows
+    orders               the event of an order, and the stream it waits in
+    news                 what changed, published to every gateway
+    lane                 one connection to Redis that everybody shares
+    scripts, keys        the Lua files; every key, in one place
+    messages, model      what is said over a socket; the nouns
+    settings, errors     every setting; every error and close code
+    clock, process       time, handed in; how a process runs and stops
+    sandbox              the other side of the wire: Stripe, a till, a Valkey
+"""

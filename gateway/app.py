@@ -8,9 +8,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, WebSocketRoute
 
+from gateway.api import routes as api
+from gateway.api.answers import CarefulHeaders
+from gateway.api.problems import HANDLERS
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.clock import Clock, SystemClock
@@ -19,6 +24,7 @@ from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.sockets.endpoint import Endpoint
 from gateway.sockets.listener import Listener
+from gateway.web import pages
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +57,10 @@ class Gateway:
 
 
 def assemble(
-    settings: Settings, *, clock: Clock, rng: random.Random, payments: Payments
+    settings: Settings, *, clock: Clock, rng: random.Random, lane: Lane, payments: Payments
 ) -> Gateway:
     """Make a gateway; nothing is opened yet."""
-    rooms = join(settings, clock, rng, Lane(connect(settings), settings), payments)
+    rooms = join(settings, clock, rng, lane, payments)
     desk = Desk(rooms.settler, settings, rng)
     return Gateway(rooms, desk, Listener(rooms))
 
@@ -67,17 +73,29 @@ def application(gateway: Gateway) -> Starlette:
         async with gateway.running():
             yield
 
+    rooms, desk = gateway.rooms, gateway.desk
     routes: list[BaseRoute] = [
-        WebSocketRoute("/v1/live", Endpoint(gateway.rooms, gateway.desk, gateway.listener)),
+        WebSocketRoute("/v1/live", Endpoint(rooms, desk, gateway.listener)),
+        *api.routes(rooms, desk, CollectorRegistry(), lambda: False),
+        *pages.routes(rooms.settings),
     ]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(CarefulHeaders)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
 
 
 def serve(settings: Settings) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
-    payments = Payments(settings)
-    rng = random.SystemRandom()
-    gateway = assemble(settings, clock=SystemClock(), rng=rng, payments=payments)
+    gateway = assemble(
+        settings,
+        clock=SystemClock(),
+        rng=random.SystemRandom(),
+        lane=Lane(connect(settings), settings),
+        payments=Payments(settings),
+    )
     uvicorn.Server(configuration(settings, application(gateway))).run()
 
 

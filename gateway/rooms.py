@@ -13,7 +13,7 @@ from gateway.clock import Clock
 from gateway.lane import Lane
 from gateway.model import Order
 from gateway.orders import entry
-from gateway.sessions.tickets import Tokens
+from gateway.tickets import Tokens
 from gateway.settings import Settings
 from gateway.shows.catalog import Catalog
 from gateway.shows.shows import Shows

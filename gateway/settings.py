@@ -5,8 +5,7 @@ names the rest of the world uses; everything else is ``HOLDFAST_`` and the field
 A wrong or missing setting is named in one sentence (``SettingsError``) before anything starts.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +17,7 @@ Seconds = Annotated[int, Meta(ge=1, le=7 * 86_400)]
 Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
 Days = Annotated[int, Meta(ge=1, le=3_650)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
-Secret = Annotated[str, Meta(min_length=16, max_length=4_096)]
+Secret = Annotated[str, Meta(max_length=4_096)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 _USUAL_NAMES = {
@@ -37,17 +36,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What a gateway, relay or sweep can be told. Times end in their unit."""
 
     redis_url: Annotated[str, Meta(min_length=1)] = "redis://127.0.0.1:6379/0"
-    stripe_api_key: Secret
-    stripe_webhook_secret: Secret
+    stripe_api_key: Secret = ""
+    stripe_webhook_secret: Secret = ""
+    """Several, separated by commas, while it is being changed."""
     stripe_url: str | None = None
     """Where Stripe's API is; unset means Stripe itself."""
     stripe_publishable_key: str = ""
     """Given to the page so that it can mount Stripe's form; may be public."""
 
-    secret: Annotated[str, Meta(min_length=32, max_length=4_096)]
+    secret: Secret = ""
     """Signs tickets and API keys; the shops' own secrets are derived from it."""
     shop: Id = "demo"
     """The shop of requests that carry no key: what the page at ``/`` shows."""
+    show: Id = "tonight"
+    """The show the page at ``/`` plays."""
     location: Id = "main"
     """Where imported stock is."""
     currency: Currency = "USD"
@@ -130,8 +132,12 @@ def variable(field: str) -> str:
     return _USUAL_NAMES.get(field, f"HOLDFAST_{field.upper()}")
 
 
-def read(environment: Mapping[str, str]) -> Settings:
-    """Read the settings.
+LEAST_SECRET = {"secret": 32, "stripe_api_key": 16, "stripe_webhook_secret": 16}
+"""Characters a secret has at least, where it is needed."""
+
+
+def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) -> Settings:
+    """Read the settings; ``needs`` names the secrets the caller cannot do without.
 
     Raises:
         SettingsError: a variable is missing, unknown, or out of its bounds, or two contradict.
@@ -147,14 +153,18 @@ def read(environment: Mapping[str, str]) -> Settings:
         settings = msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(_sentence(str(error))) from None
+    for name in needs:
+        given_length, least = len(getattr(settings, name)), LEAST_SECRET[name]
+        if not given_length:
+            raise SettingsError(f"{variable(name)} must be set.")
+        if given_length < least:
+            raise SettingsError(f"{variable(name)} must have at least {least} characters.")
     _check_relations(settings)
     return settings
 
 
 def _sentence(reason: str) -> str:
     """Turn msgspec's reason into one sentence that names the variable, and never its value."""
-    if missing := re.search(r"missing required field `(\w+)`", reason):
-        return f"{variable(missing[1])} must be set."
     rule, _, path = reason.partition(" - at `$.")
     return f"{variable(path.rstrip('`'))} is wrong: {rule[0].lower()}{rule[1:]}."
 

@@ -73,7 +73,7 @@ redis.call('HDEL', KEYS[9], 'hold:' .. order[4])
 redis.call('HSET', KEYS[9], 'order:' .. ARGV[1], string.format('%.0f', now))
 redis.call('HINCRBY', KEYS[9], 'holds', -1)
 redis.call('HSET', KEYS[10], 'phase', 'committed', 'units', numbered, 'event_id', ARGV[3],
-  'committed_at', string.format('%.0f', now))
+  'event', ARGV[4], 'committed_at', string.format('%.0f', now))
 for i, line in ipairs(lines) do
   redis.call('XADD', KEYS[4], '*', 'kind', 'committed', 'sku', line.sku, 'location', line.location,
     'quantity', line.quantity, 'on_hand', 0, 'safety_stock', 0, 'held', -line.quantity,

@@ -4,5 +4,8 @@ A sandbox is a separate process that speaks a vendor's own protocol, so that the
 unchanged against it: the same SDK, the same requests, the same refusals. Nothing here may import
 another room of the gateway, and the gateway may only reach a sandbox through its socket.
 
-    stripe/   Stripe's HTTP API, as far as authorize, commit, capture and refund need it
+    stripe/             Stripe's HTTP API, as far as authorize, capture and refund need it
+    till, tillbook      a point of sale that takes orders by webhook
+    valkey              a real Valkey from a wheel, for the demo and for tests
+    warden              ends them all when whoever started them is gone
 """

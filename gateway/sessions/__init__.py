@@ -1,6 +1,5 @@
 """Sessions: what one connected shopper may do.
 
-``tickets``  who may at all
 ``limits``   how often (pure)
 ``machine``  the session as a machine: frames in, effects out (pure)
 ``session``  performs what the machine asks for

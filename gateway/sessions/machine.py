@@ -22,7 +22,7 @@ from gateway.errors import (
 from gateway.messages import AnyCommand, Connect
 from gateway.model import Hold, ShowState
 from gateway.sessions.limits import Bucket
-from gateway.sessions.tickets import Ticket, TicketExpired
+from gateway.tickets import Ticket, TicketExpired
 
 _BYTES_PER_TOKEN = 4_096
 """A large frame costs more than a small one."""

@@ -24,7 +24,7 @@ from gateway.messages import (
 )
 from gateway.model import Hold, Show
 from gateway.rooms import Rooms
-from gateway.sessions.tickets import Ticket
+from gateway.tickets import Ticket
 from gateway.stock.holds import Held
 
 _MOST_ORDERS = 50

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from gateway.app import Gateway, application, assemble, configuration
+from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock
 from gateway.lane import Lane, connect
@@ -21,6 +22,7 @@ from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.settings import Settings, read
 from gateway.sweep import Sweep
+from tests.front_door import Door, open_door
 from tests.shopper import Shopper, shopping
 
 SHOW = "tonight"
@@ -57,6 +59,13 @@ async def rooms(settings: Settings, lane: Lane) -> AsyncIterator[Rooms]:
     payments = Payments(settings)
     yield join(settings, SystemClock(), random.Random(1), lane, payments)
     await payments.aclose()
+
+
+@pytest.fixture
+async def door(rooms: Rooms) -> AsyncIterator[Door]:
+    """The HTTP front door, without a socket and without Stripe."""
+    async with open_door(rooms, Desk(rooms.settler, rooms.settings, rooms.rng)) as door:
+        yield door
 
 
 @dataclass
@@ -107,7 +116,11 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
         stripe_url = await stack.enter_async_context(stripe_server.serving(stripe_settings))
         settings = msgspec.structs.replace(settings, stripe_url=stripe_url)
         gateway = assemble(
-            settings, clock=SystemClock(), rng=random.Random(1), payments=Payments(settings)
+            settings,
+            clock=SystemClock(),
+            rng=random.Random(1),
+            lane=Lane(connect(settings), settings),
+            payments=Payments(settings),
         )
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         config = configuration(settings, application(gateway))

@@ -1,0 +1,190 @@
+"""What each command of ``holdfast`` does, and the arguments it takes."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from gateway import app, process, sweep
+from gateway.checkout.payment import Payments
+from gateway.clock import SystemClock, rfc3339
+from gateway.errors import HoldfastError
+from gateway.keys import SHOPS
+from gateway.lane import Lane, connect
+from gateway.pos import relay as pos_relay
+from gateway.rooms import join
+from gateway.sandbox import till as sandbox_till
+from gateway.tickets import SCOPES, Tokens
+from gateway.settings import Settings, SettingsError, read
+from gateway.stock.audit import Verdict, audit as audit_shop
+
+_IMPORT_TIMEOUT_S = 60
+
+
+def serve(_: argparse.Namespace) -> int:
+    """Run the gateway until it is told to stop."""
+    process.log_to_stderr()
+    app.serve(read(os.environ))
+    return 0
+
+
+def relay(options: argparse.Namespace) -> int:
+    """Run the relay, or have it deliver again what it gave up."""
+    process.log_to_stderr()
+    settings = read(os.environ, needs=())
+    if options.retry_parked:
+        count = asyncio.run(pos_relay.retry_parked(settings))
+        sys.stdout.write(f"{count} deliveries will be tried again\n")
+    else:
+        process.run(pos_relay.run(settings, CollectorRegistry()))
+    return 0
+
+
+def sweeper(_: argparse.Namespace) -> int:
+    """Run the sweep until it is told to stop."""
+    process.log_to_stderr()
+    settings = read(os.environ, needs=("stripe_api_key",))
+    lane = Lane(connect(settings), settings)
+    rooms = join(settings, SystemClock(), random.SystemRandom(), lane, Payments(settings))
+    process.run(sweep.serve(rooms))
+    return 0
+
+
+def audit_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``audit``."""
+    parser.add_argument("--shop", help="only this shop; otherwise every shop this Redis knows")
+    parser.add_argument("--repair", action="store_true", help="mend what is certain, and say what")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a shop")
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Audit shops; 1 when anything drifts and was not mended."""
+    settings = read(os.environ, needs=())
+    try:
+        verdicts = asyncio.run(_audit(settings, options.shop, repair=options.repair))
+    except HoldfastError as error:
+        sys.stderr.write(f"holdfast: {error.message}\n")
+        return 1
+    for verdict in verdicts:
+        if options.json:
+            sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
+        else:
+            sys.stdout.write(_report(verdict))
+    open_drift = [drift for verdict in verdicts for drift in verdict.drift if not drift.repaired]
+    return 1 if open_drift else 0
+
+
+async def _audit(settings: Settings, shop: str | None, *, repair: bool) -> list[Verdict]:
+    async with _served(settings) as lane:
+        shops = [shop] if shop else [one.decode() for one in await lane.command("SMEMBERS", SHOPS)]
+        return [await audit_shop(lane, one, repair=repair) for one in sorted(shops)]
+
+
+@contextlib.asynccontextmanager
+async def _served(settings: Settings) -> AsyncIterator[Lane]:
+    lane = Lane(connect(settings), settings)
+    task = asyncio.create_task(lane.run())
+    try:
+        yield lane
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _report(verdict: Verdict) -> str:
+    lines = [
+        f"{verdict.shop}: {len(verdict.drift)} drift after {verdict.movements} movements, "
+        f"{verdict.committed_units} units sold, {verdict.active_holds} holds active, "
+        f"{verdict.shortfalls} shortfalls"
+    ]
+    for drift in verdict.drift:
+        where = f"{drift.sku} at {drift.location}: " if drift.sku else ""
+        fate = "; repaired" if drift.repaired else ""
+        why = f" ({drift.why})" if drift.why else ""
+        lines.append(
+            f"  {where}{drift.quantity} is {drift.found}, must be {drift.expected}{why}{fate}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def import_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``import``."""
+    parser.add_argument("file", type=Path, help="a product CSV as Shopify exports it")
+    parser.add_argument("--url", help="the gateway; otherwise the one these settings serve")
+    parser.add_argument("--key", help="an admin key; otherwise one is signed with HOLDFAST_SECRET")
+    parser.add_argument("--currency", help="of its prices; otherwise the gateway's own")
+    parser.add_argument(
+        "--skip-bad-rows", action="store_true", help="import the good products all the same"
+    )
+
+
+def import_catalog(options: argparse.Namespace) -> int:
+    """Send a CSV to a gateway; 1 when rows are bad."""
+    settings = read(os.environ, needs=() if options.key else ("secret",))
+    key = options.key or Tokens(settings, SystemClock()).sign_key(settings.shop, ("admin",))
+    url = options.url or f"http://{settings.host}:{settings.port}"
+    query = {"skip_bad_rows": "true"} if options.skip_bad_rows else {}
+    if options.currency:
+        query["currency"] = options.currency
+    try:
+        answer = httpx.post(
+            f"{url.rstrip('/')}/v1/catalog/import",
+            params=query,
+            content=options.file.read_bytes(),
+            headers={"authorization": f"Bearer {key}", "content-type": "text/csv"},
+            timeout=_IMPORT_TIMEOUT_S,
+        )
+        body = answer.json()
+    except (OSError, httpx.HTTPError, ValueError) as error:
+        sys.stderr.write(f"holdfast: cannot import: {error}\n")
+        return 1
+    for row in body.get("errors", ()):
+        sys.stderr.write(f"line {row['line']}: {row['message']} ({row['code']})\n")
+    if answer.is_success:
+        sys.stdout.write(f"{body['products']} products, {body['variants']} variants imported\n")
+        return 1 if body["errors"] else 0
+    sys.stderr.write(f"holdfast: nothing was imported: {body.get('detail', answer.status_code)}\n")
+    return 1
+
+
+def token_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``token``."""
+    parser.add_argument("--shop", help="otherwise HOLDFAST_SHOP")
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--scope", action="append", choices=SCOPES, help="a key; may be repeated")
+    kinds.add_argument("--shopper", help="a ticket for this shopper; needs --show")
+    kinds.add_argument(
+        "--shop-secret", action="store_true", help="what the shop signs its own tickets with"
+    )
+    parser.add_argument("--show", help="the show a ticket is for")
+
+
+def token(options: argparse.Namespace) -> int:
+    """Sign a key or a ticket, and print it."""
+    settings = read(os.environ, needs=("secret",))
+    tokens, shop = Tokens(settings, SystemClock()), options.shop or settings.shop
+    if options.shop_secret:
+        sys.stdout.write(tokens.shop_secret(shop) + "\n")
+    elif options.scope:
+        sys.stdout.write(tokens.sign_key(shop, tuple(options.scope)) + "\n")
+    elif options.show:
+        ticket, expires_ms = tokens.sign_ticket(shop, options.show, options.shopper)
+        sys.stdout.write(ticket + "\n")
+        sys.stderr.write(f"good until {rfc3339(expires_ms)}\n")
+    else:
+        raise SettingsError("A ticket is for a show: add --show.")
+    return 0
+
+
+def till(options: argparse.Namespace) -> int:
+    """Run the small point of sale."""
+    return sandbox_till.main(options.arguments)

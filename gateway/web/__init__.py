@@ -1,0 +1,1 @@
+"""The pages: plain ES modules in ``static``, served as they are (``pages``)."""

@@ -1,0 +1,100 @@
+"""A gateway that dies at one step of the walk, as a process: ``python -m tests.acceptance.mortal STEP``.
+
+STEP is the name of a script or of a call to Stripe; the process kills itself with SIGKILL when that
+step's answer has arrived and before anything is done with it. ``before:STEP`` dies just before.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from gateway.app import application, assemble, configuration
+from gateway.checkout.payment import Intent, Payments
+from gateway.checkout.records import Record
+from gateway.clock import SystemClock
+from gateway.lane import Durable, Lane, Reply, Word, connect
+from gateway.scripts import Script
+from gateway.settings import Settings, read
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalLane(Lane):
+    """Dies at a script, counting repeated ones: ``order_move:2`` is the second."""
+
+    def __init__(self, settings: Settings, fatal: str) -> None:
+        super().__init__(connect(settings), settings)
+        self.fatal = fatal
+        self.calls: dict[str, int] = {}
+
+    def _meets(self, script: Script) -> str:
+        self.calls[script.name] = self.calls.get(script.name, 0) + 1
+        step = f"{script.name}:{self.calls[script.name]}"
+        if self.fatal == f"before:{step}":
+            die()
+        return step
+
+    def call(
+        self, script: Script, keys: Sequence[str], args: Sequence[Word]
+    ) -> asyncio.Future[Reply]:
+        step = self._meets(script)
+        answer = super().call(script, keys, args)
+        if step == self.fatal:
+            answer.add_done_callback(lambda _: die())
+        return answer
+
+    def call_durably(
+        self, script: Script, keys: Sequence[str], args: Sequence[Word]
+    ) -> asyncio.Future[Durable]:
+        step = self._meets(script)
+        answer = super().call_durably(script, keys, args)
+        if step == self.fatal:
+            answer.add_done_callback(lambda _: die())
+        return answer
+
+
+class MortalPayments(Payments):
+    """Dies at a call to Stripe."""
+
+    def __init__(self, settings: Settings, fatal: str) -> None:
+        super().__init__(settings)
+        self.fatal = fatal
+
+    async def authorize(self, shop: str, record: Record) -> Intent:
+        if self.fatal == "before:authorize":
+            die()
+        intent = await super().authorize(shop, record)
+        if self.fatal == "authorize":
+            die()
+        return intent
+
+    async def capture(self, shop: str, record: Record) -> Intent:
+        if self.fatal == "before:capture":
+            die()
+        intent = await super().capture(shop, record)
+        if self.fatal == "capture":
+            die()
+        return intent
+
+
+def main(fatal: str) -> None:
+    settings = read(os.environ)
+    gateway = assemble(
+        settings,
+        clock=SystemClock(),
+        rng=random.Random(),
+        lane=MortalLane(settings, fatal),
+        payments=MortalPayments(settings, fatal),
+    )
+    uvicorn.Server(configuration(settings, application(gateway))).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
