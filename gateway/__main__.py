@@ -9,8 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from gateway import commands
-from gateway.demo import options as demo
+from gateway import commands, demo
 from gateway.settings import SettingsError
 
 _EPILOG = "Settings come from the environment; a wrong or missing one is named."
@@ -49,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=run)
         return command
 
-    demo.add_arguments(add("demo", commands.demo, "run a whole shop here, with nothing configured"))
+    demo.add_arguments(add("demo", demo.main, "run a whole shop here, with nothing configured"))
     add("serve", commands.serve, "run the gateway: sockets, HTTP, the page at /")
     relay = add("relay", commands.relay, "deliver confirmed orders to the point of sale")
     relay.add_argument(
