@@ -100,7 +100,9 @@ class ShopKeys:
         return self._key(f"movement:{reference}")
 
     def questions(self, show: str) -> str:
-        """Stream: what viewers asked during a show."""
+        """Sorted set: what viewers asked during a show, JSON ``[asked, shopper, text]``, scored by
+        when, ms.
+        """
         return self._key(f"questions:{show}")
 
     def viewers(self, show: str) -> str:

@@ -26,7 +26,9 @@
 --   ENDED state       the hold is over: the money must be voided
 
 local order = redis.call('HMGET', KEYS[10], 'phase', 'attempt', 'units', 'hold', 'shopper')
-if order[3] then
+if order[1] == 'committed' or order[1] == 'captured' then
+  -- WAIT counts from this connection's last write on, so that a repetition must write as well.
+  redis.call('HSET', KEYS[10], 'units', order[3])
   return {'COMMITTED', order[3]}
 end
 if order[1] ~= 'paying' or order[2] ~= ARGV[2] then

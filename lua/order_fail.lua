@@ -24,12 +24,14 @@ if order[1] ~= 'committed' then
   return {'REFUSED', order[1] or ''}
 end
 
-local lines, stock = cjson.decode(order[2]), {}
-for _, line in ipairs(lines) do
+-- What was handed over meanwhile is gone: it does not come back on sale.
+local lines, stock, back = cjson.decode(order[2]), {}, {}
+for i, line in ipairs(lines) do
   stock[line.sku] = stock[line.sku] or cjson.decode(redis.call('HGET', KEYS[2], line.sku))
   for _, row in ipairs(stock[line.sku]) do
     if row[1] == line.location then
-      row[5] = row[5] - line.quantity
+      back[i] = math.min(line.quantity, row[5])
+      row[5] = row[5] - back[i]
     end
   end
 end
@@ -38,11 +40,11 @@ local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HSET', KEYS[7], 'phase', 'failed', 'reason', ARGV[2])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[6], 'order:' .. ARGV[1])
-for _, line in ipairs(lines) do
+for i, line in ipairs(lines) do
   redis.call('HINCRBY', KEYS[6], 'units:' .. order[4] .. ':' .. line.sku, -line.quantity)
   redis.call('XADD', KEYS[3], '*', 'kind', 'released', 'sku', line.sku, 'location', line.location,
-    'quantity', line.quantity, 'on_hand', 0, 'safety_stock', 0, 'held', 0,
-    'committed', -line.quantity, 'reference', ARGV[1], 'version', version)
+    'quantity', back[i], 'on_hand', 0, 'safety_stock', 0, 'held', 0, 'committed', -back[i],
+    'reference', ARGV[1], 'version', version)
 end
 local items = {}
 for sku, rows in pairs(stock) do

@@ -20,7 +20,7 @@
 --
 -- Replies:
 --   PAYING attempt             begun now, or by an earlier copy of this request: settle it
---   IN_PROGRESS                an attempt with another method is under way
+--   IN_PROGRESS                an attempt with another method is under way, or is being voided
 --   TOTAL_CHANGED amount currency   the hold's own total; nothing was begun
 --   ORDERED phase              the hold is a sale already: read the order
 --   ENDED state                the hold is over
@@ -45,6 +45,10 @@ if order[1] == 'paying' then
   if order[3] == ARGV[6] then
     return {'PAYING', order[2]}
   end
+  return {'IN_PROGRESS'}
+end
+if order[1] == 'voiding' then
+  -- The next attempt would forget the intent that is still to be cancelled.
   return {'IN_PROGRESS'}
 end
 

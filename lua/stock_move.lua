@@ -70,7 +70,8 @@ local function apply(move)
   elseif counted then
     return 'SUPERSEDED'
   elseif move.kind == 'counted' then
-    row[2], row[7] = move.quantity, move.at
+    -- A clock that is ahead must not take away what is yet to happen.
+    row[2], row[7] = move.quantity, math.min(move.at, now)
   else
     row[2] = row[2] + move.quantity
   end

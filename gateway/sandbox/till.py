@@ -4,25 +4,20 @@ It shows what a receiver must do to get every order exactly once: check the sign
 event's id in the same transaction as its effect, answer a repetition like the first copy, and let a
 newer ``order_version`` win whatever the order of arrival.
 
-Run as a program it prints `{"url": …}` on one line once it listens; SIGTERM and SIGINT end it
-within two seconds.
+Run as a program it prints ``{"url": …}`` on one line once it listens (see ``serving``).
 """
 
 import argparse
 import asyncio
 import contextlib
 import html
-import json
 import os
-import signal
-import socket
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
-import uvicorn
 from msgspec import Meta, Struct
 from standardwebhooks import Webhook, WebhookVerificationError
 from standardwebhooks.webhooks import EmptyWebhookSecretError
@@ -30,20 +25,15 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.sandbox import serving as sandbox_serving
+from gateway.sandbox.serving import CUT
 from gateway.sandbox.tillbook import Book, Event
-
-GRACE_S = 1
-"""How long requests under way may still take once the process is told to end."""
 
 MAX_BODY_BYTES = 1_048_576
 ORDERS_SHOWN = 50
 _NO_CENTS = frozenset({"CLP", "JPY", "KRW", "VND"})
 """The better known of the currencies whose minor unit is the unit."""
-
-CUT = "holdfast.till.cut"
-"""Name of the extension by which the server lets us cut a connection; ASGI has no word for it."""
 
 
 class Faults(Struct, forbid_unknown_fields=True):
@@ -221,71 +211,15 @@ def build(data: str, secret: str) -> Starlette:
     )
 
 
-class _CuttableProtocol(HttpToolsProtocol):
-    """Lets the application cut the connection."""
+def serving(
+    data: str, secret: str, *, host: str = sandbox_serving.HOST, port: int = 0
+) -> contextlib.AbstractAsyncContextManager[str]:
+    """A running till's URL; ``port`` 0 takes a free one.
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {CUT: {"cut": self.transport.abort}}
-
-
-class _Server(uvicorn.Server):
-    """Says when it listens, and leaves signals to whoever runs it."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    data: str, secret: str, *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[str]:
-    """A running till's URL; ``port`` 0 takes a free one. Raises OSError if the port is taken."""
-    with socket.create_server((host, port)) as listener:
-        config = uvicorn.Config(
-            build(data, secret),
-            http=_CuttableProtocol,
-            ws="none",
-            lifespan="on",
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        server = _Server(config)
-        running = asyncio.create_task(server.serve([listener]))
-        listening = asyncio.create_task(server.listening.wait())
-        await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
-        try:
-            if running.done():
-                raise RuntimeError("the till ended before it listened") from running.exception()
-            yield f"http://{host}:{listener.getsockname()[1]}"
-        finally:
-            listening.cancel()
-            server.should_exit = True
-            await running
-
-
-async def run(data: str, secret: str, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    told_to_end = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_end.set)
-    async with serving(data, secret, host=host, port=port) as url:
-        sys.stdout.write(json.dumps({"url": url}) + "\n")
-        sys.stdout.flush()
-        await told_to_end.wait()
+    Raises:
+        OSError: the port is taken.
+    """
+    return sandbox_serving.serving(build(data, secret), host=host, port=port)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -298,15 +232,11 @@ def main(argv: Sequence[str]) -> int:
     except (ValueError, EmptyWebhookSecretError):
         parser.error("--secret, or TILL_SECRET, must be a Standard Webhooks secret: whsec_…")
     try:
-        asyncio.run(run(given.data, secret, given.host, given.port))
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        sys.stderr.write(f"cannot listen on {given.host}:{given.port}: {reason}\n")
-        return 1
+        app = build(given.data, secret)
     except sqlite3.Error as error:
         sys.stderr.write(f"cannot use {given.data}: {error}\n")
         return 1
-    return 0
+    return sandbox_serving.run(app, given.host, given.port)
 
 
 def _parser() -> argparse.ArgumentParser:

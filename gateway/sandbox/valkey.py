@@ -147,6 +147,11 @@ class EmbeddedValkey:
             raise RuntimeError("this Valkey is not running")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended since, in whatever way."""
+        return self._process is not None and self._process.poll() is None
+
     def __enter__(self) -> Self:
         try:
             self.start()

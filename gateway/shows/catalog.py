@@ -5,7 +5,6 @@ import hashlib
 from dataclasses import dataclass
 
 import msgspec
-from msgspec import Struct
 
 from gateway.clock import Clock, rfc3339
 from gateway.errors import Invalid
@@ -14,28 +13,11 @@ from gateway.lane import Lane, pairs
 from gateway.model import CatalogEntry, Movement
 from gateway.news import News, publish
 from gateway.settings import Settings
-from gateway.shows import shopify
 
 MAX_ENTRIES = 10_000
 """Most products of a shop; every viewer gets them all when connecting."""
 
 _ENTRY = msgspec.json.Decoder(CatalogEntry)
-
-
-class RowProblem(Struct, frozen=True):
-    """What is wrong with one row of an imported file."""
-
-    line: int
-    code: str
-    message: str
-
-
-class ImportResult(Struct, frozen=True):
-    """What an import did, or why it did nothing."""
-
-    products: int
-    variants: int
-    errors: tuple[RowProblem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +73,3 @@ class Catalog:
             for sku, units in stock.items()
             if units > 0
         )
-
-
-def read_price_list(body: bytes, currency: str) -> shopify.CatalogFile:
-    """Read a Shopify product CSV; what is wrong with it is in its ``errors``."""
-    return shopify.read(body, currency)

@@ -1,5 +1,6 @@
 """Shows: created, started, ended; the product pinned now; the questions viewers ask."""
 
+import asyncio
 from dataclasses import dataclass
 
 import msgspec
@@ -59,13 +60,24 @@ class Shows:
             raise NotFound("There is no such show.")
         return _show(*kept)
 
-    async def ask(self, shop: str, show: str, shopper: str, text: str) -> None:
-        """Keep a viewer's question for the host."""
+    async def ask(
+        self, shop: str, show: str, shopper: str, text: str, asked: str, at_ms: int
+    ) -> None:
+        """Keep a viewer's question for the host, among the newest 1,000.
+
+        ``asked`` is the caller's id of the question: the same one again, at whatever time, is
+        the same question.
+
+        Raises:
+            Invalid: there are no words in it.
+        """
         if not text.strip():
             raise Invalid("A question needs words.")
         key = ShopKeys(shop).questions(show)
-        await self.lane.command(
-            "XADD", key, "MAXLEN", "~", _QUESTIONS, "*", "shopper", shopper, "text", text
+        question = msgspec.json.encode((asked, shopper, text))
+        await asyncio.gather(
+            self.lane.command("ZADD", key, "NX", at_ms, question),
+            self.lane.command("ZREMRANGEBYRANK", key, 0, -_QUESTIONS - 1),
         )
 
     async def _set(

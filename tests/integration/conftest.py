@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import random
 import socket
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import msgspec
 import pytest
+import pytest_asyncio
 import uvicorn
 
 from gateway.app import Gateway, application, assemble, configuration
@@ -28,9 +30,18 @@ from tests.shopper import Shopper, shopping
 SHOW = "tonight"
 
 
+UNLIMITED = StripeSettings(per_endpoint=0, per_account=0)
+"""Stripe without its rate limit."""
+
+
 @pytest.fixture
 def settings(redis_url: str, shop: str) -> Settings:
     """Settings for the test's server, everything else by default."""
+    return settings_of(redis_url, shop)
+
+
+def settings_of(redis_url: str, shop: str) -> Settings:
+    """Settings for a server, everything else by default."""
     return read(
         {
             "REDIS_URL": redis_url,
@@ -109,6 +120,17 @@ class Site:
         return Sweep(self.rooms)
 
 
+@dataclass
+class Stall(Site):
+    """A shop of its own at a gateway that is open already: as good as a site, and at once there."""
+
+    name: str = ""
+
+    @property
+    def shop(self) -> str:
+        return self.name
+
+
 @contextlib.asynccontextmanager
 async def open_site(settings: Settings, stripe_settings: StripeSettings) -> AsyncIterator[Site]:
     """Open a site and close it again."""
@@ -141,5 +163,20 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
 @pytest.fixture
 async def site(settings: Settings) -> AsyncIterator[Site]:
     """A site without Stripe's rate limit."""
-    async with open_site(settings, StripeSettings(per_endpoint=0, per_account=0)) as site:
+    async with open_site(settings, UNLIMITED) as site:
         yield site
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_site(redis_url: str) -> AsyncIterator[Site]:
+    """A site for all tests of a module, which then run in one loop."""
+    async with open_site(settings_of(redis_url, f"shop_{uuid.uuid4().hex}"), UNLIMITED) as site:
+        yield site
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def stall(shared_site: Site, shop: str) -> Stall:
+    """A live show of a new shop at the module's site."""
+    await shared_site.rooms.shows.put(shop, Show(SHOW, "Tonight's show"))
+    await shared_site.rooms.shows.move(shop, SHOW, "live")
+    return Stall(shared_site.url, shared_site.gateway, shared_site.stripe_url, shop)

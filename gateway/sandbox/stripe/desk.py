@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.sandbox.serving import CUT
 from gateway.sandbox.stripe import forms, keys, objects, params, refusal
 from gateway.sandbox.stripe.bench import Bench, Call
 from gateway.sandbox.stripe.endpoints import Endpoint
@@ -21,9 +22,6 @@ from gateway.sandbox.stripe.store import Json, Reply
 from gateway.sandbox.stripe.webhooks import Webhooks
 
 MAX_BODY = 256 * 1024
-
-DROP = "stripe-sandbox.drop"
-"""The ASGI extension by which a reply can be lost: a callable that cuts the connection."""
 
 
 class Desk:
@@ -126,7 +124,7 @@ class LostReply(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the point is that nothing is sent
         """Cut the connection and see that it is cut."""
-        cut = scope.get("extensions", {}).get(DROP, {}).get("cut")
+        cut = scope.get("extensions", {}).get(CUT, {}).get("cut")
         if cut is None:
             raise ConnectionResetError("the reply is lost by a fault switch")
         cut()

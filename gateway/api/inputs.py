@@ -1,0 +1,175 @@
+"""What a request brings: its body, its path, its query; bounded and checked, one clear error each.
+
+JSON is decoded straight into the wire's types. What a decoder would let pass and two readers would
+understand differently is refused as well: repeated keys, and NUL characters.
+"""
+
+import asyncio
+import json
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from gateway.errors import Invalid
+from gateway.model import ID_PATTERN
+
+T = TypeVar("T")
+
+MAX_OPEN_BODY = 16_384
+"""Bytes of a body that anybody may send, without a key."""
+BODY_WITHIN_S = 15
+"""A body that takes longer to arrive is not waited for."""
+
+_LARGE = 65_536
+"""From so many bytes on, a body is decoded beside the loop, which has sockets to serve."""
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+class NotJson(Invalid):
+    """The body is not JSON at all."""
+
+    status = 400
+
+
+class TooSlow(Invalid):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
+class TooLarge(Invalid):
+    """The body is larger than we read; fact: ``limit``, in bytes."""
+
+    status = 413
+
+
+class WrongMediaType(Invalid):
+    """The body is not of the type that is asked for."""
+
+    status = 415
+
+
+async def read_body(request: Request, media_type: str, limit: int) -> bytes:
+    """Read a body of at most ``limit`` bytes, of the given media type.
+
+    Raises:
+        WrongMediaType, TooLarge, TooSlow: it was not read to its end.
+    """
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise WrongMediaType(f"Send the body with Content-Type: {media_type}.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise WrongMediaType("Send the body without a Content-Encoding.")
+    length = request.headers.get("content-length", "")
+    if _NUMBER.fullmatch(length) and int(length) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise TooSlow(f"The body did not arrive within {BODY_WITHIN_S} s.") from None
+    return bytes(body)
+
+
+async def read_json(request: Request, decoder: msgspec.json.Decoder[T], limit: int) -> T:
+    """Read a JSON body into the decoder's type.
+
+    Raises:
+        Invalid: it is not of that type; the message names the field.
+        NotJson, WrongMediaType, TooLarge, TooSlow: it was not even decoded.
+    """
+    body = await read_body(request, "application/json", limit)
+    if len(body) > _LARGE:
+        return await asyncio.to_thread(parse_json, body, decoder)
+    return parse_json(body, decoder)
+
+
+def parse_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode JSON into the decoder's type.
+
+    Raises:
+        NotJson: it is not JSON, or nested beyond reason.
+        Invalid: it is not of that type, or ambiguous.
+    """
+    try:
+        value = decoder.decode(body)
+        _STRICT.decode(body.decode())
+    except msgspec.ValidationError as error:
+        raise Invalid(in_words(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise NotJson("The body is not JSON.") from None
+    except RecursionError:
+        raise NotJson("The body is nested too deeply.") from None
+    if _NUL.search(body):
+        raise Invalid("The body holds a NUL character.")
+    return value
+
+
+def in_words(error: msgspec.ValidationError) -> str:
+    """Say what is wrong with which field."""
+    rule, _, path = str(error).partition(" - at ")
+    field = path.replace("`", "").replace("$.", "").removeprefix("$")
+    return f"{field}: {rule}." if field else f"{rule}."
+
+
+def path_id(request: Request, name: str) -> str:
+    """An id out of the path.
+
+    Raises:
+        Invalid: it is none.
+    """
+    value = str(request.path_params[name])
+    if not re.fullmatch(ID_PATTERN, value):
+        raise Invalid(f"{name} has 1 to 64 letters, digits, _ and -.")
+    return value
+
+
+def query_number(request: Request, name: str, default: int) -> int:
+    """A whole number out of the query; its bounds are the business of whoever uses it.
+
+    Raises:
+        Invalid: it is none.
+    """
+    value = request.query_params.get(name, str(default))
+    if not _NUMBER.fullmatch(value):
+        raise Invalid(f"{name} must be a whole number.")
+    return int(value)
+
+
+def query_flag(request: Request, name: str) -> bool:
+    """``true`` or ``false`` out of the query; absent is ``false``.
+
+    Raises:
+        Invalid: it is something else.
+    """
+    value = request.query_params.get(name, "false")
+    if value not in {"true", "false"}:
+        raise Invalid(f"{name} must be true or false.")
+    return value == "true"
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) == len(dict(pairs)):
+        return
+    names = [name for name, _ in pairs]
+    twice = next(name for name in names if names.count(name) > 1)
+    raise Invalid(f"The key {twice[:64]!r} appears twice in one object.")
+
+
+_STRICT = json.JSONDecoder(
+    # Numbers stay text: this pass looks at keys only, and int() would refuse 5,000 digits.
+    object_pairs_hook=_each_key_once,
+    parse_int=str,
+    parse_float=str,
+)

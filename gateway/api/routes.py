@@ -1,0 +1,93 @@
+"""The table of the front door: every method and path, and who answers it.
+
+``app`` mounts it::
+
+    Starlette(
+        routes=[*routes(rooms, desk, registry, draining), …],
+        middleware=[Middleware(CarefulHeaders), …],
+        exception_handlers=problems.HANDLERS,
+    )
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api import catalog, orders, probes, shows, stock, stripe, tickets, webhooks
+from gateway.api.problems import Endpoint, answering
+from gateway.checkout.desk import Desk
+from gateway.checkout.webhook import StripeWebhook
+from gateway.rooms import Rooms
+from gateway.settings import Settings
+
+RoomsEndpoint = Callable[[Rooms, Request], Awaitable[Response]]
+
+TABLE: tuple[tuple[str, str, RoomsEndpoint], ...] = (
+    ("GET", "/v1/catalog", catalog.read),
+    ("PUT", "/v1/catalog", catalog.put),
+    ("POST", "/v1/catalog/import", catalog.import_csv),
+    ("GET", "/v1/shows/{show}", shows.read),
+    ("PUT", "/v1/shows/{show}", shows.put),
+    ("POST", "/v1/shows/{show}/start", shows.start),
+    ("POST", "/v1/shows/{show}/end", shows.end),
+    ("POST", "/v1/shows/{show}/highlight", shows.highlight),
+    ("GET", "/v1/stock", stock.read),
+    ("POST", "/v1/stock/movements", stock.move),
+    ("GET", "/v1/orders", orders.page),
+    ("GET", "/v1/orders/{order}", orders.read),
+    ("GET", "/v1/webhooks", webhooks.read),
+    ("PUT", "/v1/webhooks/{name}", webhooks.put),
+    ("DELETE", "/v1/webhooks/{name}", webhooks.remove),
+)
+"""What takes a key of the shop."""
+
+
+def routes(
+    rooms: Rooms, desk: Desk, registry: CollectorRegistry, draining: Callable[[], bool]
+) -> list[Route]:
+    """Every HTTP route but the pages; ``draining`` says whether this process is going away."""
+    webhook = StripeWebhook(desk, rooms.settings, rooms.clock)
+    return [
+        *_for_pages("/v1/tickets", partial(tickets.create, rooms), rooms.settings),
+        *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),
+        _route("POST", "/v1/stripe/webhook", partial(stripe.receive, webhook)),
+        _route("GET", "/livez", probes.alive),
+        _route("GET", "/readyz", partial(probes.ready, rooms.lane, draining)),
+        _route("GET", "/metrics", partial(probes.metrics, registry)),
+    ]
+
+
+def _route(
+    method: str, path: str, endpoint: Endpoint, middleware: list[Middleware] | None = None
+) -> Route:
+    return Route(path, answering(endpoint), methods=[method], middleware=middleware)
+
+
+def _for_pages(path: str, endpoint: Endpoint, settings: Settings) -> list[Route]:
+    """A POST that pages of the allowed origins may send too, with the preflight they need."""
+    origins = [origin.strip() for origin in settings.allowed_origins.split(",")]
+    pages = [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=[origin for origin in origins if origin],
+            allow_methods=["POST"],
+            allow_headers=["Content-Type", "Idempotency-Key"],
+            expose_headers=["Retry-After"],
+        )
+    ]
+    return [
+        _route("POST", path, endpoint, pages),
+        _route("OPTIONS", path, _no_preflight, pages),
+    ]
+
+
+async def _no_preflight(_: Request) -> Response:
+    """A true preflight is answered before it gets here."""
+    raise HTTPException(405, headers={"Allow": "POST"})

@@ -1,0 +1,18 @@
+"""Stripe's webhook: the bytes as they came, handed to checkout."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.api.answers import as_json
+from gateway.api.inputs import read_body
+from gateway.checkout.webhook import StripeWebhook
+
+MAX_EVENT_BYTES = 1_048_576
+"""Far above Stripe's largest event; whoever sends more has no signature of Stripe's anyway."""
+
+
+async def receive(webhook: StripeWebhook, request: Request) -> Response:
+    """``POST /v1/stripe/webhook``: 400 for what Stripe did not sign for us, else always 200."""
+    body = await read_body(request, "application/json", MAX_EVENT_BYTES)
+    await webhook.receive(body, request.headers.get("stripe-signature", ""))
+    return as_json({"received": True})

@@ -1,0 +1,206 @@
+"""The relay: for every shop it has the lease of, a courier for every webhook.
+
+Any number of relays may run. Each looks several times a second which shops there are, takes the
+leases that are free, and makes its couriers match the shops' webhooks. A relay that dies loses its
+leases after ``LEASE_MS``; the next holder's couriers begin with what it left pending.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from gateway.clock import SystemClock
+from gateway.errors import Overloaded, Unavailable
+from gateway.keys import SHOPS, ShopKeys
+from gateway.lane import Lane, connect
+from gateway.orders.group import OrderGroup
+from gateway.orders.stream import OrderStream
+from gateway.pos.courier import IN_FLIGHT, Courier, Route
+from gateway.pos.delivery import Line
+from gateway.pos.parked import Parking
+from gateway.pos.patience import Patience
+from gateway.pos.tally import Tally
+from gateway.pos.webhooks import Webhook, WebhookBook
+from gateway.scripts import load
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LEASE_MS = 5_000
+"""How long a lease lasts; a dead relay's shops wait at most so long."""
+
+_SCAN_S = 0.5
+"""How often leases are renewed, and how soon new shops and webhooks are noticed. A tenth of the
+lease: a few rounds may fail before another relay takes over."""
+
+_TRIM_S = 60.0
+
+Place = tuple[str, str]
+"""A shop and the name of one of its webhooks."""
+
+
+@dataclass(slots=True)
+class _Desk:
+    """A courier at work."""
+
+    webhook: Webhook
+    task: asyncio.Task[None]
+
+
+class Relay:
+    """Couriers for the shops this relay has the lease of.
+
+    Args:
+        owner: an id no other relay has, for the leases.
+        lease_ms: how long a lease lasts, in milliseconds.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        settings: Settings,
+        tally: Tally,
+        patience: Patience,
+        owner: str,
+        lease_ms: int = LEASE_MS,
+    ) -> None:
+        self._lane = lane
+        self._settings = settings
+        self._tally = tally
+        self._patience = patience
+        self._owner = owner
+        self._lease_ms = lease_ms
+        self._tls = ssl.create_default_context()
+        self._leased: set[str] = set()
+        self._desks: dict[Place, _Desk] = {}
+        self._trim_at = patience.clock.monotonic_s() + _TRIM_S
+
+    async def run(self) -> None:
+        """Relay until cancelled; deliveries under way get a short grace, leases are given back.
+
+        While Redis is away it waits; nothing it does there ends it.
+        """
+        try:
+            while True:
+                try:
+                    await self._scan()
+                except (Unavailable, Overloaded) as error:
+                    log.warning("relay: the shops cannot be read: %s", error)
+                await self._patience.sleep(_SCAN_S)
+        finally:
+            await self._stop(list(self._desks))
+            with contextlib.suppress(Unavailable, Overloaded):
+                await asyncio.gather(*(self._ask_lease(shop, 0) for shop in self._leased))
+
+    async def _scan(self) -> None:
+        """Renew or take leases, and make the couriers match."""
+        shops = sorted(shop.decode() for shop in await self._lane.command("SMEMBERS", SHOPS))
+        held = await asyncio.gather(*(self._ask_lease(shop, self._lease_ms) for shop in shops))
+        self._leased = {shop for shop, mine in zip(shops, held, strict=True) if mine}
+        books = await asyncio.gather(
+            *(WebhookBook(self._lane, shop).all() for shop in self._leased)
+        )
+        wanted = {
+            (shop, name): webhook
+            for shop, book in zip(self._leased, books, strict=True)
+            for name, webhook in book.items()
+        }
+        await self._match(wanted)
+        now_s = self._patience.clock.monotonic_s()
+        if now_s >= self._trim_at:
+            self._trim_at = now_s + _TRIM_S
+            await asyncio.gather(*(OrderStream(self._lane, shop).trim() for shop in self._leased))
+
+    async def _ask_lease(self, shop: str, for_ms: int) -> bool:
+        reply = await self._lane.call(
+            load("relay_lease"), [ShopKeys(shop).relay], [self._owner, for_ms]
+        )
+        return bool(reply[0] == b"HELD")
+
+    async def _match(self, wanted: dict[Place, Webhook]) -> None:
+        """Stop couriers that are not wanted, changed or ended; start those that are missing."""
+        stale = [
+            place
+            for place, desk in self._desks.items()
+            if wanted.get(place) != desk.webhook or desk.task.done()
+        ]
+        await self._stop(stale)
+        for shop, name in stale:
+            if shop in self._leased and (shop, name) not in wanted:
+                # Its courier may have made the group again after the webhook was removed.
+                await WebhookBook(self._lane, shop).remove(name)
+        for place, webhook in wanted.items():
+            if webhook.active and place not in self._desks:
+                task = asyncio.create_task(self._courier(*place, webhook).run())
+                self._desks[place] = _Desk(webhook, task)
+
+    async def _stop(self, places: Collection[Place]) -> None:
+        """Stop couriers and wait for their end."""
+        tasks = [self._desks[place].task for place in places]
+        for task in tasks:
+            # Cancelled twice, a courier would drop the deliveries it lets end.
+            if not task.cancelling():
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for shop, name in places:
+            task = self._desks.pop((shop, name)).task
+            if not task.cancelled() and (error := task.exception()):
+                log.error("relay: the courier of %s/%s failed", shop, name, exc_info=error)
+            self._tally.leave(shop, name)
+
+    def _courier(self, shop: str, name: str, webhook: Webhook) -> Courier:
+        settings, clock = self._settings, self._patience.clock
+        route = Route(
+            orders=OrderStream(self._lane, shop),
+            group=OrderGroup(connect(settings), shop, name),
+            line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, clock),
+            parking=Parking(self._lane, shop, name),
+        )
+        return Courier(route, settings, self._patience, self._tally.of(shop, name))
+
+
+async def run(settings: Settings, registry: CollectorRegistry) -> None:
+    """Relay until cancelled, with the real clock and a connection to Redis of its own."""
+    patience = Patience(SystemClock(), asyncio.sleep, random.SystemRandom())
+    async with _served_lane(settings) as lane:
+        await Relay(lane, settings, Tally(registry), patience, owner=uuid.uuid4().hex).run()
+
+
+async def retry_parked(settings: Settings) -> int:
+    """Have everything that is parked delivered again; return how many orders that is.
+
+    The relay that works for a shop makes the tries, and parks again what fails again.
+
+    Raises:
+        Unavailable: Redis does not answer.
+    """
+    async with _served_lane(settings) as lane:
+        shops = sorted(shop.decode() for shop in await lane.command("SMEMBERS", SHOPS))
+        books = await asyncio.gather(*(WebhookBook(lane, shop).all() for shop in shops))
+        return sum(
+            [
+                await Parking(lane, shop, name).retry()
+                for shop, book in zip(shops, books, strict=True)
+                for name in book
+            ]
+        )
+
+
+@contextlib.asynccontextmanager
+async def _served_lane(settings: Settings) -> AsyncIterator[Lane]:
+    lane = Lane(connect(settings), settings)
+    serving = asyncio.create_task(lane.run())
+    try:
+        yield lane
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving

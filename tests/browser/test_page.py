@@ -1,0 +1,288 @@
+"""The page at ``/`` as a shopper meets it, on a phone, against the running demo."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.async_api import Locator, Page, WebSocketRoute
+
+    from tests.browser.conftest import Demo, NewPage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+expect = pytest.importorskip("playwright.async_api", reason="needs playwright").expect
+EMAIL = "shopper@example.com"
+SOCKET = re.compile(r"/v1/live$")
+
+TAKE_ALL = """
+async ([sku, quantity]) => {
+  const { Connection } = await import("/static/connection.js");
+  const { fetchTicket } = await import("/static/tickets.js");
+  const { show } = await (await fetch("./config.json")).json();
+  const line = new Connection({
+    show, admit: () => fetchTicket(show, crypto.randomUUID()),
+    open: (url, subprotocol) => new WebSocket(url, subprotocol),
+    onFrame() {}, onStatus() {},
+  });
+  line.run();
+  const { hold } = await line.request("reserve",
+    { key: crypto.randomUUID(), lines: [{ sku, quantity }] });
+  window.giveBack = () => line.request("release", { hold: hold.id });
+}
+"""
+
+
+async def opened(new_page: NewPage, demo: Demo) -> Page:
+    page = await new_page()
+    await arrive(page, demo)
+    return page
+
+
+async def arrive(page: Page, demo: Demo) -> None:
+    await page.goto(demo.url)
+    await expect(page.locator(".product:not(.skeleton)").first).to_be_visible()
+
+
+async def on_sale(page: Page) -> Locator:
+    """The card of a product that can be bought as often as one likes; others may be used up."""
+    cards = page.locator(".product").filter(has=page.locator('[data-action="buy"]'))
+    free = cards.filter(has_not_text="per person")
+    skus = await free.evaluate_all(
+        "cards => cards.map(card => [parseInt(card.querySelector('.stock')"
+        ".textContent.replace(/\\D/g, '')), card.dataset.sku]).filter(([left]) => left > 3)"
+    )
+    assert skus, "the demo sells nothing that is not limited"
+    _, sku = max(skus)
+    return page.locator(f'.product[data-sku="{sku}"]')
+
+
+async def hold(page: Page) -> Locator:
+    """Press Buy; answer with the product's card once the unit is held."""
+    card = await on_sale(page)
+    await card.locator(".buy").click()
+    await expect(page.locator('#panel[data-phase="pay"]')).to_be_visible()
+    return card
+
+
+async def pay(page: Page, method: str = "pm_card_visa") -> None:
+    await page.get_by_label("E-mail").fill(EMAIL)
+    await page.locator(f'[name="method"][value="{method}"]').check()
+    await page.get_by_role("button", name=re.compile("^Pay ")).last.click()
+
+
+async def confirmed(page: Page) -> None:
+    await expect(page.locator('#panel[data-phase="confirmed"]')).to_be_visible()
+    await expect(page.locator("#panel")).to_contain_text("Your order is confirmed")
+
+
+async def left(card: Locator) -> int:
+    text = await card.locator(".stock").inner_text()
+    return int(re.sub(r"\D", "", text) or 0)
+
+
+async def through(page: Page, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Let every frame the page sends pass through ``change`` on its way to the gateway."""
+
+    def patch(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        socket.on_message(lambda text: server.send(json.dumps(change(json.loads(text)))))
+
+    await page.route_web_socket(SOCKET, patch)
+
+
+async def test_a_newcomer_sees_a_live_show_with_prices_and_stock(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await new_page()
+    asked: list[tuple[str, str]] = []
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: asked.append((request.resource_type, request.url)))
+    await page.goto(demo.url)
+    await expect(page.locator(".badge")).to_have_text("Live")
+    await expect(page.locator("h1")).not_to_be_empty()
+    product = page.locator(".product:not(.skeleton)").first
+    await expect(product.locator(".price")).to_have_text(re.compile(r"\d"))
+    await expect(product.locator(".stock")).to_have_text(re.compile(r"left|Sold out"))
+    foreign = [url for kind, url in asked if kind != "image" and not url.startswith(demo.url)]
+    assert foreign == []
+    assert [text for text in said if "Content Security Policy" in text] == []
+
+
+async def test_a_shopper_holds_pays_and_still_has_the_order_after_a_reload(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await opened(new_page, demo)
+    card = await on_sale(page)
+    before = await left(card)
+    await hold(page)
+    await expect(page.get_by_role("timer")).to_have_text(re.compile(r"^\d+:\d\d$"))
+    await expect(card.locator(".stock")).to_have_text(re.compile(rf"\b{before - 1} left"))
+    await pay(page)
+    await confirmed(page)
+    order = await page.locator(".order-id code").inner_text()
+    await page.reload()
+    await page.get_by_role("button", name=re.compile("^Bought: ")).click()
+    await expect(page.locator(".order-id code")).to_have_text(order)
+
+
+async def test_after_a_decline_another_card_works(demo: Demo, new_page: NewPage) -> None:
+    page = await opened(new_page, demo)
+    await hold(page)
+    await pay(page, "pm_card_visa_chargeDeclinedInsufficientFunds")
+    await expect(page.locator(".note")).to_contain_text("funds")
+    await expect(page.get_by_label("E-mail")).to_have_value(EMAIL)
+    await pay(page)
+    await confirmed(page)
+
+
+async def test_the_banks_question_is_put_and_answered(demo: Demo, new_page: NewPage) -> None:
+    page = await opened(new_page, demo)
+    await hold(page)
+    await pay(page, "pm_card_authenticationRequired")
+    await page.get_by_role("button", name="Refuse").click()
+    await expect(page.locator('#panel[data-phase="pay"] .note')).not_to_be_empty()
+    await pay(page, "pm_card_authenticationRequired")
+    await page.get_by_role("button", name="Approve").click()
+    await confirmed(page)
+
+
+async def test_a_reload_before_the_banks_answer_loses_nothing(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await opened(new_page, demo)
+    await hold(page)
+    await pay(page, "pm_card_authenticationRequired")
+    await expect(page.get_by_role("button", name="Approve")).to_be_visible()
+    await page.reload()
+    await page.get_by_role("button", name="Approve").click()
+    await confirmed(page)
+
+
+async def test_sold_out_and_back_again_without_a_reload(demo: Demo, new_page: NewPage) -> None:
+    page, other = await opened(new_page, demo), await opened(new_page, demo)
+    card = await on_sale(page)
+    sku = await card.get_attribute("data-sku")
+    units = await left(card)
+    await other.evaluate(TAKE_ALL, [sku, units])
+    await expect(card.locator(".stock")).to_have_text("Sold out")
+    await expect(card.locator(".buy")).to_be_disabled()
+    await other.evaluate("() => window.giveBack()")
+    await expect(card.locator(".stock")).to_have_text(f"{units} left")
+    await expect(card.locator(".buy")).to_be_enabled()
+
+
+async def test_a_hold_can_be_kept_left_for_later_and_given_back(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await opened(new_page, demo)
+    card = await on_sale(page)
+    units = await left(card)
+    await hold(page)
+    await page.get_by_role("button", name="Keep it a little longer").click()
+    await expect(page.locator(".note")).to_contain_text("more time")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#panel")).to_be_hidden()
+    await expect(card.locator(".buy")).to_have_text("Pay now")
+    await expect(card.locator(".buy")).to_be_focused()
+    await page.reload()
+    await page.get_by_role("button", name=re.compile("^Held for you: ")).click()
+    await page.get_by_role("button", name="Give it back").click()
+    await expect(page.locator("#panel")).to_be_hidden()
+    await expect(page.locator("#yours")).to_be_hidden()
+    await expect(card.locator(".stock")).to_have_text(f"{units} left")
+
+
+async def test_a_total_that_changed_is_shown_and_asked_about(demo: Demo, new_page: NewPage) -> None:
+    page = await new_page()
+    once = iter([1])
+
+    def cheaper(frame: dict[str, Any]) -> dict[str, Any]:
+        if frame["type"] == "checkout":
+            frame["expected_total"]["amount"] -= next(once, 0)
+        return frame
+
+    await through(page, cheaper)
+    await arrive(page, demo)
+    await hold(page)
+    total = await page.locator(".total strong").inner_text()
+    await pay(page)
+    await expect(page.locator(".note")).to_contain_text(f"The total is now {total}.")
+    await page.get_by_role("button", name=f"Pay {total}").click()
+    await confirmed(page)
+
+
+async def test_asking_for_more_than_there_is_is_answered_in_words(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await new_page()
+
+    def greedy(frame: dict[str, Any]) -> dict[str, Any]:
+        if frame["type"] == "reserve":
+            frame["lines"][0]["quantity"] = 100_000
+        return frame
+
+    await through(page, greedy)
+    await arrive(page, demo)
+    card = await on_sale(page)
+    units = await left(card)
+    await card.locator(".buy").click()
+    await expect(card.locator(".refusal")).to_contain_text(f"Only {units} left")
+    await expect(card.locator(".buy")).to_be_enabled()
+
+
+async def test_a_line_cut_in_the_middle_of_buying_holds_one_unit_once(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await new_page()
+    cut = iter([True])
+    keys: list[str] = []
+    closing: list[asyncio.Task[None]] = []
+
+    def patch(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        swallow = False
+
+        def from_page(text: str | bytes) -> None:
+            nonlocal swallow
+            frame = json.loads(text)
+            if frame["type"] == "reserve":
+                keys.append(frame["key"])
+                swallow = next(cut, False)
+            server.send(text)
+
+        def from_gateway(text: str | bytes) -> None:
+            if swallow and json.loads(text)["type"] == "hold":
+                closing.append(asyncio.create_task(socket.close(code=4000, reason="cut")))
+            else:
+                socket.send(text)
+
+        socket.on_message(from_page)
+        server.on_message(from_gateway)
+
+    await page.route_web_socket(SOCKET, patch)
+    await arrive(page, demo)
+    card = await on_sale(page)
+    units = await left(card)
+    await hold(page)
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+    await expect(card.locator(".stock")).to_have_text(f"{units - 1} left")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#yours .row")).to_have_count(1)
+
+
+async def test_a_question_reaches_the_host(demo: Demo, new_page: NewPage) -> None:
+    page = await opened(new_page, demo)
+    await page.get_by_label("Ask the host").fill("Is it machine washable?")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".asked")).to_have_text("Your question is with the host.")
+    await expect(page.get_by_label("Ask the host")).to_have_value("")

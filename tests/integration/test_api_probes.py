@@ -1,0 +1,46 @@
+"""What an orchestrator sees."""
+
+import asyncio
+import dataclasses
+
+import pytest
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from gateway.api import probes
+from gateway.checkout.desk import Desk
+from gateway.lane import Lane, connect
+from gateway.rooms import Rooms
+from gateway.settings import Settings
+from tests.front_door import Door, open_door, problem
+
+
+async def test_a_serving_process_is_alive_and_ready(door: Door) -> None:
+    assert await door.get("/livez") == {"status": "alive"}
+    assert await door.get("/readyz") == {"status": "ready"}
+
+
+async def test_a_draining_process_is_alive_and_not_ready(rooms: Rooms) -> None:
+    desk = Desk(rooms.settler, rooms.settings, rooms.rng)
+    async with open_door(rooms, desk, lambda: True) as door:
+        told = problem(await door.ask("GET", "/readyz"), 503, "unavailable")
+        assert told["failing"] == ["draining"]
+        assert await door.get("/livez") == {"status": "alive"}
+
+
+async def test_without_redis_it_is_alive_and_not_ready_and_says_so_in_time(
+    rooms: Rooms, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "PING_WITHIN_S", 0.1)
+    silent = Lane(connect(settings), settings)  # Nobody serves it, so nothing is ever answered.
+    desk = Desk(rooms.settler, rooms.settings, rooms.rng)
+    async with open_door(dataclasses.replace(rooms, lane=silent), desk) as door:
+        async with asyncio.timeout(5):
+            told = problem(await door.ask("GET", "/readyz"), 503, "unavailable")
+        assert told["failing"] == ["redis"]
+        assert await door.get("/livez") == {"status": "alive"}
+
+
+async def test_metrics_are_those_of_the_registry(door: Door) -> None:
+    answer = await door.ask("GET", "/metrics")
+    assert answer.headers["content-type"] == CONTENT_TYPE_LATEST
+    assert "holdfast_tests_total 1.0" in answer.text

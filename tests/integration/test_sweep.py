@@ -1,0 +1,80 @@
+"""The sweep finishes what nobody came back for, whatever stands in its way."""
+
+import asyncio
+import contextlib
+
+from gateway.keys import SHOPS, ShopKeys
+from gateway.messages import Checkout, Payment
+from gateway.model import Contact, Fulfillment, LineRequest, Money
+from gateway.rooms import Rooms
+from gateway.stock.holds import order_id
+from tests.integration.conftest import Site
+
+PATIENCE_S = 10
+
+
+async def until_captured(rooms: Rooms, shop: str, order: str) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            record = await rooms.records.find(shop, order)
+            if record and record.phase == "captured":
+                return
+            await asyncio.sleep(0.02)
+
+
+async def begun(site: Site, token: str = "pm_card_visa") -> str:
+    """A payment that was begun and then forgotten; the order's id."""
+    rooms, shop = site.rooms, site.shop
+    await site.sells("tee", 2)
+    lines = (LineRequest("tee", 1),)
+    held = await rooms.holds.reserve(shop, "ann", "tonight", "k1", lines, Fulfillment())
+    checkout = Checkout(
+        1, held.hold.id, Money(1500, "EUR"), Payment(payment_method=token), Contact("a@example.com")
+    )
+    await rooms.records.begin(shop, "ann", checkout)
+    return order_id(held.hold.id)
+
+
+async def test_a_forgotten_payment_is_finished(site: Site) -> None:
+    order = await begun(site)
+    await site.rooms.lane.command("ZADD", ShopKeys(site.shop).unsettled, 0, order)
+    sweep = site.sweep()
+    await sweep.round(site.shop)
+    await sweep.settled()
+    await until_captured(site.rooms, site.shop, order)
+
+
+async def test_a_payment_whose_hold_was_given_back_is_voided(site: Site) -> None:
+    order = await begun(site, "pm_card_authenticationRequired")
+    await site.rooms.settler.settle(site.shop, order)
+    record = await site.rooms.records.find(site.shop, order)
+    assert record
+    assert record.pay_state == "requires_action"
+    await site.rooms.holds.release(site.shop, "ann", record.hold)
+    sweep = site.sweep()
+    await sweep.round(site.shop)
+    await sweep.settled()
+    record = await site.rooms.records.find(site.shop, order)
+    assert record
+    assert record.phase == "voided"
+    assert record.intent
+    assert (await site.rooms.payments.read(record.intent)).status == "canceled"
+
+
+async def test_it_goes_round_every_shop_and_survives_a_broken_one(site: Site) -> None:
+    order = await begun(site)
+    rooms = site.rooms
+    broken = ShopKeys("a_broken_shop_" + site.shop[-8:])
+    await rooms.lane.command("SADD", SHOPS, broken.shop)
+    await rooms.lane.command("SET", broken.deadlines, "not a sorted set")
+    await rooms.lane.command("ZADD", ShopKeys(site.shop).unsettled, 0, order)
+    sweep = site.sweep()
+    running = asyncio.create_task(sweep.run())
+    try:
+        await until_captured(rooms, site.shop, order)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        await rooms.lane.command("SREM", SHOPS, broken.shop)
+        await rooms.lane.command("DEL", broken.deadlines)

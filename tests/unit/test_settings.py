@@ -1,0 +1,142 @@
+"""Settings: read once, and every mistake named in one sentence."""
+
+import msgspec
+import pytest
+
+from gateway.settings import LEAST_SECRET, Settings, SettingsError, read, variable
+
+GOOD = {
+    "HOLDFAST_SECRET": "0123456789abcdef0123456789abcdef",
+    "STRIPE_API_KEY": "sk_test_0123456789abcdef",
+    "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
+}
+
+
+def test_the_secrets_are_all_one_must_give() -> None:
+    settings = read(GOOD)
+    assert settings.secret == GOOD["HOLDFAST_SECRET"]
+    assert settings == Settings(
+        secret=settings.secret,
+        stripe_api_key=settings.stripe_api_key,
+        stripe_webhook_secret=settings.stripe_webhook_secret,
+    )
+
+
+def test_every_setting_has_its_variable() -> None:
+    assert variable("hold_ttl_s") == "HOLDFAST_HOLD_TTL_S"
+    assert variable("redis_url") == "REDIS_URL"
+    settings = read(GOOD | {"HOLDFAST_HOLD_TTL_S": "90", "REDIS_URL": "redis://elsewhere:1/2"})
+    assert (settings.hold_ttl_s, settings.redis_url) == (90, "redis://elsewhere:1/2")
+
+
+def test_variables_of_others_are_let_be() -> None:
+    read(GOOD | {"PATH": "/bin", "STRIPE_DEVICE": "x", "HOLDFASTER": "x"})
+
+
+def test_empty_is_unset() -> None:
+    assert read(GOOD | {"HOLDFAST_HOLD_TTL_S": ""}).hold_ttl_s == 120
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_missing_secret_is_named(name: str) -> None:
+    without = {other: value for other, value in GOOD.items() if other != name}
+    with pytest.raises(SettingsError, match=f"^{name} must be set.$"):
+        read(without)
+
+
+@pytest.mark.parametrize("field", LEAST_SECRET)
+def test_a_short_secret_is_named_and_never_shown(field: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(GOOD | {variable(field): "hunter2"})
+    sentence = str(refused.value)
+    assert sentence == f"{variable(field)} must have at least {LEAST_SECRET[field]} characters."
+
+
+def test_whoever_does_not_need_a_secret_may_do_without() -> None:
+    assert read({}, needs=()).secret == ""
+    assert (
+        read({"HOLDFAST_SECRET": GOOD["HOLDFAST_SECRET"]}, needs=("secret",)).stripe_api_key == ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOLDFAST_HOLD_TTL_S", "two minutes"),
+        ("HOLDFAST_HOLD_TTL_S", "0"),
+        ("HOLDFAST_HOLD_TTL_S", "-5"),
+        ("HOLDFAST_HOLD_TTL_S", "1.5"),
+        ("HOLDFAST_HOLD_TTL_S", "1e400"),
+        ("HOLDFAST_HOLD_TTL_S", "9" * 5_000),
+        ("HOLDFAST_PORT", "65536"),
+        ("HOLDFAST_PORT", "http"),
+        ("HOLDFAST_CURRENCY", "dollars"),
+        ("HOLDFAST_SHOP", "{demo}"),
+        ("HOLDFAST_MAX_FRAME_BYTES", "16000000"),
+        ("HOLDFAST_REDIS_ATTEMPTS", "100"),
+        ("HOLDFAST_SECRET", "s3cret" * 1_000),
+    ],
+    ids=range(13),
+)
+def test_a_wrong_value_is_named_and_never_shown(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(GOOD | {name: value})
+    sentence = str(refused.value)
+    assert sentence.startswith(f"{name} is wrong: ")
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert len(sentence) < 200
+    assert len(value) < 4 or value not in sentence
+
+
+def test_a_variable_we_do_not_know_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"^HOLDFAST_HOLD_TTL is not a setting of Holdfast\.$"):
+        read(GOOD | {"HOLDFAST_HOLD_TTL": "hunter2"})
+
+
+@pytest.mark.parametrize(
+    ("given", "larger", "smaller"),
+    [
+        ({"HOLDFAST_HOLD_TTL_S": "601"}, "HOLDFAST_HOLD_MAX_S", "HOLDFAST_HOLD_TTL_S"),
+        (
+            {"HOLDFAST_PAYMENT_BUDGET_S": "100"},
+            "HOLDFAST_PAYMENT_BUDGET_S",
+            "HOLDFAST_HOLD_TTL_S",
+        ),
+        (
+            {
+                "HOLDFAST_PAYMENT_BUDGET_S": "10",
+                "HOLDFAST_HOLD_TTL_S": "10",
+                "HOLDFAST_STRIPE_TIMEOUT_MS": "10000",
+            },
+            "HOLDFAST_PAYMENT_BUDGET_S",
+            "HOLDFAST_STRIPE_TIMEOUT_MS",
+        ),
+        (
+            {"HOLDFAST_HOLD_RETENTION_S": "600"},
+            "HOLDFAST_HOLD_RETENTION_S",
+            "HOLDFAST_PAYMENT_BUDGET_S",
+        ),
+    ],
+)
+def test_settings_that_contradict_are_both_named(
+    given: dict[str, str], larger: str, smaller: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"^{larger} must be larger than {smaller}.$"):
+        read(GOOD | given)
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = read(GOOD | {"REDIS_URL": "redis://user:hunter2@localhost"})
+    for shown in (repr(settings), str(settings), f"{settings}"):
+        assert "hold_ttl_s=120" in shown
+        assert "hunter2" not in shown
+        assert not any(secret in shown for secret in GOOD.values())
+
+
+def test_times_and_sizes_carry_their_units() -> None:
+    units = ("_s", "_ms", "_days", "_bytes", "_frames")
+    seconds = ("ttl", "timeout", "interval", "budget", "grace", "retention", "backoff", "tick")
+    for name in msgspec.structs.asdict(read(GOOD)):
+        if any(word in name for word in seconds):
+            assert name.endswith(units), name

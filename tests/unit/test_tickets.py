@@ -1,0 +1,201 @@
+"""Who may: what is accepted as a ticket or a key, and everything that looks like one."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import Forbidden, Unauthenticated
+from gateway.settings import Settings
+from gateway.tickets import SCOPES, Scope, Ticket, TicketExpired, Tokens
+
+NOW_S = 1_800_000_000
+SECRET = "a-secret-of-the-tests-0123456789"
+
+
+class FixedClock:
+    """A clock that shows one moment."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def now_ms(self) -> int:
+        return int(self.now_s * 1000)
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+def tokens_at(now_s: float, secret: str = SECRET) -> Tokens:
+    return Tokens(Settings(secret=secret, ticket_ttl_s=900), FixedClock(now_s))
+
+
+TOKENS = tokens_at(NOW_S)
+
+
+def part(content: Any) -> str:
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def signed(secret: str | None = None, **claims: Any) -> str:
+    """A token as a shop would sign it for ann, but for what is said."""
+    whole = {"sub": "ann", "shop": "demo", "show": "tonight", "exp": NOW_S + 60} | claims
+    secret = TOKENS.shop_secret("demo") if secret is None else secret
+    return jwt.encode(whole, secret, algorithm="HS256")
+
+
+def test_what_we_sign_we_read() -> None:
+    token, expires_ms = TOKENS.sign_ticket("demo", "tonight", "ann")
+    assert expires_ms == (NOW_S + 900) * 1000
+    assert TOKENS.read_ticket(token) == Ticket("ann", "demo", "tonight", NOW_S + 900)
+
+
+def test_a_shop_can_sign_tickets_itself() -> None:
+    assert TOKENS.read_ticket(signed()).sub == "ann"
+    extra = signed(iat=NOW_S + 3, jti="1", name="Ann")
+    assert TOKENS.read_ticket(extra).sub == "ann"
+
+
+def test_a_ticket_lasts_a_little_longer_than_it_says() -> None:
+    token = signed(exp=NOW_S)
+    assert tokens_at(NOW_S + 4.9).read_ticket(token).sub == "ann"
+    with pytest.raises(TicketExpired):
+        tokens_at(NOW_S + 5).read_ticket(token)
+
+
+def test_an_expired_forgery_is_a_forgery() -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        TOKENS.read_ticket(signed(secret="x" * 32, exp=1))
+    assert type(refused.value) is Unauthenticated
+
+
+FORGED = {
+    "another secret": signed(secret="x" * 32),
+    "our own secret": signed(secret=SECRET),
+    "another shop's secret": signed(secret=TOKENS.shop_secret("other")),
+    "another shop's name": signed(shop="other"),
+    "another algorithm": f"{part({'alg': 'HS512'})}.{signed().partition('.')[2]}",
+    "no algorithm": f"{part({'alg': 'none'})}.{part({'sub': 'ann', 'shop': 'demo'})}.",
+    "None": jwt.encode(
+        {"sub": "ann", "shop": "demo", "show": "tonight", "exp": NOW_S + 60}, "", algorithm="none"
+    ),
+    "other content": ".".join(
+        [
+            signed().split(".")[0],
+            part({"sub": "bob", "shop": "demo", "show": "tonight", "exp": NOW_S + 60}),
+            signed().split(".")[2],
+        ]
+    ),
+    "no signature": signed().rpartition(".")[0] + ".",
+    "no sub": signed(sub=None),
+    "a number for a sub": f"{part({'alg': 'HS256'})}.{part({'sub': 5})}.eA",
+    "a sub with a colon": signed(sub="ann:bob"),
+    "a shop with braces": signed(shop="{demo}"),
+    "an endless exp": signed(exp=10**30),
+    "a negative exp": signed(exp=-1),
+    "exp as words": signed(exp="tomorrow"),
+    "not before the end of time": signed(nbf=float("inf")),
+    "nested too deep": f"{part({'alg': 'HS256'})}.{part(b'[' * 2_900)}.eA",
+    "a header nested too deep": f"{part(b'[' * 2_900)}.{part({})}.eA",
+    "a list": f"{part({'alg': 'HS256'})}.{part([])}.eA",
+    "not base64": "a.b.c",
+    "nothing": "",
+    "words": "let me in",
+    "no text": "\ud800.a.b",
+    "a key": TOKENS.sign_key("demo", ("admin",)),
+}
+
+
+@pytest.mark.parametrize("token", FORGED.values(), ids=FORGED)
+def test_what_is_not_a_ticket_of_ours(token: str) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        TOKENS.read_ticket(token)
+    assert type(refused.value) is Unauthenticated
+    assert refused.value.message == "This ticket is not valid."
+
+
+@given(st.text())
+def test_no_text_is_a_ticket_or_a_key(text: str) -> None:
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_ticket(text)
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_key(f"Bearer {text}", "pos")
+
+
+def test_a_ticket_from_a_shop_whose_clock_is_a_little_ahead() -> None:
+    # PyJWT compares nbf with the real clock.
+    assert TOKENS.read_ticket(signed(nbf=int(time.time()) + 3)).sub == "ann"
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_key_opens_its_scope_and_no_other(scope: Scope) -> None:
+    key = TOKENS.read_key(f"Bearer {TOKENS.sign_key('demo', (scope,))}", scope)
+    assert (key.shop, key.scopes) == ("demo", (scope,))
+    for other in set(SCOPES) - {scope}:
+        header = f"Bearer {TOKENS.sign_key('demo', (scope,))}"
+        if scope == "admin":
+            assert TOKENS.read_key(header, other).shop == "demo"
+        else:
+            with pytest.raises(Forbidden, match=other):
+                TOKENS.read_key(header, other)
+
+
+def test_the_header_may_be_written_as_http_allows() -> None:
+    key = TOKENS.sign_key("demo", ("pos",))
+    for header in (f"Bearer {key}", f"bearer {key}", f"BEARER  {key} "):
+        assert TOKENS.read_key(header, "pos").shop == "demo"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer  ",
+        "Basic dXNlcjpwYXNz",
+        TOKENS.sign_key("demo", ("admin",)),
+        f"Bearer{TOKENS.sign_key('demo', ('admin',))}",
+        f"Bearer {signed()}",
+        f"Bearer {TOKENS.sign_ticket('demo', 'tonight', 'ann')[0]}",
+        f"Bearer {tokens_at(NOW_S, 'y' * 32).sign_key('demo', ('admin',))}",
+        f"Bearer {jwt.encode({'shop': 'demo', 'scopes': ['admin']}, '', algorithm='none')}",
+        f"Bearer {jwt.encode({'shop': 'demo', 'scopes': ['admin']}, SECRET)}",
+        f"Bearer {jwt.encode({'shop': 'demo', 'scopes': ['root'], 'use': 'key'}, SECRET)}",
+        f"Bearer {jwt.encode({'shop': '{demo}', 'scopes': [], 'use': 'key'}, SECRET)}",
+    ],
+    ids=range(15),
+)
+def test_what_is_not_a_key_of_ours(header: str | None) -> None:
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_key(header, "pos")
+
+
+def test_each_shop_has_a_secret_of_its_own() -> None:
+    secrets = {TOKENS.shop_secret(shop) for shop in ("demo", "other", "third")}
+    assert len(secrets) == 3
+    assert SECRET not in secrets
+    assert all(len(secret) >= 43 for secret in secrets)
+
+
+@given(st.text(max_size=64), st.text(max_size=64))
+def test_a_guest_is_whom_nobody_can_choose(claimed: str, other: str) -> None:
+    guest = TOKENS.guest("demo", claimed)
+    assert guest == TOKENS.guest("demo", claimed)
+    assert guest != claimed
+    assert msgspec.convert({"sub": guest, "shop": "demo", "show": "s", "exp": 0}, Ticket)
+    assert claimed == other or guest != TOKENS.guest("demo", other)
+    assert guest != TOKENS.guest("other", claimed)
+
+
+def test_claiming_a_guests_name_is_another_guest() -> None:
+    guest = TOKENS.guest("demo", "ann")
+    assert TOKENS.guest("demo", guest) != guest

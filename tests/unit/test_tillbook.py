@@ -1,0 +1,62 @@
+"""The till's book."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.orders import entry
+from gateway.sandbox.tillbook import Book, Event
+from tests.sales import event_of
+
+
+def take(book: Book, order: str, version: int = 1) -> bool:
+    body = entry.encode(event_of("acme", order, version))
+    return book.take(msgspec.json.decode(body, type=Event), body.decode())
+
+
+def test_an_event_that_comes_twice_counts_once() -> None:
+    book = Book(":memory:")
+    assert take(book, "o1")
+    assert not take(book, "o1")
+    assert book.summary() == {
+        "orders": 1,
+        "units": 2,
+        "amount": {"USD": 3_900},
+        "duplicates": 1,
+    }
+
+
+def test_the_newest_version_wins_whatever_the_order_of_arrival() -> None:
+    book = Book(":memory:")
+    for version in (2, 3, 1):
+        assert take(book, "o1", version)
+    (event,) = book.orders()
+    assert event["data"]["order_version"] == 3
+    assert book.summary()["orders"] == 1
+
+
+def test_newest_orders_come_first() -> None:
+    book = Book(":memory:")
+    for order in ("o1", "o2", "o3"):
+        take(book, order)
+    assert [event["subject"] for event in book.orders(2)] == ["o3", "o2"]
+
+
+def test_what_was_taken_is_there_after_a_restart(tmp_path: Path) -> None:
+    path = str(tmp_path / "till.sqlite")
+    book = Book(path)
+    take(book, "o1")
+    book.close()
+    again = Book(path)
+    assert not take(again, "o1")
+    assert again.summary()["orders"] == 1
+    again.close()
+
+
+@pytest.mark.parametrize("amount", [-1, 2**63, "1", 1.5])
+def test_amounts_that_cannot_be_are_refused_before_they_reach_the_book(amount: object) -> None:
+    event = msgspec.to_builtins(event_of("acme", "o1"))
+    event["data"]["total"]["amount"] = amount
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(event, Event)
