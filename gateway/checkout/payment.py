@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LONGER = "Payment takes longer than usual; we keep trying."
 _PAGES = 20
 """Pages of 100 intents searched for one whose id was lost."""
 
@@ -47,6 +48,10 @@ class Declined(Exception):
 
 class NotPossible(Exception):
     """The intent's state does not allow this; read it and decide again."""
+
+
+class _Broken(Unavailable):
+    """Stripe answered 5xx, and will say so again for a day under the same key: read the state."""
 
 
 class Payments:
@@ -86,14 +91,22 @@ class Payments:
                 "attempt": str(record.attempt),
             },
         }
-        if record.token_kind == "confirmation_token":
-            params["confirmation_token"] = record.token
-        else:
-            params["payment_method"] = record.token
+        match record.token_kind:
+            case "confirmation_token":
+                params["confirmation_token"] = record.token
+            case _:
+                params["payment_method"] = record.token
         key = _key(shop, record, f"pi/{record.attempt}")
-        return await _ask(
-            lambda: self._client.v1.payment_intents.create_async(params, {"idempotency_key": key})
-        )
+        try:
+            return await _ask(
+                lambda: self._client.v1.payment_intents.create_async(
+                    params, {"idempotency_key": key}
+                )
+            )
+        except _Broken:
+            if found := await self.find(record):
+                return found
+            raise
 
     async def read(self, intent: str) -> Intent:
         """Read an intent as it is now."""
@@ -105,12 +118,15 @@ class Payments:
         Raises:
             NotPossible: it is captured already, or the authorization is gone.
         """
-        key = _key(shop, record, "capture")
-        return await _ask(
-            lambda: self._client.v1.payment_intents.capture_async(
-                record.intent or "", {}, {"idempotency_key": key}
+        key, intent = _key(shop, record, "capture"), record.intent or ""
+        try:
+            return await _ask(
+                lambda: self._client.v1.payment_intents.capture_async(
+                    intent, {}, {"idempotency_key": key}
+                )
             )
-        )
+        except _Broken:
+            return await self._if_it_is(intent, "succeeded")
 
     async def cancel(self, shop: str, record: Record, intent: str) -> Intent:
         """Give an authorization back.
@@ -119,11 +135,21 @@ class Payments:
             NotPossible: it is cancelled already, or captured.
         """
         key = _key(shop, record, f"void/{record.attempt}")
-        return await _ask(
-            lambda: self._client.v1.payment_intents.cancel_async(
-                intent, {}, {"idempotency_key": key}
+        try:
+            return await _ask(
+                lambda: self._client.v1.payment_intents.cancel_async(
+                    intent, {}, {"idempotency_key": key}
+                )
             )
-        )
+        except _Broken:
+            return await self._if_it_is(intent, "canceled")
+
+    async def _if_it_is(self, intent: str, status: str) -> Intent:
+        """The intent, if a request that seemed to fail took effect after all."""
+        found = await self.read(intent)
+        if found.status != status:
+            raise Unavailable(_LONGER)
+        return found
 
     async def find(self, record: Record) -> Intent | None:
         """Look for the intent of an attempt whose reply was lost, newest first."""
@@ -170,9 +196,9 @@ async def _call(call: Callable[[], Awaitable[T]]) -> T:
         log.error("payments: stripe refused: %s %s", error.code, error.param)
         raise Unavailable("Payment is not possible right now.") from None
     except stripe.StripeError as error:
-        cause = type(error.__cause__ or error).__name__
-        log.warning("payments: stripe: %s %s", cause, error.http_status or "")
-        raise Unavailable("Payment takes longer than usual; we keep trying.") from None
+        cause, status = type(error.__cause__ or error).__name__, error.http_status or 0
+        log.warning("payments: stripe: %s %s", cause, status or "")
+        raise (_Broken if status >= 500 else Unavailable)(_LONGER) from None
 
 
 def _intent(found: stripe.PaymentIntent) -> Intent:
@@ -184,5 +210,10 @@ def _intent(found: stripe.PaymentIntent) -> Intent:
         currency=found.currency.upper(),
         client_secret=found.client_secret or "",
         metadata=dict(found.metadata.to_dict()) if found.metadata else {},
-        decline_code=(failure.decline_code or failure.code) if failure else None,
+        decline_code=_decline_code(failure) if failure else None,
     )
+
+
+def _decline_code(failure: object) -> str | None:
+    """Why the last attempt failed. Fields that do not apply are not there at all."""
+    return getattr(failure, "decline_code", None) or getattr(failure, "code", None)

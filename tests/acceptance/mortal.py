@@ -1,4 +1,4 @@
-"""A gateway that dies at one step of the walk, as a process: ``python -m tests.acceptance.mortal STEP``.
+"""A gateway process that dies at one step of the walk: ``python -m tests.acceptance.mortal STEP``.
 
 STEP is the name of a script or of a call to Stripe; the process kills itself with SIGKILL when that
 step's answer has arrived and before anything is done with it. ``before:STEP`` dies just before.

@@ -6,7 +6,7 @@ import random
 import socket
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import pytest
@@ -84,7 +84,7 @@ class Site:
     """A gateway on a socket, with a live show and a Stripe sandbox behind it."""
 
     url: str
-    gateway: Gateway
+    gateway: Gateway = field(repr=False)
     stripe_url: str
 
     @property
@@ -121,7 +121,7 @@ class Site:
 
 
 @dataclass
-class Stall(Site):
+class Corner(Site):
     """A shop of its own at a gateway that is open already: as good as a site, and at once there."""
 
     name: str = ""
@@ -145,6 +145,8 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
             payments=Payments(settings),
         )
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
+        # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = configuration(settings, application(gateway))
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve([listener]))
@@ -175,8 +177,8 @@ async def shared_site(redis_url: str) -> AsyncIterator[Site]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def stall(shared_site: Site, shop: str) -> Stall:
+async def corner(shared_site: Site, shop: str) -> Corner:
     """A live show of a new shop at the module's site."""
     await shared_site.rooms.shows.put(shop, Show(SHOW, "Tonight's show"))
     await shared_site.rooms.shows.move(shop, SHOW, "live")
-    return Stall(shared_site.url, shared_site.gateway, shared_site.stripe_url, shop)
+    return Corner(shared_site.url, shared_site.gateway, shared_site.stripe_url, shop)

@@ -26,6 +26,7 @@ async def test_a_show_is_put_started_pinned_and_ended(door: Door) -> None:
         "state": "scheduled",
         "starts_at": "2026-11-21T20:00:00.000Z",
         "video": "https://x.example/v.mp4",
+        "highlight": None,
     }
     await door.rooms.catalog.put(door.shop, (CatalogEntry("tee", "Tee", Money(500, "EUR")),))
     for path, body, wanted in (

@@ -20,7 +20,7 @@ from gateway.model import CatalogEntry, Money
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.settings import Settings
-from tests.integration.conftest import SHOW, UNLIMITED, Site, Stall, open_site
+from tests.integration.conftest import SHOW, UNLIMITED, Site, Corner, open_site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -50,9 +50,9 @@ async def until(happened: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_the_whole_walk(stall: Stall) -> None:
-    await stall.sells("tee", 3)
-    async with stall.shopper("ann") as ann, stall.shopper("bob") as bob:
+async def test_the_whole_walk(corner: Corner) -> None:
+    await corner.sells("tee", 3)
+    async with corner.shopper("ann") as ann, corner.shopper("bob") as bob:
         held = await ann.ask("reserve", key="k1", lines=[{"sku": "tee", "quantity": 2}])
         assert held["hold"]["total"] == {"amount": 3000, "currency": "EUR"}
         await bob.hears("stock", items={"tee": 1})
@@ -63,17 +63,17 @@ async def test_the_whole_walk(stall: Stall) -> None:
         assert order["order"]["id"] == paid["order"]["id"]
 
 
-async def test_the_welcome_is_all_a_client_needs(stall: Stall) -> None:
-    await stall.sells("tee", 3, price=1200, limit=2)
-    await stall.sells("cap", 7)
-    await stall.rooms.shows.highlight(stall.shop, SHOW, "tee")
-    async with stall.shopper("ann") as before:
+async def test_the_welcome_is_all_a_client_needs(corner: Corner) -> None:
+    await corner.sells("tee", 3, price=1200, limit=2)
+    await corner.sells("cap", 7)
+    await corner.rooms.shows.highlight(corner.shop, SHOW, "tee")
+    async with corner.shopper("ann") as before:
         held = await before.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
         bought = await before.buys("tee", "k2")
-    async with connected(stall.socket_url) as ann:
+    async with connected(corner.socket_url) as ann:
         welcome = await ann.ask(
             "connect",
-            token=ticket(stall, "ann", 900),
+            token=ticket(corner, "ann", 900),
             show=SHOW,
             resume={"epoch": 1, "version": 1},
         )
@@ -118,10 +118,10 @@ async def test_the_welcome_is_all_a_client_needs(stall: Stall) -> None:
     ids=["no subprotocol", "another subprotocol", "foreign page", "no origin", "broken origin"],
 )
 async def test_refused_before_the_upgrade(
-    stall: Stall, options: dict[str, Any], status: int, code: str
+    corner: Corner, options: dict[str, Any], status: int, code: str
 ) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        async with connect(stall.socket_url, **options):
+        async with connect(corner.socket_url, **options):
             pass
     response = refused.value.response
     assert response.status_code == status
@@ -132,13 +132,13 @@ async def test_refused_before_the_upgrade(
 
 
 async def test_a_token_in_the_address_is_refused_and_not_logged(
-    stall: Stall, caplog: pytest.LogCaptureFixture
+    corner: Corner, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "uvicorn")
     caplog.set_level(logging.DEBUG, "gateway")
-    token = stall.ticket("ann")
+    token = corner.ticket("ann")
     with pytest.raises(InvalidStatus) as refused:
-        async with connect(f"{stall.socket_url}?token={token}", subprotocols=OURS):
+        async with connect(f"{corner.socket_url}?token={token}", subprotocols=OURS):
             pass
     assert json.loads(refused.value.response.body)["code"] == "invalid"
     assert token not in refused.value.response.body.decode()
@@ -146,12 +146,12 @@ async def test_a_token_in_the_address_is_refused_and_not_logged(
     assert not any(token in record.getMessage() for record in logged)
 
 
-async def test_our_own_page_and_programs_are_let_in(stall: Stall) -> None:
-    async with connected(stall.socket_url, origin=Origin(stall.url)) as page:
+async def test_our_own_page_and_programs_are_let_in(corner: Corner) -> None:
+    async with connected(corner.socket_url, origin=Origin(corner.url)) as page:
         assert page.socket.subprotocol == SUBPROTOCOL
-        welcome = await page.ask("connect", token=stall.ticket("ann"), show=SHOW)
+        welcome = await page.ask("connect", token=corner.ticket("ann"), show=SHOW)
         assert welcome["type"] == "welcome"
-    async with stall.shopper("bob"):
+    async with corner.shopper("bob"):
         pass
 
 
@@ -168,43 +168,43 @@ async def test_a_page_the_shop_named_is_let_in(settings: Settings) -> None:
                 pass
 
 
-async def test_bad_tickets(stall: Stall) -> None:
+async def test_bad_tickets(corner: Corner) -> None:
     forged = jwt.encode(
-        {"sub": "ann", "shop": stall.shop, "show": SHOW, "exp": int(time.time()) + 60},
+        {"sub": "ann", "shop": corner.shop, "show": SHOW, "exp": int(time.time()) + 60},
         "x" * 32,
         algorithm="HS256",
     )
-    assert await refused_connect(stall, forged) == ("unauthenticated", 4500)
-    assert await refused_connect(stall, "nonsense") == ("unauthenticated", 4500)
-    expired = ticket(stall, "ann", -60)
-    assert await refused_connect(stall, expired) == ("unauthenticated", 4001)
-    elsewhere = ticket(stall, "ann", 60, show="other")
-    assert await refused_connect(stall, elsewhere) == ("forbidden", 4500)
-    assert await refused_connect(stall, elsewhere, "other") == ("not_found", 4500)
-    key = stall.rooms.tokens.sign_key(stall.shop, ("admin",))
-    assert await refused_connect(stall, key) == ("unauthenticated", 4500)
+    assert await refused_connect(corner, forged) == ("unauthenticated", 4500)
+    assert await refused_connect(corner, "nonsense") == ("unauthenticated", 4500)
+    expired = ticket(corner, "ann", -60)
+    assert await refused_connect(corner, expired) == ("unauthenticated", 4001)
+    elsewhere = ticket(corner, "ann", 60, show="other")
+    assert await refused_connect(corner, elsewhere) == ("forbidden", 4500)
+    assert await refused_connect(corner, elsewhere, "other") == ("not_found", 4500)
+    key = corner.rooms.tokens.sign_key(corner.shop, ("admin",))
+    assert await refused_connect(corner, key) == ("unauthenticated", 4500)
 
 
 async def test_a_ticket_that_runs_out_ends_the_socket_and_a_new_one_prolongs_it(
-    stall: Stall,
+    corner: Corner,
 ) -> None:
-    token = ticket(stall, "ann", 2)
+    token = ticket(corner, "ann", 2)
     async with (
-        shopping(stall.socket_url, token, SHOW) as ann,
-        shopping(stall.socket_url, token, SHOW) as also_ann,
+        shopping(corner.socket_url, token, SHOW) as ann,
+        shopping(corner.socket_url, token, SHOW) as also_ann,
     ):
-        other = await also_ann.ask("refresh", token=ticket(stall, "bob", 60))
+        other = await also_ann.ask("refresh", token=ticket(corner, "bob", 60))
         assert (other["type"], other["code"]) == ("error", "forbidden")
-        stale = await also_ann.ask("refresh", token=ticket(stall, "ann", -60))
+        stale = await also_ann.ask("refresh", token=ticket(corner, "ann", -60))
         assert stale["code"] == "unauthenticated"
-        good = await also_ann.ask("refresh", token=ticket(stall, "ann", 60))
+        good = await also_ann.ask("refresh", token=ticket(corner, "ann", 60))
         assert good == {"type": "ok", "id": good["id"]}
         assert await ann.closed() == 4001
         assert (await also_ann.ask("ask", text="Still here?"))["type"] == "ok"
 
 
-async def test_the_first_frame_is_connect(stall: Stall) -> None:
-    async with connected(stall.socket_url) as shopper:
+async def test_the_first_frame_is_connect(corner: Corner) -> None:
+    async with connected(corner.socket_url) as shopper:
         error = await shopper.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
         assert error["code"] == "unauthenticated"
         assert await shopper.closed() == 4502
@@ -218,56 +218,56 @@ async def test_who_says_nothing_is_closed(settings: Settings) -> None:
         assert await shopper.closed() == 4502
 
 
-async def test_one_connects_once(stall: Stall) -> None:
-    async with stall.shopper("ann") as ann:
-        again = await ann.ask("connect", token=stall.ticket("ann"), show=SHOW)
+async def test_one_connects_once(corner: Corner) -> None:
+    async with corner.shopper("ann") as ann:
+        again = await ann.ask("connect", token=corner.ticket("ann"), show=SHOW)
         assert again["code"] == "invalid"
         assert (await ann.ask("ask", text="Hello?"))["type"] == "ok"
 
 
-async def test_a_shopper_has_so_many_sockets(stall: Stall) -> None:
+async def test_a_shopper_has_so_many_sockets(corner: Corner) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(8):
-            await stack.enter_async_context(stall.shopper("ann"))
-        assert await refused_connect(stall, stall.ticket("ann")) == ("limit_exceeded", 4504)
-        await stack.enter_async_context(stall.shopper("bob"))
-    async with stall.shopper("ann"):
+            await stack.enter_async_context(corner.shopper("ann"))
+        assert await refused_connect(corner, corner.ticket("ann")) == ("limit_exceeded", 4504)
+        await stack.enter_async_context(corner.shopper("bob"))
+    async with corner.shopper("ann"):
         pass
 
 
-async def test_an_ended_show_lets_nobody_in_and_everybody_out(stall: Stall) -> None:
-    async with stall.shopper("ann") as ann:
-        await stall.rooms.shows.move(stall.shop, SHOW, "ended")
+async def test_an_ended_show_lets_nobody_in_and_everybody_out(corner: Corner) -> None:
+    async with corner.shopper("ann") as ann:
+        await corner.rooms.shows.move(corner.shop, SHOW, "ended")
         await ann.hears("show", show=SHOW, state="ended")
         assert await ann.closed() == 4510
-    assert await refused_connect(stall, stall.ticket("bob")) == ("show_not_live", 4510)
+    assert await refused_connect(corner, corner.ticket("bob")) == ("show_not_live", 4510)
 
 
-async def test_whoever_holds_something_when_the_show_ends_may_pay(stall: Stall) -> None:
-    await stall.sells("tee", 2)
-    async with stall.shopper("ann") as ann, stall.shopper("bob") as bob:
+async def test_whoever_holds_something_when_the_show_ends_may_pay(corner: Corner) -> None:
+    await corner.sells("tee", 2)
+    async with corner.shopper("ann") as ann, corner.shopper("bob") as bob:
         held = await ann.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
-        await stall.rooms.shows.move(stall.shop, SHOW, "ended")
+        await corner.rooms.shows.move(corner.shop, SHOW, "ended")
         assert await bob.closed() == 4510
         late = await ann.ask("reserve", key="k2", lines=[{"sku": "tee", "quantity": 1}])
         assert (late["code"], late["state"]) == ("show_not_live", "ended")
-    async with stall.shopper("ann") as ann:  # the line broke, and ann comes back
+    async with corner.shopper("ann") as ann:  # the line broke, and ann comes back
         paid = await ann.pays(held["hold"])
         assert paid["state"] == "confirmed"
         await ann.hears("order")
 
 
-async def test_whoever_gives_it_back_after_the_end_leaves(stall: Stall) -> None:
-    await stall.sells("tee", 2)
-    async with stall.shopper("ann") as ann:
+async def test_whoever_gives_it_back_after_the_end_leaves(corner: Corner) -> None:
+    await corner.sells("tee", 2)
+    async with corner.shopper("ann") as ann:
         held = await ann.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
-        await stall.rooms.shows.move(stall.shop, SHOW, "ended")
+        await corner.rooms.shows.move(corner.shop, SHOW, "ended")
         await ann.ask("release", hold=held["hold"]["id"])
         assert await ann.closed() == 4510
 
 
-async def test_a_client_that_asks_too_fast_is_told_and_then_closed(stall: Stall) -> None:
-    async with stall.shopper("ann") as ann:
+async def test_a_client_that_asks_too_fast_is_told_and_then_closed(corner: Corner) -> None:
+    async with corner.shopper("ann") as ann:
         with contextlib.suppress(ConnectionClosed):
             for number in range(100, 400):
                 await ann.socket.send(json.dumps({"type": "extend", "id": number, "hold": "h_x"}))
@@ -302,14 +302,14 @@ async def test_a_client_that_does_not_read_is_closed(settings: Settings) -> None
             assert await slow.closed() == 4008
 
 
-async def test_redis_not_answering_sends_the_client_away_for_a_while(stall: Stall) -> None:
-    async with stall.shopper("ann"), connected(stall.socket_url) as bob:
-        await stall.rooms.lane.command("CLIENT", "PAUSE", 2_500, "ALL")
-        error = await bob.ask("connect", token=stall.ticket("bob"), show=SHOW)
+async def test_redis_not_answering_sends_the_client_away_for_a_while(corner: Corner) -> None:
+    async with corner.shopper("ann"), connected(corner.socket_url) as bob:
+        await corner.rooms.lane.command("CLIENT", "PAUSE", 2_500, "ALL")
+        error = await bob.ask("connect", token=corner.ticket("bob"), show=SHOW)
         assert error["code"] == "unavailable"
         assert await bob.closed() == 1013
     async with asyncio.timeout(PATIENCE_S):
-        while (await came_in(stall, "bob"))["type"] != "welcome":
+        while (await came_in(corner, "bob"))["type"] != "welcome":
             pass
 
 
@@ -319,26 +319,26 @@ async def came_in(site: Site, name: str) -> Message:
 
 
 async def test_a_socket_that_closes_in_the_middle_of_reserve_finds_its_hold_again(
-    stall: Stall,
+    corner: Corner,
 ) -> None:
-    await stall.sells("tee", 5)
-    async with stall.shopper("ann") as ann:
+    await corner.sells("tee", 5)
+    async with corner.shopper("ann") as ann:
         lines = [{"sku": "tee", "quantity": 1}]
         await ann.socket.send(json.dumps({"type": "reserve", "id": 9, "key": "k", "lines": lines}))
         ann.socket.transport.abort()
     async with asyncio.timeout(PATIENCE_S):
-        while not (welcome := await came_in(stall, "ann"))["holds"]:
+        while not (welcome := await came_in(corner, "ann"))["holds"]:
             pass
-    async with stall.shopper("ann") as ann:
+    async with corner.shopper("ann") as ann:
         again = await ann.ask("reserve", key="k", lines=lines)
     assert [again["hold"]] == welcome["holds"]
-    assert (await stall.rooms.movements.available(stall.shop)) == {"tee": 4}
+    assert (await corner.rooms.movements.available(corner.shop)) == {"tee": 4}
 
 
-async def test_everything_of_a_socket_ends_with_it(stall: Stall) -> None:
-    feed = await stall.gateway.listener.feed(stall.shop)
+async def test_everything_of_a_socket_ends_with_it(corner: Corner) -> None:
+    feed = await corner.gateway.listener.feed(corner.shop)
     before = asyncio.all_tasks()
-    async with stall.shopper("ann"), stall.shopper("bob"), connected(stall.socket_url):
+    async with corner.shopper("ann"), corner.shopper("bob"), connected(corner.socket_url):
         assert len(feed.roster.everyone()) == 2
     await until(lambda: not feed.roster.everyone())
     await until(lambda: not asyncio.all_tasks() - before)

@@ -282,9 +282,10 @@ async def test_the_purchase_survives_a_script_flush_at_every_step(
 @contextlib.asynccontextmanager
 async def replicated(warden: Warden, shop: str) -> AsyncIterator[tuple[Stall, Proxy]]:
     """A stall that waits for one replica, and the proxy on the way to it."""
-    with EmbeddedValkey(warden.group, port=0) as primary:
+    at_once = {"repl-diskless-sync-delay": "0"}
+    with EmbeddedValkey(warden.group, port=0, config=at_once) as primary:
         async with open_proxy(primary.port) as link:
-            lines = {"replicaof": f"127.0.0.1 {link.port}", "repl-diskless-sync-delay": "0"}
+            lines = {"replicaof": f"127.0.0.1 {link.port}"}
             replica = EmbeddedValkey(warden.group, port=0, config=lines)
             async with contextlib.AsyncExitStack() as stack:
                 await asyncio.to_thread(stack.enter_context, replica)

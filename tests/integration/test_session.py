@@ -11,7 +11,7 @@ import pytest
 
 from gateway.keys import ShopKeys
 from gateway.settings import Settings
-from tests.integration.conftest import SHOW, UNLIMITED, Site, Stall, open_site
+from tests.integration.conftest import SHOW, UNLIMITED, Site, Corner, open_site
 from tests.shopper import Message, Shopper
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,10 +31,10 @@ async def holding(
         yield ann, (await ann.ask("reserve", key="k", lines=one(sku)))["hold"]
 
 
-async def test_reserve_holds_all_lines(stall: Stall) -> None:
-    await stall.sells("tee", 5, price=1500)
-    await stall.sells("cap", 5, price=900)
-    async with stall.shopper("ann") as ann:
+async def test_reserve_holds_all_lines(corner: Corner) -> None:
+    await corner.sells("tee", 5, price=1500)
+    await corner.sells("cap", 5, price=900)
+    async with corner.shopper("ann") as ann:
         lines = [*one("tee", 2), *one("cap"), *one("tee")]
         reply = await ann.ask("reserve", key="k", lines=lines)
         assert reply.keys() == {"type", "id", "hold", "version"}
@@ -48,34 +48,34 @@ async def test_reserve_holds_all_lines(stall: Stall) -> None:
             ("cap", 1),
         }
         assert hold["lines"][0]["location"] == "main"
-    assert await stall.rooms.movements.available(stall.shop) == {"tee": 2, "cap": 4}
+    assert await corner.rooms.movements.available(corner.shop) == {"tee": 2, "cap": 4}
 
 
-async def test_the_same_reserve_again_is_the_same_hold(stall: Stall) -> None:
-    async with holding(stall) as (ann, hold):
+async def test_the_same_reserve_again_is_the_same_hold(corner: Corner) -> None:
+    async with holding(corner) as (ann, hold):
         again = await ann.ask("reserve", key="k", lines=one("tee"))
         assert again["hold"] == hold
         other = await ann.ask("reserve", key="k", lines=one("tee", 2))
         assert other["code"] == "idempotency_key_reused"
-    assert await stall.rooms.movements.available(stall.shop) == {"tee": 4}
+    assert await corner.rooms.movements.available(corner.shop) == {"tee": 4}
 
 
-async def test_sold_out_says_of_what_and_what_is_left(stall: Stall) -> None:
-    await stall.sells("tee", 5)
-    await stall.sells("cap", 1)
-    async with stall.shopper("ann") as ann:
+async def test_sold_out_says_of_what_and_what_is_left(corner: Corner) -> None:
+    await corner.sells("tee", 5)
+    await corner.sells("cap", 1)
+    async with corner.shopper("ann") as ann:
         few = await ann.ask("reserve", key="k", lines=[*one("tee"), *one("cap", 2)])
         assert (few["code"], few["sku"], few["available"]) == ("sold_out", "cap", 1)
         await ann.ask("reserve", key="k", lines=one("cap"))
         none = await ann.ask("reserve", key="k2", lines=one("cap"))
         assert (none["code"], none["available"]) == ("sold_out", 0)
-    assert await stall.rooms.movements.available(stall.shop) == {"tee": 5, "cap": 0}
+    assert await corner.rooms.movements.available(corner.shop) == {"tee": 5, "cap": 0}
 
 
-async def test_limits(stall: Stall) -> None:
-    await stall.sells("tee", 50, limit=2)
-    await stall.sells("cap", 50)
-    async with stall.shopper("ann") as ann:
+async def test_limits(corner: Corner) -> None:
+    await corner.sells("tee", 50, limit=2)
+    await corner.sells("cap", 50)
+    async with corner.shopper("ann") as ann:
         over = await ann.ask("reserve", key="k", lines=one("tee", 3))
         assert (over["code"], over["sku"], over["limit"]) == ("limit_exceeded", "tee", 2)
         for number in range(10):
@@ -93,25 +93,25 @@ async def test_limits(stall: Stall) -> None:
         ({"fulfillment": {"type": "pickup", "location": "elsewhere"}}, "sold_out"),
     ],
 )
-async def test_what_cannot_be_reserved(stall: Stall, fields: Message, code: str) -> None:
-    await stall.sells("tee", 5)
-    async with stall.shopper("ann") as ann:
+async def test_what_cannot_be_reserved(corner: Corner, fields: Message, code: str) -> None:
+    await corner.sells("tee", 5)
+    async with corner.shopper("ann") as ann:
         refused = await ann.ask("reserve", **({"key": "k", "lines": one("tee")} | fields))
         assert refused["code"] == code
         assert (await ann.ask("reserve", key="k", lines=one("tee")))["type"] == "hold"
 
 
-async def test_nothing_is_sold_before_the_show(stall: Stall) -> None:
-    await stall.sells("tee", 5)
-    await stall.rooms.lane.command("HSET", ShopKeys(stall.shop).shows, f"{SHOW}:state", "scheduled")
-    async with stall.shopper("ann") as ann:
+async def test_nothing_is_sold_before_the_show(corner: Corner) -> None:
+    await corner.sells("tee", 5)
+    await corner.rooms.lane.command("HSET", ShopKeys(corner.shop).shows, f"{SHOW}:state", "scheduled")
+    async with corner.shopper("ann") as ann:
         early = await ann.ask("reserve", key="k", lines=one("tee"))
         assert (early["code"], early["state"]) == ("show_not_live", "scheduled")
 
 
-async def test_a_hold_may_be_picked_up(stall: Stall) -> None:
-    await stall.sells("tee", 5)
-    async with stall.shopper("ann") as ann:
+async def test_a_hold_may_be_picked_up(corner: Corner) -> None:
+    await corner.sells("tee", 5)
+    async with corner.shopper("ann") as ann:
         pickup = {"type": "pickup", "location": "main"}
         reply = await ann.ask("reserve", key="k", lines=one("tee"), fulfillment=pickup)
         assert reply["hold"]["fulfillment"] == pickup
@@ -145,29 +145,29 @@ async def test_an_expired_hold_is_never_revived(settings: Settings) -> None:
         assert again["hold"]["state"] == "expired"
 
 
-async def test_release_gives_it_back(stall: Stall) -> None:
-    async with holding(stall) as (ann, hold):
+async def test_release_gives_it_back(corner: Corner) -> None:
+    async with holding(corner) as (ann, hold):
         for _ in range(2):
             reply = await ann.ask("release", hold=hold["id"])
             assert reply["hold"] == hold | {"state": "released"}
         assert (await ann.ask("extend", hold=hold["id"]))["code"] == "hold_already_released"
         assert (await ann.pays(hold))["code"] == "hold_already_released"
-    assert await stall.rooms.movements.available(stall.shop) == {"tee": 5}
+    assert await corner.rooms.movements.available(corner.shop) == {"tee": 5}
 
 
-async def test_what_is_sold_stays_sold(stall: Stall) -> None:
-    async with holding(stall) as (ann, hold):
+async def test_what_is_sold_stays_sold(corner: Corner) -> None:
+    async with holding(corner) as (ann, hold):
         paid = await ann.pays(hold)
         assert paid["state"] == "confirmed"
         for command in ("extend", "release"):
             assert (await ann.ask(command, hold=hold["id"]))["code"] == "hold_already_committed"
         again = await ann.pays(hold)
         assert again | {"id": 0} == paid | {"id": 0}
-    assert await stall.rooms.movements.available(stall.shop) == {"tee": 4}
+    assert await corner.rooms.movements.available(corner.shop) == {"tee": 4}
 
 
-async def test_anothers_hold_does_not_exist(stall: Stall) -> None:
-    async with holding(stall) as (ann, hold), stall.shopper("bob") as bob:
+async def test_anothers_hold_does_not_exist(corner: Corner) -> None:
+    async with holding(corner) as (ann, hold), corner.shopper("bob") as bob:
         for reply in (
             await bob.ask("extend", hold=hold["id"]),
             await bob.ask("release", hold=hold["id"]),
@@ -178,9 +178,9 @@ async def test_anothers_hold_does_not_exist(stall: Stall) -> None:
         assert (await ann.ask("extend", hold=hold["id"]))["hold"]["state"] == "active"
 
 
-async def test_the_price_is_the_one_of_the_moment_of_reserving(stall: Stall) -> None:
-    async with holding(stall) as (ann, hold):
-        await stall.sells("tee", 5, price=9900)
+async def test_the_price_is_the_one_of_the_moment_of_reserving(corner: Corner) -> None:
+    async with holding(corner) as (ann, hold):
+        await corner.sells("tee", 5, price=9900)
         wrong = await ann.ask(
             "checkout", **checkout(hold, total={"amount": 9900, "currency": "EUR"})
         )
@@ -203,13 +203,13 @@ def checkout(hold: Message, *, total: Message | None = None, **fields: Any) -> M
     }
 
 
-async def test_a_question_reaches_the_host(stall: Stall) -> None:
-    async with stall.shopper("ann") as ann:
+async def test_a_question_reaches_the_host(corner: Corner) -> None:
+    async with corner.shopper("ann") as ann:
         reply = await ann.ask("ask", text="Does it come in blue?")
         assert reply == {"type": "ok", "id": reply["id"]}
         assert (await ann.ask("ask", text="   "))["code"] == "invalid"
-    key = ShopKeys(stall.shop).questions(SHOW)
-    asked = [json.loads(one) for one in await stall.rooms.lane.command("ZRANGE", key, 0, -1)]
+    key = ShopKeys(corner.shop).questions(SHOW)
+    asked = [json.loads(one) for one in await corner.rooms.lane.command("ZRANGE", key, 0, -1)]
     assert [words[1:] for words in asked] == [["ann", "Does it come in blue?"]]
 
 

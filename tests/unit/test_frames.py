@@ -43,7 +43,7 @@ tokens = st.text(_WORD + ".", min_size=1, max_size=200)
 lines_of_text = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=80
 )
-provider_tokens = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=255)
+provider_ids = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=250)
 names = st.none() | lines_of_text
 
 commands: st.SearchStrategy[AnyCommand] = st.one_of(
@@ -75,8 +75,8 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
             Money, amount=st.integers(0, 10**11), currency=st.sampled_from(["EUR", "JPY"])
         ),
         payment=st.one_of(
-            st.builds(Payment, payment_method=provider_tokens),
-            st.builds(Payment, confirmation_token=provider_tokens),
+            st.builds(Payment, payment_method=provider_ids.map("pm_{}".format)),
+            st.builds(Payment, confirmation_token=provider_ids.map("ctoken_{}".format)),
         ),
         contact=st.builds(
             Contact, email=st.just("a@example.com"), name=names, phone=st.none() | st.just("+49 1")
@@ -314,3 +314,21 @@ def test_an_error_says_its_code_and_facts(error: HoldfastError, facts: dict[str,
     head = {"type": "error", "code": error.code, "message": error.message}
     assert json.loads(encode(error_frame(error, None))) == head | facts
     assert json.loads(encode(error_frame(error, 0))) == head | facts | {"id": 0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"ask","id":1,"text":"My card is 4242 4242 4242 4242."}',
+        reserve(key="4242424242424242"),
+        '{"type":"release","id":1,"hold":"5555-5555-5555-4444"}',
+    ],
+)
+def test_a_card_number_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(Invalid, match="Card numbers") as refused:
+        decode(text)
+    assert "42" not in refused.value.message
+
+
+def test_a_client_may_number_its_commands_as_it_likes() -> None:
+    assert decode('{"type":"ask","id":4242424242424242,"text":"?"}') == Ask(4242424242424242, "?")

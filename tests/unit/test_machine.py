@@ -35,7 +35,7 @@ COMMANDS: list[AnyCommand] = [
         id=6,
         hold="h",
         expected_total=Money(1, "EUR"),
-        payment=Payment(payment_method="pm"),
+        payment=Payment(payment_method="pm_1"),
         contact=Contact("a@example.com"),
     ),
 ]

@@ -1,0 +1,29 @@
+"""Ports, and how many sockets a process may open."""
+
+import socket
+
+import pytest
+
+from gateway.demo.addresses import HOST, allow_sockets, claim, free_ports
+from gateway.demo.refusal import Refusal
+
+
+def test_a_taken_port_is_named_in_one_sentence() -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Refusal, match=rf"^Port {port} is taken by another program; [^\n]+\.$"):
+            claim(port)
+    assert claim(port) == port
+
+
+def test_port_0_takes_a_free_one() -> None:
+    assert claim(0) > 0
+
+
+def test_free_ports_are_different() -> None:
+    assert len(set(free_ports(20))) == 20
+
+
+def test_the_limit_of_open_files_is_never_lowered() -> None:
+    before = allow_sockets(0)
+    assert allow_sockets(16) == before
