@@ -36,6 +36,8 @@ Reply = Any
 _PIPELINE = 256
 """Most requests of one round trip, so that the first does not wait for a thousand others."""
 _RETRY_AFTER_MS = 200
+_SILENT = "The stock does not answer; try again."
+_GOING_AWAY = "This gateway is going away; connect again."
 
 
 def connect(settings: Settings) -> Redis:
@@ -74,6 +76,7 @@ class Lane:
     settings: Settings
     _waiting: deque[_Request] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _closed: bool = False
     round_trips: int = 0
 
     def __post_init__(self) -> None:
@@ -87,6 +90,7 @@ class Lane:
 
         Raises:
             Overloaded: too many requests wait already.
+            Unavailable: the lane is not served any more.
         """
         return self._submit((script.sha, len(keys), *keys, *args), script=script)
 
@@ -106,6 +110,8 @@ class Lane:
     def _submit(
         self, words: tuple[Word, ...], *, script: Script | None = None, durable: bool = False
     ) -> asyncio.Future[Any]:
+        if self._closed:
+            raise Unavailable(_GOING_AWAY)
         if len(self._waiting) >= self.settings.redis_queue:
             raise Overloaded("Too much is going on; try again.", retry_after_ms=_RETRY_AFTER_MS)
         request = _Request(words, asyncio.get_running_loop().create_future(), script, durable)
@@ -123,18 +129,23 @@ class Lane:
                         self._waiting.popleft() for _ in range(min(_PIPELINE, len(self._waiting)))
                     ]
                     try:
-                        await self._deliver(batch)
+                        answers = await self._deliver(batch)
                     finally:
-                        _fail(batch, Unavailable("The stock does not answer; try again."))
+                        _fail(batch, Unavailable(_SILENT))
+                    if not answers:
+                        # Who came during the silence has waited as long as anybody should.
+                        _fail(self._waiting, Unavailable(_SILENT))
+                        self._waiting.clear()
                 self._wake.clear()
         finally:
-            _fail(self._waiting, Unavailable("This gateway is going away; connect again."))
+            self._closed = True
+            _fail(self._waiting, Unavailable(_GOING_AWAY))
             self._waiting.clear()
             with contextlib.suppress(RedisError, OSError):
                 await self.client.aclose()
 
-    async def _deliver(self, batch: list[_Request]) -> None:
-        """Send a batch until every request has an answer or the attempts are used up."""
+    async def _deliver(self, batch: list[_Request]) -> bool:
+        """Send a batch until it has its answers; ``False`` when the attempts are used up."""
         for attempt in range(self.settings.redis_attempts):
             pending = [request for request in batch if not request.answer.done()]
             try:
@@ -142,14 +153,15 @@ class Lane:
                     forgotten = await self._round_trip(pending) if pending else []
                     if forgotten:
                         await self._round_trip(forgotten)
-                return
+                return True
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("redis: attempt %d failed: %s", attempt + 1, type(error).__name__)
                 await self._hang_up()
             except Exception:
                 log.exception("redis: a round trip broke")
                 await self._hang_up()
-                return
+                return True
+        return False
 
     async def _round_trip(self, requests: list[_Request]) -> list[_Request]:
         """Send requests in one write; return those whose script the server had forgotten."""
@@ -179,8 +191,9 @@ class Lane:
 
     def _patience_s(self, requests: list[_Request]) -> float:
         """How long a round trip may take; ``WAIT`` comes on top."""
-        wait_ms = self.settings.wait_timeout_ms if any(r.durable for r in requests) else 0
-        return (self.settings.redis_timeout_ms + wait_ms) / 1000
+        settings = self.settings
+        waits = settings.wait_replicas and any(request.durable for request in requests)
+        return (settings.redis_timeout_ms + (settings.wait_timeout_ms if waits else 0)) / 1000
 
     async def _hang_up(self) -> None:
         with contextlib.suppress(RedisError, OSError, TimeoutError):

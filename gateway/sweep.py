@@ -31,17 +31,27 @@ class Sweep:
         """Sweep until cancelled; the lane must be served elsewhere."""
         try:
             while True:
-                try:
-                    for shop in await self.shops():
-                        await self.round(shop)
-                except HoldfastError as error:
-                    log.warning("sweep: %s", error.message)
-                    await asyncio.sleep(_BACKOFF_S)
-                await asyncio.sleep(self.rooms.settings.sweep_interval_ms / 1000)
+                rest_s = await self._go_round()
+                await asyncio.sleep(rest_s)
         finally:
             for task in self._settling:
                 task.cancel()
             await asyncio.gather(*self._settling, return_exceptions=True)
+
+    async def _go_round(self) -> float:
+        """Look at every shop; return how long to rest, in seconds."""
+        try:
+            shops = await self.shops()
+        except HoldfastError as error:
+            log.warning("sweep: %s", error.message)
+            return _BACKOFF_S
+        for shop in shops:
+            try:
+                await self.round(shop)
+            except HoldfastError as error:
+                # One shop in trouble keeps no other waiting.
+                log.warning("sweep: shop %s: %s", shop, error.message)
+        return self.rooms.settings.sweep_interval_ms / 1000
 
     async def shops(self) -> list[str]:
         """The shops this Redis knows."""

@@ -23,7 +23,7 @@ local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
 
 -- Read and decide first, then write: see hold_reserve.
-local stock, expired, gone = {}, {}, {}
+local stock, expired, gone, later = {}, {}, {}, {}
 for i, one in ipairs(due) do
   local hold = redis.call('HMGET', KEYS[4 + 3 * i], 'state', 'expires_at', 'lines', 'amount',
     'currency', 'fulfillment', 'show')
@@ -43,12 +43,18 @@ for i, one in ipairs(due) do
     expired[#expired + 1] = {id = one.hold, shopper = one.shopper, order = one.order, at = i,
       lines = lines, show = hold[7], voids = phase == 'paying' or phase == 'declined',
       told = {one.shopper, one.hold, 'expired', hold[3], hold[4], hold[5], hold[2], hold[6]}}
+  else
+    later[#later + 1] = {one, hold[2]}
   end
 end
 
 redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))
 for _, one in ipairs(gone) do
   redis.call('ZREM', KEYS[3], one.hold .. ':' .. one.shopper)
+end
+-- A deadline that is not the hold's own would be named again, before those behind it, for ever.
+for _, one in ipairs(later) do
+  redis.call('ZADD', KEYS[3], one[2], one[1].hold .. ':' .. one[1].shopper)
 end
 if #expired == 0 then
   return {}

@@ -142,7 +142,7 @@ class Stall:
     async def lapses(self, hold: str, shopper: str) -> None:
         """The deadline of an active hold, and the budget of its payment, are over."""
         await self.lane.command("HSET", self.keys.hold(hold), "expires_at", 1000)
-        await self.lane.command("ZADD", self.keys.deadlines, 1000, f"{hold}:{shopper}")
+        await self.lane.command("ZADD", self.keys.deadlines, "XX", 1000, f"{hold}:{shopper}")
         order = self.keys.order(order_id(hold))
         if await self.lane.command("EXISTS", order):
             await self.lane.command("HSET", order, "budget_until", 1000)

@@ -130,7 +130,8 @@ def _move(movement: Movement, *, initial: bool) -> _Move:
         at = parse_rfc3339(movement.occurred_at)
     except ValueError:
         raise Invalid("occurred_at must be a time with its zone, in RFC 3339.") from None
-    content = msgspec.json.encode(movement)
+    # An import repeated is the same import, though it happens at another time.
+    content = b"initial" if initial else msgspec.json.encode(movement)
     return _Move(
         reference_id=movement.reference_id,
         kind=movement.kind,

@@ -1,19 +1,20 @@
 """Group commit: reservations that arrive together are decided together, in order of arrival.
 
 When nothing is in flight a reservation goes at once. While a call is in flight the next ones
-gather, and go together when it returns; so grouping adds no wait of its own. One call decides up to
-``reserve_batch`` of them for an eighth of the cost of a call each (hazards.md 13), and each gets its
-own answer.
+gather, and go together when it returns; so grouping adds no wait of its own. One call decides up
+to ``reserve_batch`` of them for an eighth of the cost of a call each (hazards.md 13), and each gets
+its own answer.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Struct
 
-from gateway.errors import Overloaded
+from gateway.errors import HoldfastError, Overloaded, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply
 from gateway.model import LineRequest
@@ -36,6 +37,9 @@ class Request(Struct, frozen=True, omit_defaults=True):
     location: str | None = None
 
 
+_Waiting = tuple[Request, asyncio.Future[Reply]]
+
+
 @dataclass(slots=True)
 class GroupCommit:
     """Gathers the reservations of one shop into script calls, one call in flight at a time."""
@@ -43,11 +47,11 @@ class GroupCommit:
     shop: str
     lane: Lane
     settings: Settings
-    _waiting: deque[tuple[Request, asyncio.Future[Reply]]] = field(default_factory=deque)
+    _waiting: deque[_Waiting] = field(default_factory=deque)
     _in_flight: bool = False
 
     def decide(self, request: Request) -> asyncio.Future[Reply]:
-        """Have a reservation decided; the future holds the script's words for it.
+        """Have a reservation decided; the future holds the script's words for it, or the error.
 
         Raises:
             Overloaded: too many reservations wait already.
@@ -71,42 +75,39 @@ class GroupCommit:
         for request, _ in group:
             names += (keys.hold(request.hold), keys.shopper(request.shopper))
         retention_ms = self.settings.shopper_retention_days * 86_400_000
-        call = self.lane.call(
-            load("hold_reserve"),
-            names,
-            (
-                msgspec.json.encode([request for request, _ in group]),
-                self.settings.holds_per_shopper,
-                retention_ms,
-            ),
+        args = (
+            msgspec.json.encode([request for request, _ in group]),
+            self.settings.holds_per_shopper,
+            retention_ms,
         )
+        try:
+            call = self.lane.call(load("hold_reserve"), names, args)
+        except HoldfastError as error:
+            _refuse(group, error)
+            return
         self._in_flight = True
         call.add_done_callback(lambda done: self._hand_out(group, done))
 
-    def _hand_out(
-        self, group: list[tuple[Request, asyncio.Future[Reply]]], call: asyncio.Future[Reply]
-    ) -> None:
+    def _hand_out(self, group: Sequence[_Waiting], call: asyncio.Future[Reply]) -> None:
         """Give each reservation its answer, then send what has gathered meanwhile."""
         self._in_flight = False
         error = call.exception()
-        for at, (_, answer) in enumerate(group):
-            if answer.done():
-                continue
-            if error:
-                answer.set_exception(error)
-                answer.exception()
-            else:
-                answer.set_result(call.result()[at])
+        if error is None:
+            for (_, answer), words in zip(group, call.result(), strict=True):
+                if not answer.done():
+                    answer.set_result(words)
+        else:
+            _refuse(group, error)
+        if isinstance(error, Unavailable):
+            # Who gathered during the silence has waited as long as anybody should.
+            _refuse(self._waiting, error)
+            self._waiting.clear()
         while self._waiting and not self._in_flight:
-            try:
-                self._send()
-            except Overloaded as overloaded:
-                self._refuse_all(overloaded)
+            self._send()
 
-    def _refuse_all(self, error: Overloaded) -> None:
-        """The lane is full: an answer now is better than a hold nobody waits for any more."""
-        while self._waiting:
-            _, answer = self._waiting.popleft()
-            if not answer.done():
-                answer.set_exception(error)
-                answer.exception()
+
+def _refuse(requests: Iterable[_Waiting], error: BaseException) -> None:
+    for _, answer in requests:
+        if not answer.done():
+            answer.set_exception(error)
+            answer.exception()

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
-from tests.integration.conftest import SHOW, Site, Corner
+from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import Message, Shopper, connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

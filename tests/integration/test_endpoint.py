@@ -20,7 +20,7 @@ from gateway.model import CatalogEntry, Money
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.settings import Settings
-from tests.integration.conftest import SHOW, UNLIMITED, Site, Corner, open_site
+from tests.integration.conftest import SHOW, UNLIMITED, Corner, Site, open_site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,7 +17,7 @@ from gateway.sessions import session
 from gateway.sessions.session import Joined
 from gateway.sockets import endpoint
 from gateway.tickets import Ticket
-from tests.integration.conftest import SHOW, Site, Corner
+from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
+from gateway.model import Fulfillment, LineRequest
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.sockets.listener import Listener
@@ -91,6 +92,9 @@ async def test_what_was_missed_is_told(site: Site) -> None:
         kept = (await ann.ask("reserve", key="k3", lines=TEE))["hold"]
         await hears_left(bob, 6)
         await deafen(site)
+        elsewhere = await site.rooms.holds.reserve(
+            site.shop, "ann", SHOW, "k4", (LineRequest("cap", 1),), Fulfillment()
+        )
         await site.rooms.holds.release(site.shop, "ann", given_up["id"])
         paid = await ann.pays(paying)
         await site.rooms.shows.highlight(site.shop, SHOW, "cap")
@@ -100,7 +104,8 @@ async def test_what_was_missed_is_told(site: Site) -> None:
             await hears_left(viewer, 7)
             assert [e["sku"] for e in (await viewer.hears("catalog"))["items"]] == ["hat"]
         states: dict[str, str] = {}
-        while states.keys() != {given_up["id"], paying["id"], kept["id"]}:
+        ours = {given_up["id"], paying["id"], kept["id"], elsewhere.hold.id}
+        while states.keys() != ours:
             push = await ann.until(lambda push: push["type"] in {"hold", "order"})
             if push["type"] == "hold":
                 states[push["hold"]["id"]] = push["hold"]["state"]

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.keys import ShopKeys
 from gateway.settings import Settings
-from tests.integration.conftest import SHOW, UNLIMITED, Site, Corner, open_site
+from tests.integration.conftest import SHOW, UNLIMITED, Corner, Site, open_site
 from tests.shopper import Message, Shopper
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
