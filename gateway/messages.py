@@ -21,6 +21,7 @@ from gateway.model import (
     Money,
     Show,
     ShowState,
+    Text,
 )
 
 SUBPROTOCOL = "holdfast.v1.json"
@@ -29,7 +30,8 @@ MAX_LINES = 20
 
 CommandId = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
-ProviderToken = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_]{1,255}\Z")]
+PaymentMethodId = Annotated[str, Meta(pattern=r"^(pm|card|src)_[A-Za-z0-9_]{1,250}\Z")]
+ConfirmationTokenId = Annotated[str, Meta(pattern=r"^ctoken_[A-Za-z0-9_]{1,250}\Z")]
 CheckoutState = Literal["queued", "requires_action", "processing", "confirmed", "declined"]
 
 
@@ -43,8 +45,8 @@ class Resume(Struct, frozen=True):
 class Payment(Struct, frozen=True, omit_defaults=True):
     """Exactly one token of the payment provider; card data never comes here."""
 
-    confirmation_token: ProviderToken | None = None
-    payment_method: ProviderToken | None = None
+    confirmation_token: ConfirmationTokenId | None = None
+    payment_method: PaymentMethodId | None = None
 
     def __post_init__(self) -> None:
         if (self.confirmation_token is None) == (self.payment_method is None):
@@ -103,7 +105,7 @@ class Checkout(Command, frozen=True, tag="checkout"):
 class Ask(Command, frozen=True, tag="ask"):
     """A question to the host."""
 
-    text: Annotated[str, Meta(min_length=1, max_length=500)]
+    text: Text
 
 
 class Refresh(Command, frozen=True, tag="refresh"):

@@ -13,6 +13,10 @@ ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}\Z"
 r"""Ids may not carry braces or colons, which mean something in Redis keys. ``\Z``, since ``$``
 would let a trailing newline pass."""
 
+LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+"""Free text is one line without control characters, which terminals and labels would obey."""
+_EMAIL_PATTERN = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\Z"
+
 MAX_AMOUNT = 10**11
 """Largest amount, in minor units. Lua counts in doubles and prints from 1e14 on as ``1e+14``."""
 
@@ -23,7 +27,9 @@ Id = Annotated[str, Meta(pattern=ID_PATTERN)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217 code")]
 Amount = Annotated[int, Meta(ge=0, le=MAX_AMOUNT, description="in the currency's minor unit")]
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
-Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Text = Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE_PATTERN)]
+Name = Annotated[str, Meta(max_length=200, pattern=LINE_PATTERN)]
+"""Of a person or a place, or a part of an address."""
 Timestamp = Annotated[str, Meta(max_length=40, description="RFC 3339, UTC, milliseconds")]
 
 FulfillmentState = Literal["proposed", "reserved", "prepared", "completed", "canceled", "failed"]
@@ -55,7 +61,7 @@ class Line(Struct, frozen=True):
     location: str
 
 
-class Fulfillment(Struct, frozen=True, omit_defaults=True):
+class Fulfillment(Struct, frozen=True):
     """How the goods reach the shopper; ``location`` is where a pickup is picked up."""
 
     type: Literal["ship", "pickup"] = "ship"
@@ -86,7 +92,7 @@ class CatalogEntry(Struct, frozen=True, omit_defaults=True):
     limit_per_shopper: Quantity | None = None
 
 
-class Show(Struct, frozen=True, omit_defaults=True):
+class Show(Struct, frozen=True):
     """One live event of a shop."""
 
     id: Id
@@ -100,21 +106,21 @@ class Show(Struct, frozen=True, omit_defaults=True):
 class Contact(Struct, frozen=True, omit_defaults=True):
     """How to reach the shopper about the order."""
 
-    email: Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\Z")]
-    name: Annotated[str, Meta(max_length=200)] | None = None
-    phone: Annotated[str, Meta(max_length=40)] | None = None
+    email: Annotated[str, Meta(min_length=3, max_length=254, pattern=_EMAIL_PATTERN)]
+    name: Name | None = None
+    phone: Annotated[str, Meta(max_length=40, pattern=LINE_PATTERN)] | None = None
 
 
 class Address(Struct, frozen=True, omit_defaults=True):
     """Where to ship, as postal services and Stripe name the parts."""
 
-    line1: Annotated[str, Meta(min_length=1, max_length=200)]
+    line1: Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE_PATTERN)]
     country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="ISO 3166-1 alpha-2")]
-    name: Annotated[str, Meta(max_length=200)] | None = None
-    line2: Annotated[str, Meta(max_length=200)] | None = None
-    city: Annotated[str, Meta(max_length=200)] | None = None
-    postal_code: Annotated[str, Meta(max_length=20)] | None = None
-    state: Annotated[str, Meta(max_length=100)] | None = None
+    name: Name | None = None
+    line2: Name | None = None
+    city: Name | None = None
+    postal_code: Annotated[str, Meta(max_length=20, pattern=LINE_PATTERN)] | None = None
+    state: Annotated[str, Meta(max_length=100, pattern=LINE_PATTERN)] | None = None
 
 
 class Movement(Struct, frozen=True, omit_defaults=True):
@@ -132,7 +138,7 @@ class Movement(Struct, frozen=True, omit_defaults=True):
     quantity: Annotated[int, Meta(ge=-MAX_QUANTITY, le=MAX_QUANTITY)]
     occurred_at: Timestamp
     source: Id
-    reason: Annotated[str, Meta(max_length=200)] | None = None
+    reason: Annotated[str, Meta(max_length=200, pattern=LINE_PATTERN)] | None = None
 
 
 class Tender(Struct, frozen=True):

@@ -180,6 +180,16 @@ def _check_relations(settings: Settings) -> None:
             settings.payment_budget_s * 1000 > settings.stripe_timeout_ms,
         ),
         (
+            "shopper_retention_days",
+            "hold_max_s",
+            settings.shopper_retention_days * 86_400 > settings.hold_max_s,
+        ),
+        (
+            "shopper_retention_days",
+            "payment_budget_s",
+            settings.shopper_retention_days * 86_400 > settings.payment_budget_s,
+        ),
+        (
             "hold_retention_s",
             "payment_budget_s",
             settings.hold_retention_s > settings.payment_budget_s,

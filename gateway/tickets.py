@@ -9,11 +9,11 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import jwt
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gateway.clock import Clock
 from gateway.errors import Forbidden, Unauthenticated
@@ -34,7 +34,7 @@ class Ticket(Struct, frozen=True):
     sub: Id
     shop: Id
     show: Id
-    exp: int
+    exp: Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
 class Key(Struct, frozen=True):
@@ -42,6 +42,7 @@ class Key(Struct, frozen=True):
 
     shop: Id
     scopes: tuple[Scope, ...]
+    use: Literal["key"]
 
 
 class TicketExpired(Unauthenticated):
@@ -93,8 +94,9 @@ class Tokens:
                 self.shop_secret(ticket.shop),
                 algorithms=[_ALGORITHM],
                 options={"verify_exp": False, "verify_iat": False},
+                leeway=_LEEWAY_S,
             )
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, OverflowError):
             raise Unauthenticated("This ticket is not valid.") from None
         if ticket.exp + _LEEWAY_S <= self.clock.now_ms() / 1000:
             raise TicketExpired("This ticket has expired.")
@@ -118,7 +120,7 @@ class Tokens:
         try:
             claims = jwt.decode(token.strip(), self.settings.secret, algorithms=[_ALGORITHM])
             key = msgspec.convert(claims, Key)
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, OverflowError):
             raise Unauthenticated("This key is not valid.") from None
         if needs not in key.scopes and "admin" not in key.scopes:
             raise Forbidden(f"This key lacks the scope {needs}.")

@@ -6,6 +6,7 @@ gets what is known; the rest comes as a push. What this process cannot finish, t
 
 import asyncio
 import contextlib
+import logging
 import random
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from gateway.checkout.settle import Settler
 from gateway.errors import HoldfastError, Overloaded, Unavailable
 from gateway.messages import CheckoutFrame
 from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
 """How long a shopper's frame waits for the outcome before it hears ``processing``."""
@@ -51,12 +54,21 @@ class Desk:
                 raise Overloaded("Too many are paying at once; try again.", retry_after_ms=1000)
             task = asyncio.create_task(self._run(shop, order))
             self._running[shop, order] = task
-            task.add_done_callback(lambda _: self._running.pop((shop, order), None))
+            task.add_done_callback(lambda done: self._ended(shop, order, done))
         done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
         if task in done and not task.cancelled():
             with contextlib.suppress(Unavailable):
                 return task.result()
         return self._waiting(order, hold)
+
+    def _ended(self, shop: str, order: str, task: asyncio.Task[CheckoutFrame]) -> None:
+        """Often nobody waits for the outcome any more: what went wrong is said here."""
+        del self._running[shop, order]
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, HoldfastError):
+            log.warning("payments: order %s is left to the sweep: %s", order, error.code)
+        elif error:
+            log.error("payments: order %s: a step failed", order, exc_info=error)
 
     def _waiting(self, order: str, hold: str) -> CheckoutFrame:
         if order in self._queue:
@@ -81,11 +93,9 @@ class Desk:
 
     async def close(self) -> None:
         """Let payments finish for a moment, then leave them to the sweep."""
-        tasks = set(self._running.values())
-        if tasks:
-            _, pending = await asyncio.wait(tasks, timeout=_GRACE_S)
-            for task in pending:
-                task.cancel()
-            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(outcome, Exception) and not isinstance(outcome, HoldfastError):
-                    raise outcome
+        if not self._running:
+            return
+        _, pending = await asyncio.wait(set(self._running.values()), timeout=_GRACE_S)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)

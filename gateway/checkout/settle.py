@@ -25,7 +25,7 @@ from gateway.checkout.words import checkout_frame
 from gateway.clock import Clock, rfc3339
 from gateway.errors import NotFound, Unavailable
 from gateway.lane import Lane
-from gateway.messages import CheckoutFrame, OrderFrame, encode
+from gateway.messages import CheckoutFrame, Frame, OrderFrame, encode
 from gateway.model import Order, OrderFulfillment, Tender
 from gateway.news import News, publish
 from gateway.settings import Settings
@@ -162,12 +162,12 @@ class Settler:
         return await self.records.fail(shop, record, "capture_refused")
 
     async def _is_durable(self, shop: str, record: Record) -> bool:
-        """Repeat the commit, which changes nothing, to learn whether the replicas have it."""
+        """Repeat the commit, whose effect is there already, to learn whether replicas have it."""
         if not self.settings.wait_replicas:
             return True
         try:
             await self.records.commit(shop, record, "", b"")
-        except NotDurable:
+        except (NotDurable, CommitRefused):
             return False
         return True
 
@@ -227,13 +227,22 @@ class Settler:
             recorded_at=now,
         )
 
+    async def tidings(self, shop: str, order: str) -> tuple[Frame, ...]:
+        """What a shopper who may have missed it is told of an order; nothing if there is none."""
+        record = await self.records.find(shop, order)
+        return _frames(record) if record else ()
+
     async def _tell(self, shop: str, record: Record) -> None:
         """Push how far the payment is to the shopper's sockets, wherever they are."""
-        frames = [encode(checkout_frame(record))]
-        if record.phase is Phase.CAPTURED:
-            frames.append(encode(OrderFrame(order=record.view("confirmed"))))
-        for frame in frames:
-            await publish(self.lane, shop, News(shopper=record.shopper, frame=msgspec.Raw(frame)))
+        for frame in _frames(record):
+            news = News(shopper=record.shopper, frame=msgspec.Raw(encode(frame)))
+            await publish(self.lane, shop, news)
+
+
+def _frames(record: Record) -> tuple[Frame, ...]:
+    if record.phase is Phase.CAPTURED:
+        return checkout_frame(record), OrderFrame(order=record.view("confirmed"))
+    return (checkout_frame(record),)
 
 
 def _is_ours(shop: str, record: Record, intent: Intent) -> bool:

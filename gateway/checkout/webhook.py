@@ -8,15 +8,15 @@ one of our secrets, within the tolerance, for our mode, changes nothing.
 import asyncio
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import stripe
 from msgspec import Struct
 
-from gateway.checkout.settle import Settler
+from gateway.checkout.desk import Desk
 from gateway.clock import Clock
-from gateway.errors import HoldfastError, Invalid, NotFound, Unavailable
+from gateway.errors import HoldfastError, Invalid, NotFound
 from gateway.model import Id
 from gateway.settings import Settings
 
@@ -25,11 +25,9 @@ log = logging.getLogger(__name__)
 TOLERANCE_S = 300
 """How far from now a signature's time may be, either way."""
 SETTLE_WITHIN_S = 1.0
-"""Stripe is answered within so long; what is not settled by then is left to the sweep."""
-SETTLING_AT_ONCE = 8
-"""Webhooks that settle at the same time; others wait, within ``SETTLE_WITHIN_S``, and give up."""
+"""Stripe is answered within so long; what takes longer goes on without it."""
 
-_TIMESTAMP = re.compile(r"t=([0-9]{1,12})")
+_SECONDS = re.compile(r"[0-9]{1,12}")
 _TELLING = frozenset(
     f"payment_intent.{what}"
     for what in ("amount_capturable_updated", "succeeded", "payment_failed", "canceled")
@@ -52,6 +50,7 @@ class _Event(Struct, frozen=True):
 class _Metadata(Struct, frozen=True):
     shop: Id
     order: Id
+    hold: Id
 
 
 class _Object(Struct, frozen=True):
@@ -70,17 +69,14 @@ _DATA = msgspec.json.Decoder(_Data)
 class StripeWebhook:
     """Takes Stripe's events, for every shop of this Redis."""
 
-    settler: Settler
+    desk: Desk
     settings: Settings
     clock: Clock
-    _places: asyncio.Semaphore = field(
-        default_factory=lambda: asyncio.Semaphore(SETTLING_AT_ONCE)
-    )
 
     async def receive(self, body: bytes, signature: str) -> None:
-        """Check an event and settle the order it is about, as far as that goes within a second.
+        """Check an event and settle the order it is about.
 
-        When it returns, the event is dealt with, or the sweep will see to it.
+        When it returns, that is done, or goes on, or the sweep will do it.
 
         Raises:
             Forged: the signature, its time or the mode is wrong; nothing was done.
@@ -92,27 +88,26 @@ class StripeWebhook:
             about = _DATA.decode(event.data).object.metadata
         except msgspec.DecodeError:
             return  # A payment that was not made by us, in an account we share.
-        await self._settle(about.shop, about.order)
+        await self._settle(about)
 
-    async def _settle(self, shop: str, order: str) -> None:
+    async def _settle(self, about: _Metadata) -> None:
         try:
-            async with asyncio.timeout(SETTLE_WITHIN_S), self._places:
-                await self.settler.settle(shop, order)
+            async with asyncio.timeout(SETTLE_WITHIN_S):
+                await self.desk.settle(about.shop, about.order, about.hold)
+        except TimeoutError:
+            log.info("webhook: order %s is still being settled", about.order)
         except NotFound:
-            log.info("webhook: order %s is not known here", order)
-        except (Unavailable, TimeoutError):
-            log.info("webhook: order %s is left to the sweep", order)
+            log.info("webhook: order %s is not known here", about.order)
         except HoldfastError as error:
-            log.warning("webhook: order %s is left to the sweep: %s", order, error.code)
+            log.warning("webhook: order %s is left to the sweep: %s", about.order, error.code)
         except Exception:
             # Stripe repeating it for three days would not help; the sweep meets it as well.
-            log.exception("webhook: order %s is left to the sweep", order)
+            log.exception("webhook: order %s is left to the sweep", about.order)
 
     def _verified(self, body: bytes, signature: str) -> _Event:
         if not any(_is_signed(body, signature, secret) for secret in self._secrets()):
             raise Forged("The signature does not fit the body.")
-        sent = _TIMESTAMP.search(signature)
-        if not sent or abs(int(sent[1]) - self.clock.now_ms() / 1000) > TOLERANCE_S:
+        if abs(_signed_at(signature) - self.clock.now_ms() / 1000) > TOLERANCE_S:
             raise Forged("The signature's time is too far from now.")
         try:
             event = _EVENT.decode(body)
@@ -136,6 +131,15 @@ def _is_signed(body: bytes, signature: str, secret: str) -> bool:
         )
     except (stripe.SignatureVerificationError, UnicodeDecodeError):
         return False
+
+
+def _signed_at(signature: str) -> int:
+    """The very time that was signed, in seconds: the first one, for that is what the SDK reads."""
+    items = (item.split("=", 2) for item in signature.split(","))
+    seconds = next((words[1] for words in items if words[0] == "t"), "")
+    if not _SECONDS.fullmatch(seconds):
+        raise Forged("The signature has no time.")
+    return int(seconds)
 
 
 def _is_live(api_key: str) -> bool:

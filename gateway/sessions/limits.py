@@ -18,7 +18,11 @@ class Bucket:
         return cls(rate_per_s, burst, burst, now_s)
 
     def take(self, cost: float, now_s: float) -> int:
-        """Take ``cost`` tokens and return 0, or take none and return how long to wait, in ms."""
+        """Take ``cost`` tokens and return 0, or take none and return how long to wait, in ms.
+
+        What costs more than the bucket holds takes all of it, or it could never be paid for.
+        """
+        cost = min(cost, self.burst)
         gained = (now_s - self.filled_at_s) * self.rate_per_s
         self.tokens = min(self.burst, self.tokens + gained)
         self.filled_at_s = now_s

@@ -15,6 +15,7 @@ from gateway.errors import (
     Forbidden,
     HoldfastError,
     Invalid,
+    LimitExceeded,
     RateLimited,
     ShowNotLive,
     Unauthenticated,
@@ -29,6 +30,8 @@ _BYTES_PER_TOKEN = 4_096
 _MOST_BAD_FRAMES = 10
 _MOST_REFUSALS = 100
 """Commands refused for their rate before the socket is closed."""
+_FAREWELL_S = 30.0
+"""How long a buyer stays when the show is over: the units are sold, the confirmation is to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,16 @@ class Machine:
     _bad_frames: int = 0
     _refusals: int = 0
     _active: set[str] = field(default_factory=set)
+    _over: set[str] = field(default_factory=set)
+    """Holds that ended while the client was let in: what was read of them may be older."""
+    _bought: bool = False
+    _stays_until_s: float = 0.0
     _show: ShowState = "live"
 
     @property
-    def live(self) -> bool:
-        """Whether the client has been welcomed."""
-        return self._state is _State.LIVE
+    def active(self) -> frozenset[str]:
+        """The holds this shopper is known to have."""
+        return frozenset(self._active)
 
     def arrived(self, size: int, command: int | None, now_s: float) -> list[Effect]:
         """A frame has come in; an effect means that it is not to be looked at."""
@@ -119,11 +126,13 @@ class Machine:
             case _State.FRESH, Connect():
                 self._state = _State.JOINING
                 return [Perform(command)]
-            case _State.FRESH | _State.JOINING, _:
+            case _State.FRESH, _:
                 error: HoldfastError = Unauthenticated("The first frame is connect.")
                 return [Refuse(error, command.id), *self._close(CloseCode.NEVER_CONNECTED)]
-            case _State.LIVE, Connect():
+            case _State.JOINING | _State.LIVE, Connect():
                 return [Refuse(Invalid("This socket is connected already."), command.id)]
+            case _State.JOINING, _:
+                return [Refuse(Unauthenticated("Wait for the welcome."), command.id)]
             case _State.LIVE, _ if self._in_flight >= self.most_in_flight:
                 error = RateLimited("Too many commands await an answer.", retry_after_ms=100)
                 return [Refuse(error, command.id)]
@@ -133,18 +142,23 @@ class Machine:
             case _:
                 return []
 
-    def answered(self) -> list[Effect]:
-        """A performed command has its answer."""
+    def answered(self) -> None:
+        """A performed command, other than ``connect``, has its answer."""
         self._in_flight -= 1
-        return []
 
-    def joined(self, ticket: Ticket, holds: tuple[Hold, ...]) -> list[Effect]:
-        """The ticket is good and the client is welcomed."""
-        if self._state is _State.JOINING:
-            self._state = _State.LIVE
-            self.ticket = ticket
-            self._active = {hold.id for hold in holds}
-        return []
+    def joined(self, ticket: Ticket, show: ShowState, holds: tuple[Hold, ...]) -> None:
+        """The ticket is good and the client is welcomed; ``show`` and ``holds`` were read.
+
+        What the news has said meanwhile counts for more: nothing that ended begins again.
+        """
+        if self._state is not _State.JOINING:
+            return
+        self._state = _State.LIVE
+        self.ticket = ticket
+        self._active |= {hold.id for hold in holds} - self._over
+        self._over.clear()
+        if show == "ended":
+            self._show = show
 
     def refused(self, error: HoldfastError, command: int) -> list[Effect]:
         """The client cannot come in."""
@@ -153,9 +167,9 @@ class Machine:
                 code = CloseCode.TOKEN_EXPIRED
             case ShowNotLive():
                 code = CloseCode.SHOW_ENDED
-            case HoldfastError() if error.status >= 500 or isinstance(error, RateLimited):
+            case HoldfastError() if error.status >= 500:
                 code = CloseCode.OVERLOADED
-            case _ if error.code == "limit_exceeded":
+            case LimitExceeded():
                 code = CloseCode.TOO_MANY_CONNECTIONS
             case _:
                 code = CloseCode.BAD_TOKEN
@@ -172,34 +186,46 @@ class Machine:
             raise Forbidden("This ticket is for another shopper or show.")
         self.ticket = ticket
 
-    def hold_changed(self, hold: Hold) -> list[Effect]:
+    def hold_changed(self, hold: Hold) -> None:
         """A hold of this shopper changed, here or on another device."""
         if hold.state == "active":
             self._active.add(hold.id)
-        else:
-            self._active.discard(hold.id)
-        return self._leave_if_over()
+            return
+        self._active.discard(hold.id)
+        self._bought |= hold.state == "committed"
+        if self._state is _State.JOINING:
+            self._over.add(hold.id)
 
-    def show_changed(self, state: ShowState) -> list[Effect]:
+    def show_changed(self, state: ShowState) -> None:
         """The show started or ended. Whoever still holds something may finish paying."""
         self._show = state
-        return self._leave_if_over()
 
     def ticked(self, now_s: float, now_ms: int) -> list[Effect]:
         """Time has passed."""
-        if self._state in (_State.FRESH, _State.JOINING) and now_s >= self.connect_by_s:
-            return self._close(CloseCode.NEVER_CONNECTED)
-        if self.ticket and now_ms >= self.ticket.exp * 1000 and self._state is _State.LIVE:
-            return self._close(CloseCode.TOKEN_EXPIRED)
-        return self._leave_if_over()
+        if self._bought:
+            self._bought, self._stays_until_s = False, now_s + _FAREWELL_S
+        match self._state:
+            case _State.FRESH if now_s >= self.connect_by_s:
+                return self._close(CloseCode.NEVER_CONNECTED)
+            case _State.JOINING if now_s >= self.connect_by_s:
+                return self._close(CloseCode.OVERLOADED)  # It is we who are late.
+            case _State.LIVE if self.ticket and now_ms >= self.ticket.exp * 1000:
+                return self._close(CloseCode.TOKEN_EXPIRED)
+            case _State.LIVE if self._is_over(now_s):
+                return self._close(CloseCode.SHOW_ENDED)
+        return []
+
+    def epoch_changed(self) -> list[Effect]:
+        """What this client knows of the stock is void: it must come back for a snapshot."""
+        return self._close(CloseCode.EPOCH_CHANGED)
 
     def overflowed(self) -> list[Effect]:
         """The client does not read what it is sent."""
         return self._close(CloseCode.SLOW_CONSUMER)
 
-    def _leave_if_over(self) -> list[Effect]:
-        over = self._show == "ended" and not self._active and not self._in_flight
-        return self._close(CloseCode.SHOW_ENDED) if over and self.live else []
+    def _is_over(self, now_s: float) -> bool:
+        busy = self._active or self._in_flight or now_s < self._stays_until_s
+        return self._show == "ended" and not busy
 
     def _close(self, code: CloseCode) -> list[Effect]:
         if self._state is _State.CLOSED:

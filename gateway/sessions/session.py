@@ -1,5 +1,6 @@
 """Performs what a shopper's session asks for: each command becomes one frame, or an error."""
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.checkout.desk import Desk
@@ -24,8 +25,8 @@ from gateway.messages import (
 )
 from gateway.model import Hold, Show
 from gateway.rooms import Rooms
-from gateway.tickets import Ticket
 from gateway.stock.holds import Held
+from gateway.tickets import Ticket
 
 _MOST_ORDERS = 50
 """Orders of one shopper that a welcome names, the newest."""
@@ -40,28 +41,35 @@ _ORDER_STATES = {
 class Joined:
     """What a shopper finds when coming in."""
 
-    ticket: Ticket
     show: Show
     holds: tuple[Hold, ...]
     orders: tuple[OrderView, ...]
 
 
-async def join(rooms: Rooms, command: Connect) -> Joined:
-    """Check the ticket and read what the shopper has.
+def admit(rooms: Rooms, command: Connect) -> Ticket:
+    """Check the ticket.
 
     Raises:
-        Unauthenticated, TicketExpired: the ticket is not good.
+        Unauthenticated, TicketExpired: it is not good.
         Forbidden: it is for another show.
-        NotFound, ShowNotLive: there is no such show, or it is over.
     """
     ticket = rooms.tokens.read_ticket(command.token)
     if ticket.show != command.show:
         raise Forbidden("This ticket is for another show.")
+    return ticket
+
+
+async def join(rooms: Rooms, ticket: Ticket) -> Joined:
+    """Read the show and what the shopper has. Whoever still holds something may come back to pay.
+
+    Raises:
+        NotFound, ShowNotLive: there is no such show, or it is over.
+    """
     show = await rooms.shows.get(ticket.shop, ticket.show)
-    if show.state == "ended":
-        raise ShowNotLive("The show is over.", state="ended")
     holds, orders = await _belongings(rooms, ticket.shop, ticket.sub)
-    return Joined(ticket, show, holds, orders)
+    if show.state == "ended" and not holds:
+        raise ShowNotLive("The show is over.", state="ended")
+    return Joined(show, holds, orders)
 
 
 async def _belongings(
@@ -75,9 +83,11 @@ async def _belongings(
         for name, at in fields.items()
         if name.startswith("order:")
     )
-    active = [hold for hold in await rooms.holds.of(shop, tuple(holds)) if hold.state == "active"]
-    records = [await rooms.records.find(shop, order) for _, order in bought[-_MOST_ORDERS:]]
-    return tuple(active), tuple(_view(record) for record in records if record)
+    found = await rooms.holds.of(shop, tuple(holds))
+    newest = bought[-_MOST_ORDERS:]
+    records = await asyncio.gather(*(rooms.records.find(shop, order) for _, order in newest))
+    active = tuple(hold for hold in found if hold.state == "active")
+    return active, tuple(_view(record) for record in records if record)
 
 
 def _view(record: Record) -> OrderView:
@@ -117,9 +127,9 @@ class Session:
                 order = await rooms.records.begin(shop, shopper, command)
                 return await self.desk.settle(shop, order, command.hold)
             case Ask():
-                await rooms.shows.ask(
-                    shop, self.show, shopper, command.text, f"{self.id}-{command.id}"
-                )
+                asked = f"{self.id}-{command.id}"
+                at_ms = rooms.clock.now_ms()
+                await rooms.shows.ask(shop, self.show, shopper, command.text, asked, at_ms)
                 return Ok()
             case Connect() | Refresh():
                 raise Invalid("This socket is connected already.")

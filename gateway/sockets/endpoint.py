@@ -28,16 +28,18 @@ from gateway.model import Hold, ShowState
 from gateway.rooms import Rooms
 from gateway.sessions.limits import Bucket
 from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
-from gateway.sessions.session import Session, join
+from gateway.sessions.session import Session, admit, join
 from gateway.sockets import frames
 from gateway.sockets.feed import Feed
 from gateway.sockets.listener import Listener
 from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Seat
+from gateway.tickets import Ticket
 
 log = logging.getLogger(__name__)
 
-_WATCH_EVERY_S = 0.25
+_WATCH_EVERY_S = 1.0
+"""How often the machine is told the time. An overflow is noticed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Endpoint:
         except HoldfastError as error:
             problem = {"type": "about:blank", "title": error.code, "status": error.status}
             problem |= {"code": error.code, "detail": error.message}
+            scope["query_string"] = b""  # The server logs the address, and a token may be in it.
             media = "application/problem+json"
             await socket.send_denial_response(
                 JSONResponse(problem, status_code=error.status, media_type=media)
@@ -84,7 +87,10 @@ def origin_allowed(connection: HTTPConnection, allowed: str) -> bool:
     origin = connection.headers.get("origin")
     if origin is None or origin in {one.strip() for one in allowed.split(",")}:
         return True
-    return urlsplit(origin).netloc == connection.headers.get("host")
+    try:
+        return urlsplit(origin).netloc == connection.headers.get("host")
+    except ValueError:
+        return False
 
 
 @dataclass(slots=True)
@@ -120,25 +126,29 @@ class _Connection:
     async def serve(self) -> None:
         """Serve until either side closes."""
         receiving = asyncio.create_task(self._receive())
-        others = [
-            asyncio.create_task(self.outbox.run(self.socket.send_text)),
-            asyncio.create_task(self._watch()),
-        ]
+        writing = asyncio.create_task(self.outbox.run(self.socket.send_text))
+        watching = asyncio.create_task(self._watch())
         try:
             ends: list[asyncio.Future[Any]] = [receiving, self._closing]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not receiving.done():
-                await self._close(self._closing.result())
+                await self._close(self._closing.result(), writing)
         finally:
-            if self._feed and self._seat:
-                self._feed.roster.leave(self._seat)
-            await _end([receiving, *others, *self._work])
+            await _end([receiving, writing, watching, *self._work])
+            self._leave()
 
-    async def _close(self, code: CloseCode) -> None:
+    def _leave(self) -> None:
+        if self._feed and self._seat:
+            self._feed.roster.leave(self._seat)
+
+    async def _close(self, code: CloseCode, writing: asyncio.Task[None]) -> None:
         """Write what is still waiting, for a moment, then close with a code."""
+        self._leave()
         with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
             async with asyncio.timeout(self.rooms.settings.close_timeout_ms / 1000):
-                await self.outbox.drained()
+                if code is not CloseCode.SLOW_CONSUMER:
+                    await self.outbox.drained()
+                writing.cancel()
                 await self.socket.close(code)
 
     async def _receive(self) -> None:
@@ -168,6 +178,8 @@ class _Connection:
     def _act(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
+                case Perform(Connect() as command):
+                    self._start(self._connect(command))
                 case Perform(command):
                     self._start(self._perform(command))
                 case Refuse(error, command_id):
@@ -181,51 +193,54 @@ class _Connection:
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 
+    async def _connect(self, command: Connect) -> None:
+        try:
+            welcome = await self._join(command)
+        except HoldfastError as error:
+            self._act(self.machine.refused(error, command.id))
+        except Exception:
+            log.exception("sockets: a shopper could not join")
+            self._act(self.machine.refused(_our_fault(), command.id))
+        else:
+            self.outbox.welcome(encode(welcome))
+
     async def _perform(self, command: AnyCommand) -> None:
         try:
-            match command:
-                case Connect():
-                    frame: Frame = await self._join(command)
-                case Refresh():
-                    self.machine.refreshed(self.rooms.tokens.read_ticket(command.token))
-                    frame = Ok()
-                case _:
-                    assert self.session is not None
-                    frame = await self.session.perform(command)
+            frame = await self._answer(command)
         except HoldfastError as error:
-            self._answer_error(command, error)
+            self._act([Refuse(error, command.id)])
         except Exception:
             log.exception("sockets: a command failed")
-            self._answer_error(command, Unavailable("Something went wrong here; try again."))
+            self._act([Refuse(_our_fault(), command.id)])
         else:
             self.outbox.put(encode(msgspec.structs.replace(frame, id=command.id)))
-        if not isinstance(command, Connect):
-            self._act(self.machine.answered())
+        self.machine.answered()
 
-    def _answer_error(self, command: AnyCommand, error: HoldfastError) -> None:
-        if isinstance(command, Connect):
-            self._act(self.machine.refused(error, command.id))
-        else:
-            self._act([Refuse(error, command.id)])
+    async def _answer(self, command: AnyCommand) -> Frame:
+        if isinstance(command, Refresh):
+            self.machine.refreshed(self.rooms.tokens.read_ticket(command.token))
+            return Ok()
+        assert self.session is not None
+        return await self.session.perform(command)
 
     async def _join(self, command: Connect) -> Welcome:
-        """Let a shopper in: from the welcome on, every change comes as a push."""
-        joined = await join(self.rooms, command)
-        ticket, settings = joined.ticket, self.rooms.settings
+        """Let a shopper in: from the welcome on, every change comes as a push.
+
+        The seat is taken before anything is read, so that a change between the two is not missed.
+        """
+        rooms, settings = self.rooms, self.rooms.settings
+        ticket = admit(rooms, command)
         self._feed = feed = await self.listener.feed(ticket.shop)
-        if len(tuple(feed.roster.of(ticket.sub))) >= settings.sockets_per_shopper:
-            raise LimitExceeded(
-                "This shopper has too many connections.", limit=settings.sockets_per_shopper
-            )
-        self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
-        feed.roster.take(self._seat)
-        feed.forget_count(ticket.show)
+        self._take_seat(feed, ticket)
+        joined = await join(rooms, ticket)
         self.session = Session(
-            secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, self.rooms, self.desk
+            secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
         )
-        self._act(self.machine.joined(ticket, joined.holds))
-        now_ms = self.rooms.clock.now_ms()
+        self.machine.joined(ticket, joined.show.state, joined.holds)
+        feed.forget_count(ticket.show)
+        now_ms = rooms.clock.now_ms()
         return Welcome(
+            id=command.id,
             session=self.session.id,
             show=joined.show,
             catalog=tuple(feed.catalog.values()),
@@ -236,6 +251,13 @@ class _Connection:
             ping_s=settings.ping_s,
             token_ttl_s=max(0, ticket.exp - now_ms // 1000),
         )
+
+    def _take_seat(self, feed: Feed, ticket: Ticket) -> None:
+        most = self.rooms.settings.sockets_per_shopper
+        if len(feed.roster.of(ticket.sub)) >= most:
+            raise LimitExceeded("This shopper has too many connections.", limit=most)
+        self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
+        feed.roster.take(self._seat)
 
     async def _watch(self) -> None:
         """Tell the machine the time, and whether the client still reads."""
@@ -248,13 +270,25 @@ class _Connection:
             clock = self.rooms.clock
             self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
 
+    def active_holds(self) -> frozenset[str]:
+        """The holds this shopper is known to have."""
+        return self.machine.active
+
     def hold_changed(self, hold: Hold) -> None:
         """A hold of this shopper changed."""
-        self._act(self.machine.hold_changed(hold))
+        self.machine.hold_changed(hold)
 
     def show_changed(self, state: ShowState) -> None:
         """The show started or ended."""
-        self._act(self.machine.show_changed(state))
+        self.machine.show_changed(state)
+
+    def epoch_changed(self) -> None:
+        """What was said of the stock so far is void."""
+        self._act(self.machine.epoch_changed())
+
+
+def _our_fault() -> Unavailable:
+    return Unavailable("Something went wrong here; try again.")
 
 
 def _with_id(effect: Effect, text: str) -> Effect:

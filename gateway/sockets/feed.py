@@ -1,17 +1,22 @@
 """A shop as this process knows it: its stock kept true by the news, and its viewers told.
 
 The stock is read once, after the subscription stands; from then on each message carries absolute
-values and raises ``version`` by one. A gap means that a message was lost: the stock is read again.
-Viewers hear of it at most once a tick, except that the first change after silence, *sold out* and
-*back in stock* go at once.
+values and raises ``version`` by one. A gap means that a message was lost: all is read again, and
+told again. So is it when Redis is ahead of us and nothing comes (``is_deaf``): the last message may
+be lost, which no gap would show. Viewers hear of stock at most once a tick, except that the first
+change after silence, *sold out* and *back in stock* go at once.
+
+One task reads and hears, so that the two never meet.
 """
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 
 import msgspec
 
+from gateway.errors import NotFound
 from gateway.keys import ShopKeys
 from gateway.messages import (
     CatalogFrame,
@@ -28,9 +33,12 @@ from gateway.news import News, hold_from_words
 from gateway.rooms import Rooms
 from gateway.scripts import load
 from gateway.sockets.roster import Roster
+from gateway.stock.holds import order_id
 
 log = logging.getLogger(__name__)
 
+_SHOPPERS_AT_ONCE = 256
+"""Shoppers whose holds are read again at once when news was lost."""
 _SILENT_MS = 3_000
 """A process whose viewer count is older than this is gone."""
 
@@ -50,23 +58,83 @@ class Feed:
     _told_at_s: float = 0.0
     _timer: asyncio.TimerHandle | None = None
     _counted: dict[str, int] = field(default_factory=dict)
-    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _doubted: int | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once everything has been read."""
 
     async def read(self) -> None:
-        """Read everything from Redis; needed at first, and whenever news may have been lost."""
-        async with self._reading:
-            keys = ShopKeys(self.shop)
-            epoch, version = await self.rooms.lane.command("HMGET", keys.meta, "epoch", "version")
-            items = await self.rooms.movements.available(self.shop)
-            entries = await self.rooms.catalog.entries(self.shop)
-            if int(epoch or 1) == self.epoch and int(version or 0) < self.version:
-                return  # the news has overtaken this reading
-            self.epoch, self.version = int(epoch or 1), int(version or 0)
-            self.catalog = {entry.sku: entry for entry in entries}
-            if items != self.items:
-                self.items = items
-                self._changed.update(items)
-                self._tell_stock()
+        """Read everything from Redis; needed at first, and whenever news may have been lost.
+
+        Raises:
+            Unavailable, Overloaded: Redis does not answer; nothing has changed here.
+        """
+        # The position first: if the stock moves meanwhile, its news is still to come.
+        epoch, version = await self._position()
+        items = await self.rooms.movements.available(self.shop)
+        entries = await self.rooms.catalog.entries(self.shop)
+        known = (self.epoch, self.version)
+        new = tuple(entry for entry in entries if self.catalog.get(entry.sku) != entry)
+        self.epoch, self.version, self.items = epoch, version, items
+        self.catalog = {entry.sku: entry for entry in entries}
+        if not self.ready.is_set():
+            self.ready.set()
+        elif epoch != known[0] or version < known[1]:
+            self._start_over()
+        else:
+            await self._tell_again(new)
+
+    async def is_deaf(self) -> bool:
+        """Whether news has been lost, or Redis has lost data: then everything must be read again.
+
+        Ask now and then. Redis being ahead once is no more than news on its way.
+        """
+        heard = self.version
+        epoch, version = await self._position()
+        if epoch == self.epoch and version < heard:
+            return True
+        behind = (epoch, version) != (self.epoch, self.version)
+        doubted, self._doubted = self._doubted, self.version if behind else None
+        return behind and doubted == self.version
+
+    async def _position(self) -> tuple[int, int]:
+        keys = ShopKeys(self.shop)
+        epoch, version = await self.rooms.lane.command("HMGET", keys.meta, "epoch", "version")
+        return int(epoch or 1), int(version or 0)
+
+    def _start_over(self) -> None:
+        """Versions count anew, so no client would believe our pushes: all must come back."""
+        log.warning("news: shop %s: the stock has started over", self.shop)
+        self._changed.clear()
+        for seat in self.roster.everyone():
+            seat.session.epoch_changed()
+
+    async def _tell_again(self, new: tuple[CatalogEntry, ...]) -> None:
+        """Tell the viewers all that news would have told them."""
+        self._changed.update(self.items)
+        self._tell_stock()
+        if new:
+            self.roster.tell(self.roster.everyone(), CatalogFrame(items=new))
+        for name in self.roster.counts():
+            with contextlib.suppress(NotFound):
+                show = await self.rooms.shows.get(self.shop, name)
+                news = News(show=name, state=show.state, highlight=show.highlight or "")
+                self._tell_show(name, news)
+        shoppers = self.roster.shoppers()
+        for at in range(0, len(shoppers), _SHOPPERS_AT_ONCE):
+            batch = shoppers[at : at + _SHOPPERS_AT_ONCE]
+            await asyncio.gather(*(self._tell_shopper_again(shopper) for shopper in batch))
+
+    async def _tell_shopper_again(self, shopper: str) -> None:
+        """What became of the holds the devices know of, and of those they have not heard of."""
+        fields = await self.rooms.lane.command("HKEYS", ShopKeys(self.shop).shopper(shopper))
+        held = {name[5:].decode() for name in fields if name.startswith(b"hold:")}
+        for seat in self.roster.of(shopper):
+            held |= seat.session.active_holds()
+        for hold in sorted(held):
+            for found in await self.rooms.holds.of(self.shop, (hold,)):
+                self._tell_hold(shopper, found)
+            for frame in await self.rooms.settler.tidings(self.shop, order_id(hold)):
+                self.roster.tell(self.roster.of(shopper), frame)
 
     @property
     def stock(self) -> StockState:
@@ -88,7 +156,7 @@ class Feed:
         elif news.shopper is not None:
             self.roster.tell(self.roster.of(news.shopper), bytes(news.frame))
         elif news.catalog:
-            self.catalog.update({entry.sku: entry for entry in news.catalog})
+            self.catalog |= {entry.sku: entry for entry in news.catalog}
             self.roster.tell(self.roster.everyone(), CatalogFrame(items=news.catalog))
         elif news.show is not None:
             self._tell_show(news.show, news)
@@ -118,21 +186,22 @@ class Feed:
             self._timer.cancel()
             self._timer = None
         self._told_at_s = asyncio.get_running_loop().time()
-        items = {sku: self.items[sku] for sku in self._changed}
+        items = {sku: self.items[sku] for sku in self._changed if sku in self.items}
         self._changed.clear()
         frame = encode(StockFrame(epoch=self.epoch, version=self.version, items=items))
         for seat in self.roster.everyone():
-            seat.outbox.put_stock(frame)
+            seat.outbox.push_stock(frame)
 
     def _tell_holds(self, news: News) -> None:
         for shopper, *words in news.holds:
-            seats = self.roster.of(shopper)
-            if not seats:
-                continue
-            hold: Hold = hold_from_words(tuple(words))
-            for seat in seats:
-                seat.session.hold_changed(hold)
-            self.roster.tell(seats, HoldFrame(hold=hold, version=news.version))
+            if self.roster.of(shopper):
+                self._tell_hold(shopper, hold_from_words(tuple(words)))
+
+    def _tell_hold(self, shopper: str, hold: Hold) -> None:
+        seats = self.roster.of(shopper)
+        for seat in seats:
+            seat.session.hold_changed(hold)
+        self.roster.tell(seats, HoldFrame(hold=hold, version=self.version))
 
     def _tell_show(self, show: str, news: News) -> None:
         seats = tuple(self.roster.at(show))

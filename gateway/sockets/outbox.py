@@ -3,6 +3,9 @@
 Replies and personal pushes are all delivered, or the socket is closed as a slow consumer. Of stock
 at most one frame waits: a viewer that has not taken the last one yet gets, when it has, everything
 as it is then. So a slow peer misses only stale values, and costs a bounded buffer.
+
+A viewer's seat is taken before what it is welcomed with is read, so that no change falls between
+the two. Pushes that come before the welcome wait, and follow it.
 """
 
 import asyncio
@@ -21,34 +24,49 @@ class Outbox:
     """Makes a stock frame with everything as it is now."""
     most_frames: int
     _frames: deque[bytes] = field(default_factory=deque)
+    _early: list[bytes] | None = field(default_factory=list)
+    """Pushes that wait for the welcome; ``None`` once it was put."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stock: bytes | None = None
     _behind: bool = False
-    _written: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
     overflowed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the peer is too slow; the socket is then closed."""
 
     def put(self, frame: bytes) -> None:
-        """Have a frame written that must not be missed."""
-        if len(self._frames) >= self.most_frames:
-            self.overflowed.set()
-            return
-        self._frames.append(frame)
-        self._wake.set()
+        """Have a reply written."""
+        if self._has_room(self._frames):
+            self._frames.append(frame)
+            self._stir()
 
-    def put_stock(self, frame: bytes) -> None:
+    def welcome(self, frame: bytes) -> None:
+        """Have the welcome written, then what was pushed meanwhile. It holds the stock of now."""
+        self.put(frame)
+        early, self._early = self._early or [], None
+        for push in early:
+            self.put(push)
+
+    def push(self, frame: bytes) -> None:
+        """Have a frame written that must not be missed, after the welcome."""
+        if self._early is None:
+            self.put(frame)
+        elif self._has_room(self._early):
+            self._early.append(frame)
+
+    def push_stock(self, frame: bytes) -> None:
         """Have a stock frame written, or, if one is waiting already, everything later."""
+        if self._early is not None:
+            return
         if self._stock is None and not self._behind:
             self._stock = frame
         else:
             self._stock, self._behind = None, True
-        self._wake.set()
+        self._stir()
 
     async def drained(self) -> None:
         """Wait until nothing is waiting to be written."""
-        while self._frames or self._wake.is_set():
-            await self._written.wait()
-            self._written.clear()
+        while self._wake.is_set():
+            await self._idle.wait()
 
     async def run(self, write: Write) -> None:
         """Write what comes, until cancelled or the socket is gone."""
@@ -57,7 +75,17 @@ class Outbox:
             while (frame := self._next()) is not None:
                 await write(frame.decode())
             self._wake.clear()
-            self._written.set()
+            self._idle.set()
+
+    def _stir(self) -> None:
+        self._wake.set()
+        self._idle.clear()
+
+    def _has_room(self, frames: deque[bytes] | list[bytes]) -> bool:
+        if len(frames) < self.most_frames:
+            return True
+        self.overflowed.set()
+        return False
 
     def _next(self) -> bytes | None:
         if self._frames:

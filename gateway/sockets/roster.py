@@ -13,11 +13,17 @@ from gateway.sockets.outbox import Outbox
 class Listener(Protocol):
     """A session that wants to know what its pushes mean."""
 
+    def active_holds(self) -> frozenset[str]:
+        """The holds this shopper is known to have."""
+
     def hold_changed(self, hold: Hold) -> None:
         """A hold of this shopper changed."""
 
     def show_changed(self, state: ShowState) -> None:
         """The show started or ended."""
+
+    def epoch_changed(self) -> None:
+        """What was said of the stock so far is void."""
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -50,17 +56,21 @@ class Roster:
             if not seats:
                 index.pop(name, None)
 
-    def everyone(self) -> Iterable[Seat]:
+    def everyone(self) -> tuple[Seat, ...]:
         """All seats of the shop."""
-        return (seat for seats in self._by_show.values() for seat in seats)
+        return tuple(seat for seats in self._by_show.values() for seat in seats)
 
-    def at(self, show: str) -> Iterable[Seat]:
+    def at(self, show: str) -> tuple[Seat, ...]:
         """The seats of one show."""
         return tuple(self._by_show.get(show, ()))
 
-    def of(self, shopper: str) -> Iterable[Seat]:
+    def of(self, shopper: str) -> tuple[Seat, ...]:
         """The seats of one shopper, who may have several devices."""
         return tuple(self._by_shopper.get(shopper, ()))
+
+    def shoppers(self) -> tuple[str, ...]:
+        """Everybody who is here."""
+        return tuple(self._by_shopper)
 
     def counts(self) -> dict[str, int]:
         """Viewers by show."""
@@ -70,4 +80,4 @@ class Roster:
         """Encode a frame once and put it into many outboxes."""
         encoded = frame if isinstance(frame, bytes) else encode(frame)
         for seat in seats:
-            seat.outbox.put(encoded)
+            seat.outbox.push(encoded)

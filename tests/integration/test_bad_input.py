@@ -184,8 +184,8 @@ class Scene:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(corner: Corner, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Scene]:
-    for logger in ("gateway", "uvicorn"):
-        caplog.set_level(logging.DEBUG, logger)
+    for logger in ("gateway", "uvicorn.error"):
+        caplog.set_level(logging.INFO, logger)
     await corner.sells("tee", 9)
     lines = [{"sku": "tee", "quantity": 1}]
     async with corner.shopper("ann") as ann, corner.shopper("bob") as bob:

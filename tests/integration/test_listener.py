@@ -145,13 +145,17 @@ async def test_a_last_message_that_never_came_is_noticed(site: Site) -> None:
         '{"show":"tonight","state":"cancelled"}',
     ],
 )
-async def test_news_that_makes_no_sense_is_survived(site: Site, message: str) -> None:
+async def test_news_that_makes_no_sense_is_survived(
+    site: Site, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
     await site.sells("tee", 9)
     async with site.shopper("ann") as ann, site.shopper("bob") as bob:
         await site.rooms.lane.command("SPUBLISH", ShopKeys(site.shop).news, message)
         await site.rooms.lane.command("SPUBLISH", ShopKeys("nobody").news, message)
         await ann.ask("reserve", key="k", lines=TEE)
         await hears_left(bob, 8)
+    [logged] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert logged == f"news: shop {site.shop}: a message could not be taken in"
 
 
 async def test_one_subscription_serves_all_who_ask_at_once(site: Site) -> None:

@@ -103,7 +103,8 @@ async def test_what_cannot_be_reserved(corner: Corner, fields: Message, code: st
 
 async def test_nothing_is_sold_before_the_show(corner: Corner) -> None:
     await corner.sells("tee", 5)
-    await corner.rooms.lane.command("HSET", ShopKeys(corner.shop).shows, f"{SHOW}:state", "scheduled")
+    shows = ShopKeys(corner.shop).shows
+    await corner.rooms.lane.command("HSET", shows, f"{SHOW}:state", "scheduled")
     async with corner.shopper("ann") as ann:
         early = await ann.ask("reserve", key="k", lines=one("tee"))
         assert (early["code"], early["state"]) == ("show_not_live", "scheduled")

@@ -1,0 +1,52 @@
+"""What Prometheus is told about a gateway process; read off the parts when it asks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.checkout.desk import Desk
+from gateway.lane import Lane
+from gateway.sockets.endpoint import Endpoint
+from gateway.sockets.listener import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateway(Collector):
+    lane: Lane
+    desk: Desk
+    listener: Listener
+    endpoint: Endpoint
+
+    def collect(self) -> Iterable[Metric]:
+        """Read everything once. Labels are words of ours, never what a client sent."""
+        yield GaugeMetricFamily("holdfast_viewers", "Viewers connected here.", self.listener.viewers)
+        yield GaugeMetricFamily("holdfast_payments_running", "Payments under way.", self.desk.running)
+        yield CounterMetricFamily(
+            "holdfast_redis_round_trips", "Round trips to Redis.", self.lane.round_trips
+        )
+        yield GaugeMetricFamily(
+            "holdfast_redis_waiting", "Requests waiting for Redis.", self.lane.waiting
+        )
+        commands = CounterMetricFamily(
+            "holdfast_commands", "Commands answered, by their outcome.", labels=("type", "outcome")
+        )
+        for (kind, outcome), count in self.endpoint.outcomes.items():
+            commands.add_metric((kind, outcome), count)
+        yield commands
+        closes = CounterMetricFamily("holdfast_closes", "Sockets we closed.", labels=("code",))
+        for code, count in self.endpoint.closes.items():
+            closes.add_metric((str(int(code)),), count)
+        yield closes
+
+
+def registry(lane: Lane, desk: Desk, listener: Listener, endpoint: Endpoint) -> CollectorRegistry:
+    """A registry of this process' own numbers and the interpreter's."""
+    made = CollectorRegistry()
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    made.register(_Gateway(lane, desk, listener, endpoint))
+    return made

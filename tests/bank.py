@@ -1,0 +1,50 @@
+"""The other side of a payment: what a test asks of the Stripe sandbox."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+_KEY = {"Authorization": "Bearer sk_test_0123456789abcdef"}
+
+CREATE = "POST /v1/payment_intents"
+CANCEL = "POST /v1/payment_intents/{id}/cancel"
+CAPTURE = "POST /v1/payment_intents/{id}/capture"
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """One sandbox."""
+
+    url: str
+
+    async def fails(self, **plan: Any) -> None:
+        """From now on things go wrong as planned; without a plan all is well."""
+        await self._ask("POST", "/v1/sandbox/faults", json=plan)
+
+    async def summary(self) -> Any:
+        """Counts and amounts of everything the sandbox holds."""
+        return await self._ask("GET", "/v1/sandbox/summary")
+
+    async def intents(self, order: str) -> list[Any]:
+        """The PaymentIntents of an order, newest first."""
+        listed = await self._ask("GET", "/v1/payment_intents?limit=100")
+        return [one for one in listed["data"] if one["metadata"].get("order") == order]
+
+    async def token(self, method: str) -> str:
+        """A confirmation token, as Stripe's form makes it in the page."""
+        form = {"payment_method": method}
+        made = await self._ask("POST", "/v1/test_helpers/confirmation_tokens", data=form)
+        return str(made["id"])
+
+    async def second_step(self, client_secret: str, outcome: str = "succeed") -> None:
+        """What the shopper does on the bank's page."""
+        intent = client_secret.partition("_secret_")[0]
+        form = {"client_secret": client_secret, "outcome": outcome}
+        await self._ask("POST", f"/v1/sandbox/payment_intents/{intent}/complete_action", data=form)
+
+    async def _ask(self, method: str, path: str, **content: Any) -> Any:
+        async with httpx.AsyncClient(base_url=self.url, headers=_KEY) as client:
+            reply = await client.request(method, path, **content)
+            assert reply.is_success, reply.text
+            return reply.json()
