@@ -21,6 +21,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     demo                 a whole shop on one machine, with nothing configured
     app                  the gateway process: joins the rooms, opens the doors
     sweep                the sweep process
+    metrics              what Prometheus is told
     sockets              one browser: frames, outbox, roster, feed, endpoint
     api                  HTTP for the shop's programs, Stripe and SREs
     web                  the page at /

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import uvicorn
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -20,10 +19,12 @@ from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.clock import Clock, SystemClock
 from gateway.lane import Lane, connect
+from gateway.metrics import registry
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.sockets.endpoint import Endpoint
 from gateway.sockets.listener import Listener
+from gateway.sockets.server import SocketProtocol
 from gateway.web import pages
 
 log = logging.getLogger(__name__)
@@ -74,9 +75,11 @@ def application(gateway: Gateway) -> Starlette:
             yield
 
     rooms, desk = gateway.rooms, gateway.desk
+    endpoint = Endpoint(rooms, desk, gateway.listener)
+    numbers = registry(rooms.lane, desk, gateway.listener, endpoint.tally)
     routes: list[BaseRoute] = [
-        WebSocketRoute("/v1/live", Endpoint(rooms, desk, gateway.listener)),
-        *api.routes(rooms, desk, CollectorRegistry(), lambda: False),
+        WebSocketRoute("/v1/live", endpoint),
+        *api.routes(rooms, desk, numbers, lambda: False),
         *pages.routes(rooms.settings),
     ]
     return Starlette(
@@ -105,7 +108,7 @@ def configuration(settings: Settings, app: Starlette) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
-        ws="websockets-sansio",
+        ws=SocketProtocol,
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=settings.ping_s,
         ws_ping_timeout=settings.ping_s,

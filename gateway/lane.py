@@ -83,6 +83,11 @@ class Lane:
         # Replies stay as Redis sends them; each room decodes its own.
         self.client.response_callbacks.clear()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for the next round trip."""
+        return len(self._waiting)
+
     def call(
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
     ) -> asyncio.Future[Reply]:

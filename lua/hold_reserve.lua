@@ -14,6 +14,7 @@
 --                                   location?, lines: [{sku, quantity}]}], no sku twice in one request
 -- ARGV[2]      most active holds of one shopper
 -- ARGV[3]      retention of the shopper's key (ms)
+-- ARGV[4]      most that one payment can be (minor units)
 --
 -- Replies, one per request, in order:
 --   HOLD id state lines amount currency expires_at fulfillment version
@@ -25,12 +26,14 @@
 --   SHOW_NOT_LIVE state           state is empty when there is no such show
 --   NOT_FOUND sku                 not in the catalogue
 --   CURRENCIES                    the lines are priced in more than one currency
+--   TOO_MUCH                      the total is more than one payment can be
 -- The caller repeats the whole list when the reply is lost. Needs memory, so it is refused when
 -- Redis is out of it.
 
 local requests = cjson.decode(ARGV[1])
 local holds_limit = tonumber(ARGV[2])
 local retention_ms = tonumber(ARGV[3])
+local most_amount = tonumber(ARGV[4])
 
 local time = redis.call('TIME')
 local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
@@ -118,7 +121,7 @@ local function refusal(request, shopper)
   if count(shopper, 'holds') >= holds_limit then
     return {'HOLDS', tostring(holds_limit)}
   end
-  local currency
+  local currency, amount = nil, 0
   for _, line in ipairs(request.lines) do
     local product = entry(line.sku)
     if not product then
@@ -127,6 +130,10 @@ local function refusal(request, shopper)
     currency = currency or product.price.currency
     if product.price.currency ~= currency then
       return {'CURRENCIES'}
+    end
+    amount = amount + product.price.amount * line.quantity
+    if amount > most_amount then
+      return {'TOO_MUCH'}
     end
     local limit = product.limit_per_shopper
     if limit and count(shopper, units_field(request.show, line.sku)) + line.quantity > limit then

@@ -6,6 +6,7 @@
 -- KEYS[3] unsettled  zset    order by when to look at its payment (ms)
 -- KEYS[4] hold       hash
 -- KEYS[5] order      hash
+-- KEYS[6] news       channel
 -- ARGV[1] order
 -- ARGV[2] attempt the caller saw: a late copy of an earlier attempt moves nothing
 -- ARGV[3] phase to move to
@@ -34,7 +35,7 @@ local fields = cjson.decode(ARGV[4])
 local time = redis.call('TIME')
 local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
-local active = redis.call('HGET', KEYS[4], 'state') == 'active'
+local hold = redis.call('HMGET', KEYS[4], 'state', 'lines', 'amount', 'currency', 'fulfillment')
 
 for field, text in pairs(fields) do
   redis.call('HSET', KEYS[5], field, text)
@@ -45,9 +46,11 @@ if ARGV[5] == '' then
 else
   redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
 end
-if ARGV[6] ~= '' and active then
+if ARGV[6] ~= '' and hold[1] == 'active' then
   local deadline = math.min(now + tonumber(ARGV[6]), tonumber(order[5]))
   redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
   redis.call('ZADD', KEYS[2], deadline, order[3] .. ':' .. order[4])
+  redis.call('SPUBLISH', KEYS[6], cjson.encode({holds = {{order[4], order[3], hold[1], hold[2],
+    hold[3], hold[4], string.format('%.0f', deadline), hold[5]}}}))
 end
 return {'MOVED', ARGV[3]}

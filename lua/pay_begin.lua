@@ -7,6 +7,7 @@
 -- KEYS[3] unsettled  zset    order by when to look at its payment (ms)
 -- KEYS[4] hold       hash
 -- KEYS[5] order      hash    of this hold
+-- KEYS[6] news       channel
 -- ARGV[1] hold
 -- ARGV[2] shopper who asks
 -- ARGV[3] order
@@ -22,7 +23,7 @@
 --   PAYING attempt             begun now, or by an earlier copy of this request: settle it
 --   IN_PROGRESS                an attempt with another method is under way, or is being voided
 --   TOTAL_CHANGED amount currency   the hold's own total; nothing was begun
---   ORDERED phase              the hold is a sale already: read the order
+--   DONE phase                 the hold is a sale, or this very method was declined: read the order
 --   ENDED state                the hold is over
 --   NOT_FOUND                  no such hold, or another shopper's
 
@@ -33,7 +34,7 @@ if hold[1] ~= ARGV[2] then
   return {'NOT_FOUND'}
 end
 if hold[2] == 'committed' then
-  return {'ORDERED', order[1]}
+  return {'DONE', order[1]}
 end
 if hold[2] ~= 'active' then
   return {'ENDED', hold[2]}
@@ -46,6 +47,10 @@ if order[1] == 'paying' then
     return {'PAYING', order[2]}
   end
   return {'IN_PROGRESS'}
+end
+if order[1] == 'declined' and order[3] == ARGV[6] then
+  -- A late copy of the request that was declined; another attempt needs another token.
+  return {'DONE', order[1]}
 end
 if order[1] == 'voiding' then
   -- The next attempt would forget the intent that is still to be cancelled.
@@ -76,4 +81,6 @@ redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
 redis.call('ZADD', KEYS[2], deadline, ARGV[1] .. ':' .. ARGV[2])
 redis.call('ZADD', KEYS[3], now + tonumber(ARGV[9]), ARGV[3])
 redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))
+redis.call('SPUBLISH', KEYS[6], cjson.encode({holds = {{ARGV[2], ARGV[1], 'active', hold[6],
+  hold[4], hold[5], string.format('%.0f', deadline), hold[8]}}}))
 return {'PAYING', tostring(attempt)}

@@ -42,6 +42,11 @@ class Desk:
     def __post_init__(self) -> None:
         self._at_stripe = asyncio.Semaphore(self.settings.stripe_concurrency)
 
+    @property
+    def running(self) -> int:
+        """Payments under way in this process."""
+        return len(self._running)
+
     async def settle(self, shop: str, order: str, hold: str) -> CheckoutFrame:
         """Move a payment on, and say how far it is after a short while at most.
 

@@ -110,6 +110,7 @@ class Records:
                 keys.unsettled,
                 keys.hold(checkout.hold),
                 keys.order(order),
+                keys.news,
             ),
             (
                 checkout.hold,
@@ -125,7 +126,7 @@ class Records:
             ),
         )
         match [word.decode() for word in reply]:
-            case ["PAYING", _] | ["ORDERED", _]:
+            case ["PAYING", _] | ["DONE", _]:
                 return order
             case ["IN_PROGRESS"]:
                 raise CompletionInProgress("A payment for this is already under way.")
@@ -203,6 +204,7 @@ class Records:
                 keys.unsettled,
                 keys.hold(record.hold),
                 keys.order(record.order),
+                keys.news,
             ),
             (
                 record.order,

@@ -6,5 +6,7 @@
 ``roster``    who is connected to which show; one encoded frame to many
 ``feed``      a shop's stock as this process knows it, kept true by the news
 ``listener``  the subscription the news comes through
+``tally``     what has happened, counted
+``server``    uvicorn's WebSocket class, mended
 ``endpoint``  one socket from upgrade to close
 """

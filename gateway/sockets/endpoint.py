@@ -34,6 +34,7 @@ from gateway.sockets.feed import Feed
 from gateway.sockets.listener import Listener
 from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Seat
+from gateway.sockets.tally import Tally
 from gateway.tickets import Ticket
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Endpoint:
     rooms: Rooms
     desk: Desk
     listener: Listener
+    tally: Tally = field(default_factory=Tally)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket."""
@@ -56,6 +58,7 @@ class Endpoint:
         try:
             self._admit(socket)
         except HoldfastError as error:
+            self.tally.refused[error.code] += 1
             problem = {"type": "about:blank", "title": error.code, "status": error.status}
             problem |= {"code": error.code, "detail": error.message}
             scope["query_string"] = b""  # The server logs the address, and a token may be in it.
@@ -65,7 +68,7 @@ class Endpoint:
             )
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        await _Connection(socket, self.rooms, self.desk, self.listener).serve()
+        await _Connection(socket, self.rooms, self.desk, self.listener, self.tally).serve()
 
     def _admit(self, socket: WebSocket) -> None:
         """Refuse before the upgrade whoever could not be served after it.
@@ -101,6 +104,7 @@ class _Connection:
     rooms: Rooms
     desk: Desk
     listener: Listener
+    tally: Tally
     machine: Machine = field(init=False)
     outbox: Outbox = field(init=False)
     session: Session | None = None
@@ -186,6 +190,7 @@ class _Connection:
                     self.outbox.put(encode(frames.error_frame(error, command_id)))
                 case Close(code):
                     if not self._closing.done():
+                        self.tally.closed[code] += 1
                         self._closing.set_result(code)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -205,15 +210,19 @@ class _Connection:
             self.outbox.welcome(encode(welcome))
 
     async def _perform(self, command: AnyCommand) -> None:
+        outcome = "ok"
         try:
             frame = await self._answer(command)
         except HoldfastError as error:
+            outcome = error.code
             self._act([Refuse(error, command.id)])
         except Exception:
             log.exception("sockets: a command failed")
+            outcome = Unavailable.code
             self._act([Refuse(_our_fault(), command.id)])
         else:
             self.outbox.put(encode(msgspec.structs.replace(frame, id=command.id)))
+        self.tally.commands[type(command).__name__.lower(), outcome] += 1
         self.machine.answered()
 
     async def _answer(self, command: AnyCommand) -> Frame:

@@ -152,6 +152,7 @@ class Feed:
                 await self.read()
             elif news.version == self.version + 1:
                 self._apply(news)
+        if news.holds:
             self._tell_holds(news)
         elif news.shopper is not None:
             self.roster.tell(self.roster.of(news.shopper), bytes(news.frame))

@@ -46,6 +46,11 @@ class Listener:
     """Channels whose shop has been read since the connection was made."""
     _deaf: bool = False
 
+    @property
+    def viewers(self) -> int:
+        """Viewers connected to this process."""
+        return sum(sum(feed.roster.counts().values()) for feed in self._feeds.values())
+
     async def feed(self, shop: str) -> Feed:
         """The feed of a shop, subscribed and read.
 

@@ -94,7 +94,13 @@ class Holds:
         return _held(
             await self.lane.call(
                 load("hold_extend"),
-                (keys.meta, keys.deadlines, keys.hold(hold), keys.order(order_id(hold))),
+                (
+                    keys.meta,
+                    keys.deadlines,
+                    keys.hold(hold),
+                    keys.order(order_id(hold)),
+                    keys.news,
+                ),
                 (hold, shopper, settings.hold_ttl_s * 1000, settings.hold_max_s * 1000),
             )
         )
@@ -196,6 +202,8 @@ def _held(reply: Reply) -> Held:
             raise NotFound("This product is not in the catalogue.", sku=sku)
         case ["CURRENCIES"]:
             raise Invalid("These products are priced in different currencies.")
+        case ["TOO_MUCH"]:
+            raise Invalid("The total is more than one payment can be.")
         case ["NOT_FOUND"]:
             raise NotFound("There is no such hold.")
         case ["ENDED", state]:

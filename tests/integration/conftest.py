@@ -86,6 +86,7 @@ class Site:
     url: str
     gateway: Gateway = field(repr=False)
     stripe_url: str
+    server: uvicorn.Server
 
     @property
     def rooms(self) -> Rooms:
@@ -156,7 +157,8 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
         await gateway.rooms.shows.put(settings.shop, Show(SHOW, "Tonight's show"))
         await gateway.rooms.shows.move(settings.shop, SHOW, "live")
         try:
-            yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}", gateway, stripe_url)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield Site(url, gateway, stripe_url, server)
         finally:
             server.should_exit = True
             await serving
@@ -181,4 +183,6 @@ async def corner(shared_site: Site, shop: str) -> Corner:
     """A live show of a new shop at the module's site."""
     await shared_site.rooms.shows.put(shop, Show(SHOW, "Tonight's show"))
     await shared_site.rooms.shows.move(shop, SHOW, "live")
-    return Corner(shared_site.url, shared_site.gateway, shared_site.stripe_url, shop)
+    return Corner(
+        shared_site.url, shared_site.gateway, shared_site.stripe_url, shared_site.server, shop
+    )

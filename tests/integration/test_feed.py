@@ -30,7 +30,7 @@ async def another(site: Site) -> Corner:
     name = f"shop_{uuid.uuid4().hex}"
     await site.rooms.shows.put(name, Show(SHOW, "Another show"))
     await site.rooms.shows.move(name, SHOW, "live")
-    return Corner(site.url, site.gateway, site.stripe_url, name)
+    return Corner(site.url, site.gateway, site.stripe_url, site.server, name)
 
 
 async def hears_stock(viewer: Shopper, **items: int) -> Message:

@@ -177,13 +177,22 @@ async def test_only_the_attempt_under_way_commits(stall: Stall, held: Held, payi
     await declined(stall, paying)
     with pytest.raises(CommitRefused):
         await stall.commits(paying)
-    await stall.begins("ann", held)
+    await stall.begins("ann", held, "pm_card_mastercard")
     with pytest.raises(CommitRefused):
         await stall.commits(paying)
     second = await stall.record(paying.order)
     with pytest.raises(CommitRefused):
         await stall.commits(earlier(second))
     await stall.commits(second)
+
+
+async def test_a_late_copy_of_a_declined_request_begins_nothing(
+    stall: Stall, held: Held, paying: Record
+) -> None:
+    await declined(stall, paying)
+    assert await stall.begins("ann", held) == paying.order
+    record = await stall.record(paying.order)
+    assert (record.phase, record.attempt) == ("declined", paying.attempt)
 
 
 @pytest.mark.parametrize("ending", ["release", "expire"])

@@ -172,6 +172,8 @@ class Model:
             return _ended(hold.state)
         if hold.phase == "paying":
             return "ordered" if token == hold.token else "completion_in_progress"
+        if hold.phase == "declined" and token == hold.token:
+            return "ordered"  # and nothing begins
         if hold.phase == "voiding":
             return "completion_in_progress"
         if hold.lapsed:
