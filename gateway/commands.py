@@ -22,9 +22,10 @@ from gateway.lane import Lane, connect
 from gateway.pos import relay as pos_relay
 from gateway.rooms import join
 from gateway.sandbox import till as sandbox_till
-from gateway.tickets import SCOPES, Tokens
 from gateway.settings import Settings, SettingsError, read
-from gateway.stock.audit import Verdict, audit as audit_shop
+from gateway.stock.audit import Verdict
+from gateway.stock.audit import audit as audit_shop
+from gateway.tickets import SCOPES, Tokens
 
 _IMPORT_TIMEOUT_S = 60
 
@@ -101,11 +102,12 @@ async def _served(settings: Settings) -> AsyncIterator[Lane]:
 
 
 def _report(verdict: Verdict) -> str:
-    lines = [
+    summary = (
         f"{verdict.shop}: {len(verdict.drift)} drift after {verdict.movements} movements, "
         f"{verdict.committed_units} units sold, {verdict.active_holds} holds active, "
         f"{verdict.shortfalls} shortfalls"
-    ]
+    )
+    lines = [summary]
     for drift in verdict.drift:
         where = f"{drift.sku} at {drift.location}: " if drift.sku else ""
         fate = "; repaired" if drift.repaired else ""

@@ -38,8 +38,8 @@ CheckoutState = Literal["queued", "requires_action", "processing", "confirmed", 
 class Resume(Struct, frozen=True):
     """The last stock a returning client knew."""
 
-    epoch: int
-    version: int
+    epoch: Annotated[int, Meta(ge=0, lt=10**12)]
+    version: Annotated[int, Meta(ge=0, lt=10**12)]
 
 
 class Payment(Struct, frozen=True, omit_defaults=True):

@@ -20,6 +20,9 @@ _EMAIL_PATTERN = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\Z"
 MAX_AMOUNT = 10**11
 """Largest amount, in minor units. Lua counts in doubles and prints from 1e14 on as ``1e+14``."""
 
+MAX_PAYMENT = 99_999_999
+"""Largest total of one payment, in minor units: Stripe takes eight digits."""
+
 MAX_QUANTITY = 1_000_000
 """Largest quantity of one line or movement."""
 

@@ -13,12 +13,12 @@ from gateway.clock import Clock
 from gateway.lane import Lane
 from gateway.model import Order
 from gateway.orders import entry
-from gateway.tickets import Tokens
 from gateway.settings import Settings
 from gateway.shows.catalog import Catalog
 from gateway.shows.shows import Shows
 from gateway.stock.holds import Holds
 from gateway.stock.movements import Movements
+from gateway.tickets import Tokens
 
 
 @dataclass(frozen=True, slots=True)

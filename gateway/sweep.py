@@ -6,6 +6,7 @@ Several may run at once: each hold and each payment is looked at again by the sc
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from gateway.errors import HoldfastError
@@ -25,7 +26,9 @@ class Sweep:
     """Goes round all shops, again and again."""
 
     rooms: Rooms
-    _settling: set[asyncio.Task[None]] = field(default_factory=set)
+    _settling: defaultdict[str, set[asyncio.Task[None]]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
 
     async def run(self) -> None:
         """Sweep until cancelled; the lane must be served elsewhere."""
@@ -34,9 +37,9 @@ class Sweep:
                 rest_s = await self._go_round()
                 await asyncio.sleep(rest_s)
         finally:
-            for task in self._settling:
+            for task in self._under_way():
                 task.cancel()
-            await asyncio.gather(*self._settling, return_exceptions=True)
+            await asyncio.gather(*self._under_way(), return_exceptions=True)
 
     async def _go_round(self) -> float:
         """Look at every shop; return how long to rest, in seconds."""
@@ -62,18 +65,22 @@ class Sweep:
         expired = await expire_due(self.rooms.lane, self.rooms.settings, shop)
         if expired:
             log.info("sweep: shop %s: %d holds expired", shop, expired)
-        room = _AT_ONCE - len(self._settling)
+        settling = self._settling[shop]
+        room = _AT_ONCE - len(settling)
         if room <= 0:
             return
         for order in await self.rooms.records.due(shop, self.rooms.clock.now_ms(), room):
             task = asyncio.create_task(self._settle(shop, order))
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+            settling.add(task)
+            task.add_done_callback(settling.discard)
 
     async def settled(self) -> None:
         """Wait for the payments begun so far."""
-        while self._settling:
-            await asyncio.gather(*self._settling)
+        while under_way := self._under_way():
+            await asyncio.gather(*under_way)
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [task for tasks in self._settling.values() for task in tasks]
 
     async def _settle(self, shop: str, order: str) -> None:
         try:

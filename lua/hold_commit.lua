@@ -17,7 +17,7 @@
 -- ARGV[3]  event id
 -- ARGV[4]  event    the encoded CloudEvent
 -- ARGV[5]  when the sweep looks at it (ms from now)
--- ARGV[6]  retention of the hold (ms)
+-- ARGV[6]  retention of the hold (ms): as long as the order's, for the same key must stay the same hold
 --
 -- Replies:
 --   COMMITTED units   JSON [[sku, location, first unit number, units]]; committed now or before.
@@ -85,7 +85,7 @@ end
 redis.call('XADD', KEYS[5], '*', 'order', ARGV[1], 'event_id', ARGV[3], 'units', numbered,
   'event', ARGV[4])
 redis.call('ZADD', KEYS[7], now + tonumber(ARGV[5]), ARGV[1])
-redis.call('SPUBLISH', KEYS[6], cjson.encode({
+redis.pcall('SPUBLISH', KEYS[6], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version, stock = items, at = now,
   holds = {{order[5], order[4], 'committed', hold[2], hold[3], hold[4], hold[5], hold[6]}}}))
 return {'COMMITTED', numbered}

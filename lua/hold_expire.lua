@@ -41,7 +41,7 @@ for i, one in ipairs(due) do
     end
     local phase = redis.call('HGET', KEYS[6 + 3 * i], 'phase')
     expired[#expired + 1] = {id = one.hold, shopper = one.shopper, order = one.order, at = i,
-      lines = lines, show = hold[7], voids = phase == 'paying' or phase == 'declined',
+      lines = lines, show = hold[7], phase = phase,
       told = {one.shopper, one.hold, 'expired', hold[3], hold[4], hold[5], hold[2], hold[6]}}
   else
     later[#later + 1] = {one, hold[2]}
@@ -74,7 +74,10 @@ for n, hold in ipairs(expired) do
       'quantity', line.quantity, 'on_hand', 0, 'safety_stock', 0, 'held', -line.quantity,
       'committed', 0, 'reference', hold.id, 'version', version)
   end
-  if hold.voids then
+  if hold.phase == 'declined' then
+    -- Its intent was cancelled when it was declined.
+    redis.call('HSET', KEYS[6 + 3 * hold.at], 'phase', 'voided', 'reason', 'expired')
+  elseif hold.phase == 'paying' then
     redis.call('HSET', KEYS[6 + 3 * hold.at], 'phase', 'voiding', 'reason', 'expired')
     redis.call('ZADD', KEYS[6], now, hold.order)
   end
@@ -89,7 +92,7 @@ for sku, rows in pairs(stock) do
   end
   items[sku] = units
 end
-redis.call('SPUBLISH', KEYS[5], cjson.encode({
+redis.pcall('SPUBLISH', KEYS[5], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version, stock = items,
   holds = told, at = now}))
 return ids

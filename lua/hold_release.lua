@@ -62,7 +62,10 @@ for _, line in ipairs(lines) do
     'quantity', line.quantity, 'on_hand', 0, 'safety_stock', 0, 'held', -line.quantity,
     'committed', 0, 'reference', ARGV[1], 'version', version)
 end
-if phase == 'paying' or phase == 'declined' then
+if phase == 'declined' then
+  -- Its intent was cancelled when it was declined.
+  redis.call('HSET', KEYS[9], 'phase', 'voided', 'reason', 'released')
+elseif phase == 'paying' then
   redis.call('HSET', KEYS[9], 'phase', 'voiding', 'reason', 'released')
   redis.call('ZADD', KEYS[6], now, ARGV[3])
 end
@@ -75,7 +78,7 @@ for sku, rows in pairs(stock) do
   end
   items[sku] = units
 end
-redis.call('SPUBLISH', KEYS[5], cjson.encode({
+redis.pcall('SPUBLISH', KEYS[5], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version, stock = items, at = now,
   holds = {{ARGV[2], ARGV[1], 'released', hold[3], hold[4], hold[5], hold[6], hold[7]}}}))
 return {'HOLD', ARGV[1], 'released', hold[3], hold[4], hold[5], hold[6], hold[7],

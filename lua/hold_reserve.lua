@@ -26,7 +26,7 @@
 --   SHOW_NOT_LIVE state           state is empty when there is no such show
 --   NOT_FOUND sku                 not in the catalogue
 --   CURRENCIES                    the lines are priced in more than one currency
---   TOO_MUCH                      the total is more than one payment can be
+--   UNPAYABLE                     the total is nothing, or more than one payment can be
 -- The caller repeats the whole list when the reply is lost. Needs memory, so it is refused when
 -- Redis is out of it.
 
@@ -132,9 +132,6 @@ local function refusal(request, shopper)
       return {'CURRENCIES'}
     end
     amount = amount + product.price.amount * line.quantity
-    if amount > most_amount then
-      return {'TOO_MUCH'}
-    end
     local limit = product.limit_per_shopper
     if limit and count(shopper, units_field(request.show, line.sku)) + line.quantity > limit then
       return {'LIMIT', line.sku, tostring(limit)}
@@ -143,6 +140,9 @@ local function refusal(request, shopper)
     if left < line.quantity then
       return {'SOLD_OUT', line.sku, tostring(left)}
     end
+  end
+  if amount == 0 or amount > most_amount then
+    return {'UNPAYABLE'}
   end
 end
 
@@ -233,7 +233,7 @@ for key, counts in pairs(shoppers) do
     redis.call('PEXPIRE', key, retention_ms)
   end
 end
-redis.call('SPUBLISH', KEYS[7], cjson.encode({
+redis.pcall('SPUBLISH', KEYS[7], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version, stock = items,
   holds = told, at = now}))
 for _, reply in ipairs(replies) do

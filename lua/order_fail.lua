@@ -55,7 +55,7 @@ for sku, rows in pairs(stock) do
   end
   items[sku] = units
 end
-redis.call('SPUBLISH', KEYS[4], cjson.encode({
+redis.pcall('SPUBLISH', KEYS[4], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version, stock = items,
   at = tonumber(redis.call('HGET', KEYS[1], 'clock'))}))
 return {'FAILED'}

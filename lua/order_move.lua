@@ -12,7 +12,8 @@
 -- ARGV[3] phase to move to
 -- ARGV[4] fields     JSON of text fields to keep with the order
 -- ARGV[5] when the sweep looks at it again (ms from now), or '' when it need not
--- ARGV[6] how long the hold still has (ms), within the payment's budget, or '' to leave it
+-- ARGV[6] grace the hold still has (ms), within the payment's budget and never less than it had
+--         before the attempt; or '' to leave it
 --
 -- Replies:
 --   MOVED phase      moved now, or it was there before
@@ -20,12 +21,12 @@
 
 local EDGES = {
   paying = {paying = true, declined = true, voiding = true},
-  declined = {voiding = true},
   voiding = {voided = true},
   committed = {captured = true},
 }
 
-local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'hold', 'shopper', 'budget_until')
+local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'hold', 'shopper', 'budget_until',
+  'held_until')
 local phase = order[1] or ''
 local edges = EDGES[phase] or {}
 if order[2] ~= ARGV[2] or (phase ~= ARGV[3] and not edges[ARGV[3]]) then
@@ -47,10 +48,11 @@ else
   redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
 end
 if ARGV[6] ~= '' and hold[1] == 'active' then
-  local deadline = math.min(now + tonumber(ARGV[6]), tonumber(order[5]))
+  local grace = math.min(now + tonumber(ARGV[6]), tonumber(order[5]))
+  local deadline = math.max(grace, tonumber(order[6]))
   redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
   redis.call('ZADD', KEYS[2], deadline, order[3] .. ':' .. order[4])
-  redis.call('SPUBLISH', KEYS[6], cjson.encode({holds = {{order[4], order[3], hold[1], hold[2],
+  redis.pcall('SPUBLISH', KEYS[6], cjson.encode({holds = {{order[4], order[3], hold[1], hold[2],
     hold[3], hold[4], string.format('%.0f', deadline), hold[5]}}}))
 end
 return {'MOVED', ARGV[3]}

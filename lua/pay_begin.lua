@@ -23,18 +23,19 @@
 --   PAYING attempt             begun now, or by an earlier copy of this request: settle it
 --   IN_PROGRESS                an attempt with another method is under way, or is being voided
 --   TOTAL_CHANGED amount currency   the hold's own total; nothing was begun
---   DONE phase                 the hold is a sale, or this very method was declined: read the order
+--   DONE phase                 sold, or this very method was declined: read the order
 --   ENDED state                the hold is over
 --   NOT_FOUND                  no such hold, or another shopper's
 
 local hold = redis.call('HMGET', KEYS[4], 'shopper', 'state', 'expires_at', 'amount', 'currency',
   'lines', 'show', 'fulfillment')
 local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'token', 'budget_until')
+local phase = order[1]
 if hold[1] ~= ARGV[2] then
   return {'NOT_FOUND'}
 end
-if hold[2] == 'committed' then
-  return {'DONE', order[1]}
+if hold[2] == 'committed' or phase == 'committed' or phase == 'captured' or phase == 'failed' then
+  return {'DONE', phase}
 end
 if hold[2] ~= 'active' then
   return {'ENDED', hold[2]}
@@ -42,17 +43,17 @@ end
 if hold[4] ~= ARGV[4] or hold[5] ~= ARGV[5] then
   return {'TOTAL_CHANGED', hold[4], hold[5]}
 end
-if order[1] == 'paying' then
+if phase == 'paying' then
   if order[3] == ARGV[6] then
     return {'PAYING', order[2]}
   end
   return {'IN_PROGRESS'}
 end
-if order[1] == 'declined' and order[3] == ARGV[6] then
+if phase == 'declined' and order[3] == ARGV[6] then
   -- A late copy of the request that was declined; another attempt needs another token.
-  return {'DONE', order[1]}
+  return {'DONE', phase}
 end
-if order[1] == 'voiding' then
+if phase == 'voiding' then
   -- The next attempt would forget the intent that is still to be cancelled.
   return {'IN_PROGRESS'}
 end
@@ -68,19 +69,20 @@ local attempt = tonumber(order[2] or '0') + 1
 local until_ms = tonumber(order[4] or now + tonumber(ARGV[8]))
 local deadline = math.max(tonumber(hold[3]), until_ms)
 
+redis.call('HDEL', KEYS[5], 'intent', 'client_secret', 'pay_state', 'decline_code', 'asked_at',
+  'ship_to', 'reason')
 for field, text in pairs(details) do
   redis.call('HSET', KEYS[5], field, text)
 end
 redis.call('HSET', KEYS[5], 'phase', 'paying', 'attempt', attempt, 'token', ARGV[6],
   'hold', ARGV[1], 'shopper', ARGV[2], 'show', hold[7], 'amount', hold[4], 'currency', hold[5],
   'lines', hold[6], 'fulfillment', hold[8], 'attempt_at', string.format('%.0f', now),
-  'budget_until', string.format('%.0f', until_ms))
-redis.call('HDEL', KEYS[5], 'intent', 'client_secret', 'pay_state', 'decline_code')
+  'budget_until', string.format('%.0f', until_ms), 'held_until', hold[3])
 redis.call('PEXPIRE', KEYS[5], ARGV[10])
 redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
 redis.call('ZADD', KEYS[2], deadline, ARGV[1] .. ':' .. ARGV[2])
 redis.call('ZADD', KEYS[3], now + tonumber(ARGV[9]), ARGV[3])
 redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))
-redis.call('SPUBLISH', KEYS[6], cjson.encode({holds = {{ARGV[2], ARGV[1], 'active', hold[6],
+redis.pcall('SPUBLISH', KEYS[6], cjson.encode({holds = {{ARGV[2], ARGV[1], 'active', hold[6],
   hold[4], hold[5], string.format('%.0f', deadline), hold[8]}}}))
 return {'PAYING', tostring(attempt)}

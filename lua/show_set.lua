@@ -38,9 +38,9 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], definition, ARGV[1] .. ':state', state,
   ARGV[1] .. ':highlight', highlight)
 if state ~= was[1] then
-  redis.call('SPUBLISH', KEYS[2], cjson.encode({show = ARGV[1], state = state}))
+  redis.pcall('SPUBLISH', KEYS[2], cjson.encode({show = ARGV[1], state = state}))
 end
 if highlight ~= was[2] then
-  redis.call('SPUBLISH', KEYS[2], cjson.encode({show = ARGV[1], highlight = highlight}))
+  redis.pcall('SPUBLISH', KEYS[2], cjson.encode({show = ARGV[1], highlight = highlight}))
 end
 return {'SHOW', definition, state, highlight}

@@ -124,6 +124,6 @@ for sku in pairs(changed) do
   end
   items[sku] = units
 end
-redis.call('SPUBLISH', KEYS[4], cjson.encode({
+redis.pcall('SPUBLISH', KEYS[4], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version, stock = items, at = now}))
 return replies

@@ -18,7 +18,7 @@ if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then
 end
 local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-redis.call('SPUBLISH', KEYS[3], cjson.encode({
+redis.pcall('SPUBLISH', KEYS[3], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version,
   stock = {[ARGV[2]] = tonumber(ARGV[4])}}))
 return {'REPAIRED'}

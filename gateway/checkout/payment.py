@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LONGER = "Payment takes longer than usual; we keep trying."
-_PAGES = 20
+_PAGES = 100
 """Pages of 100 intents searched for one whose id was lost."""
+_CLOCKS_APART_MS = 600_000
+"""How far our clock and Stripe's may be apart when we search by time."""
 
 
 class Intent(Struct, frozen=True):
@@ -47,7 +49,11 @@ class Declined(Exception):
 
 
 class NotPossible(Exception):
-    """The intent's state does not allow this; read it and decide again."""
+    """Stripe refuses this for good, by a code; read the intent's state and decide again."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class _Broken(Unavailable):
@@ -103,6 +109,9 @@ class Payments:
                     params, {"idempotency_key": key}
                 )
             )
+        except NotPossible as refusal:
+            # Whatever is wrong with it, asking again under the same key will not help.
+            raise Declined(refusal.code) from None
         except _Broken:
             if found := await self.find(record):
                 return found
@@ -110,7 +119,10 @@ class Payments:
 
     async def read(self, intent: str) -> Intent:
         """Read an intent as it is now."""
-        return await _ask(lambda: self._client.v1.payment_intents.retrieve_async(intent))
+        try:
+            return await _ask(lambda: self._client.v1.payment_intents.retrieve_async(intent))
+        except NotPossible:
+            raise Unavailable(_LONGER) from None
 
     async def capture(self, shop: str, record: Record) -> Intent:
         """Take the money.
@@ -152,8 +164,12 @@ class Payments:
         return found
 
     async def find(self, record: Record) -> Intent | None:
-        """Look for the intent of an attempt whose reply was lost, newest first."""
-        since = record.attempt_at // 1000 - 60
+        """Look for the intent of an attempt whose reply was lost, newest first.
+
+        Raises:
+            Unavailable: too many others are newer, so nobody knows yet.
+        """
+        since = ((record.asked_at or record.attempt_at) - _CLOCKS_APART_MS) // 1000
         params: Any = {"created": {"gte": since}, "limit": 100}
         for _ in range(_PAGES):
             page = await _call(lambda: self._client.v1.payment_intents.list_async(params))
@@ -167,11 +183,15 @@ class Payments:
                 return None
             params["starting_after"] = page.data[-1].id
         log.warning("payments: order %s: its intent was not among the newest", record.order)
-        return None
+        raise Unavailable(_LONGER)
 
 
 def _key(shop: str, record: Record, step: str) -> str:
-    return f"hf/{shop}/{record.order}/{step}"
+    """The idempotency key of a step: the same whoever repeats it, and written before it is used.
+
+    With the moment the attempt began, for the same ids may come again when a database was lost.
+    """
+    return f"hf/{shop}/{record.order}/{record.attempt_at}/{step}"
 
 
 async def _ask(call: Callable[[], Awaitable[stripe.PaymentIntent]]) -> Intent:
@@ -189,12 +209,11 @@ async def _call(call: Callable[[], Awaitable[T]]) -> T:
         code = body.get("decline_code") or error.code or "card_declined"
         raise Declined(code, intent.get("id")) from None
     except stripe.InvalidRequestError as error:
-        if error.code == "payment_intent_unexpected_state":
-            raise NotPossible(error.code) from None
-        if error.http_status == 400 and error.param in {"payment_method", "confirmation_token"}:
-            raise Declined("invalid_payment_method") from None
-        log.error("payments: stripe refused: %s %s", error.code, error.param)
-        raise Unavailable("Payment is not possible right now.") from None
+        if error.param in {"payment_method", "confirmation_token"}:
+            raise NotPossible("invalid_payment_method") from None
+        if error.code != "payment_intent_unexpected_state":
+            log.error("payments: stripe refused: %s %s", error.code, error.param)
+        raise NotPossible(error.code or "not_possible") from None
     except stripe.StripeError as error:
         cause, status = type(error.__cause__ or error).__name__, error.http_status or 0
         log.warning("payments: stripe: %s %s", cause, status or "")

@@ -1,10 +1,10 @@
 """The recovery points of a payment. A crash between two of them is repaired from the record.
 
-    paying ─► committed ─► captured            sold; the POS gets the order
-      │ ▲         └──────► failed              the money could not be taken; units back on sale
-      ▼ │
-    declined ─► voiding ─► voided              nothing was charged
-    (paying ───► voiding as well: released, expired, or not ours)
+    paying ─► committed ─► captured     sold; the POS gets the order
+     │ │ ▲         └─────► failed       the money could not be taken; units back on sale
+     │ ▼ │
+     │ declined ─────────► voided       nothing was charged
+     └──────► voiding ───────┘          released, expired or not ours: first it is cancelled
 
 Only Lua moves a record along these edges (``order_move``, ``pay_begin``, ``hold_commit``,
 ``hold_release``, ``hold_expire``, ``order_fail``).

@@ -1,6 +1,8 @@
 """The record of an order and its payment, and a method per script that moves it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -38,6 +40,8 @@ class Record(Struct, frozen=True, kw_only=True):
     ship_to: Address | None = None
     intent: str | None = None
     client_secret: str | None = None
+    asked_at: int | None = None
+    """When Stripe was last asked for the attempt's intent, by the asking process' own clock."""
     pay_state: str | None = None
     """What Stripe last said of an attempt under way: ``requires_action`` or ``processing``."""
     decline_code: str | None = None
@@ -170,7 +174,7 @@ class Records:
                 event_id,
                 event,
                 settings.settle_interval_s * 1000,
-                settings.hold_retention_s * 1000,
+                settings.order_retention_days * 86_400_000,
             ),
         )
         word = durable.reply[0]
@@ -186,10 +190,10 @@ class Records:
         shop: str,
         record: Record,
         phase: Phase,
+        fields: Mapping[str, str] = MappingProxyType({}),
         *,
         look_again_ms: int | None = None,
         hold_for_ms: int | None = None,
-        **fields: str,
     ) -> bool:
         """Move a record to a phase, or keep fields with it; ``False`` when it has moved on.
 
@@ -210,7 +214,7 @@ class Records:
                 record.order,
                 record.attempt,
                 phase,
-                msgspec.json.encode(fields),
+                msgspec.json.encode(dict(fields)),
                 "" if look_again_ms is None else look_again_ms,
                 "" if hold_for_ms is None else hold_for_ms,
             ),

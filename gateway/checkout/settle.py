@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _MOST_STEPS = 8
 """Steps of one call. The longest honest way, paying to captured, takes four."""
 _LOST_INTENT_MS = 60_000
-"""How long after an attempt began its create request may still arrive at Stripe."""
+"""How long after Stripe was last asked for an intent the request may still arrive, at least."""
 
 Encode = Callable[[str, Order], tuple[str, bytes]]
 """Writes the POS' event of an order: shop, order → event id, encoded event."""
@@ -89,14 +89,16 @@ class Settler:
         try:
             if record.intent:
                 intent = await self.payments.read(record.intent)
-            else:
+            elif await self._keep(shop, record, asked_at=str(self.clock.now_ms())):
                 intent = await self.payments.authorize(shop, record)
+            else:
+                return True
         except Declined as declined:
             return await self._decline(shop, record, declined.decline_code, declined.intent)
         if not _is_ours(shop, record, intent):
             log.error("payments: order %s: the intent is not its own; voiding", record.order)
             return await self.records.move(
-                shop, record, Phase.VOIDING, look_again_ms=0, reason="mismatch"
+                shop, record, Phase.VOIDING, {"reason": "mismatch"}, look_again_ms=0
             )
         match intent.status:
             case "requires_capture":
@@ -110,34 +112,20 @@ class Settler:
     async def _wait(self, shop: str, record: Record, intent: Intent, status: str) -> bool:
         """The shopper's bank, or Stripe, is at work: remember the intent and look again."""
         pay_state = "requires_action" if status == "requires_action" else "processing"
-        await self.records.move(
-            shop,
-            record,
-            Phase.PAYING,
-            look_again_ms=self.settings.settle_interval_s * 1000,
-            intent=intent.id,
-            client_secret=intent.client_secret,
-            pay_state=pay_state,
-        )
-        return record.intent is None or record.pay_state != pay_state
+        known = (record.intent, record.pay_state) == (intent.id, pay_state)
+        if not await self._keep_intent(shop, record, intent, pay_state=pay_state):
+            return True
+        return not known
 
     async def _commit(self, shop: str, record: Record, intent: Intent) -> bool:
         """The money is authorized: make the hold a sale."""
-        if record.intent is None and not await self.records.move(
-            shop,
-            record,
-            Phase.PAYING,
-            look_again_ms=self.settings.settle_interval_s * 1000,
-            intent=intent.id,
-            client_secret=intent.client_secret,
-        ):
+        if record.intent is None and not await self._keep_intent(shop, record, intent):
             return True
-        event_id, event = self.encode_event(shop, self._order(record, intent))
         try:
-            await self.records.commit(shop, record, event_id, event)
+            await self._write_sale(shop, record, intent.id)
         except CommitEnded:
             return await self.records.move(
-                shop, record, Phase.VOIDING, look_again_ms=0, reason="expired"
+                shop, record, Phase.VOIDING, {"reason": "expired"}, look_again_ms=0
             )
         except CommitRefused:
             return True
@@ -145,6 +133,32 @@ class Settler:
             log.warning("payments: order %s: the replicas do not have it yet", record.order)
             return False
         return True
+
+    async def _write_sale(self, shop: str, record: Record, intent: str) -> None:
+        event_id, event = self.encode_event(shop, self._order(record, intent))
+        await self.records.commit(shop, record, event_id, event)
+
+    async def _keep(self, shop: str, record: Record, **fields: str) -> bool:
+        """Keep fields with an attempt under way; ``False`` when it no longer is."""
+        look_again_ms = self.settings.settle_interval_s * 1000
+        return await self.records.move(
+            shop, record, Phase.PAYING, fields, look_again_ms=look_again_ms
+        )
+
+    async def _keep_intent(self, shop: str, record: Record, intent: Intent, **fields: str) -> bool:
+        """Remember the intent of an attempt, or give it back when the attempt is over already.
+
+        The hold may have been given back, or lapsed, while Stripe was asked. Whoever voided the
+        order then did not know the intent, so it is cancelled by who does.
+        """
+        if await self._keep(
+            shop, record, intent=intent.id, client_secret=intent.client_secret, **fields
+        ):
+            return True
+        now = await self._find(shop, record.order)
+        if now.intent != intent.id:
+            await self._cancel(shop, record, intent.id)
+        return False
 
     async def _capture(self, shop: str, record: Record) -> bool:
         """The units are sold: take the money."""
@@ -166,7 +180,7 @@ class Settler:
         if not self.settings.wait_replicas:
             return True
         try:
-            await self.records.commit(shop, record, "", b"")
+            await self._write_sale(shop, record, record.intent or "")
         except (NotDurable, CommitRefused):
             return False
         return True
@@ -175,27 +189,28 @@ class Settler:
         self, shop: str, record: Record, decline_code: str, intent: str | None
     ) -> bool:
         """The attempt failed for good. Its intent is cancelled, for a page still has its secret."""
+        fields = {"decline_code": decline_code}
         if intent:
             await self._cancel(shop, record, intent)
-        return await self.records.move(
-            shop,
-            record,
-            Phase.DECLINED,
-            hold_for_ms=self.settings.decline_grace_s * 1000,
-            decline_code=decline_code,
-        )
+            fields["intent"] = intent
+        grace_ms = self.settings.decline_grace_s * 1000
+        return await self.records.move(shop, record, Phase.DECLINED, fields, hold_for_ms=grace_ms)
 
     async def _void(self, shop: str, record: Record) -> bool:
         """The hold is gone: give back whatever is authorized, once."""
         intent = record.intent
-        if intent is None:
+        if intent is None and record.asked_at:
             found = await self.payments.find(record)
+            if found is None and self.clock.now_ms() < record.asked_at + self._lost_ms():
+                return False
             intent = found.id if found else None
         if intent:
             await self._cancel(shop, record, intent)
-        elif self.clock.now_ms() < record.attempt_at + _LOST_INTENT_MS:
-            return False
         return await self.records.move(shop, record, Phase.VOIDED)
+
+    def _lost_ms(self) -> int:
+        """A request may be on its way for as long as the SDK waits for it, twice."""
+        return max(_LOST_INTENT_MS, 3 * self.settings.stripe_timeout_ms)
 
     async def _cancel(self, shop: str, record: Record, intent: str) -> None:
         try:
@@ -206,7 +221,7 @@ class Settler:
                 log.error("payments: order %s: cannot void: %s", record.order, state.status)
                 raise Unavailable("The payment could not be voided yet.") from None
 
-    def _order(self, record: Record, intent: Intent) -> Order:
+    def _order(self, record: Record, intent: str) -> Order:
         now = rfc3339(self.clock.now_ms())
         return Order(
             id=record.order,
@@ -214,7 +229,7 @@ class Settler:
             state="confirmed",
             lines=record.lines,
             total=record.total,
-            tenders=(Tender("card", record.total, "stripe", intent.id),),
+            tenders=(Tender("card", record.total, "stripe", intent),),
             contact=record.contact,
             fulfillment=OrderFulfillment(
                 type=record.fulfillment.type,

@@ -9,9 +9,11 @@ _DECLINES = {
     "expired_card": "The card has expired. Please try another card.",
     "incorrect_cvc": "The card's security code is wrong. Please check it and try again.",
     "invalid_cvc": "The card's security code is wrong. Please check it and try again.",
-    "processing_error": "The bank could not process the card. Please try again.",
+    "processing_error": "The bank could not process the card. Please try another card.",
     "payment_intent_authentication_failure": "The bank's confirmation failed. Please try again.",
     "authentication_required": "The bank asks for a confirmation. Please try again.",
+    "amount_too_small": "This amount is too small to be paid by card.",
+    "amount_too_large": "This amount is too large to be paid by card.",
     "invalid_payment_method": "This payment method cannot be used. Please try another one.",
 }
 _DECLINED = "The card was declined. Please try another card."

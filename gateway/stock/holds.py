@@ -202,8 +202,8 @@ def _held(reply: Reply) -> Held:
             raise NotFound("This product is not in the catalogue.", sku=sku)
         case ["CURRENCIES"]:
             raise Invalid("These products are priced in different currencies.")
-        case ["TOO_MUCH"]:
-            raise Invalid("The total is more than one payment can be.")
+        case ["UNPAYABLE"]:
+            raise Invalid("The total is nothing, or more than one payment can be.")
         case ["NOT_FOUND"]:
             raise NotFound("There is no such hold.")
         case ["ENDED", state]:

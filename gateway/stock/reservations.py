@@ -17,7 +17,7 @@ from msgspec import Struct
 from gateway.errors import HoldfastError, Overloaded, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply
-from gateway.model import MAX_AMOUNT, LineRequest
+from gateway.model import MAX_PAYMENT, LineRequest
 from gateway.scripts import load
 from gateway.settings import Settings
 
@@ -79,7 +79,7 @@ class GroupCommit:
             msgspec.json.encode([request for request, _ in group]),
             self.settings.holds_per_shopper,
             retention_ms,
-            MAX_AMOUNT,
+            MAX_PAYMENT,
         )
         try:
             call = self.lane.call(load("hold_reserve"), names, args)

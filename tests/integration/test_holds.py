@@ -181,6 +181,14 @@ async def test_nothing_is_sold_outside_a_live_show(at: Shop) -> None:
         await at.reserve("ann", "k2", ("hat", 1))
 
 
+@pytest.mark.parametrize("price", [0, 100_000_000])
+async def test_a_total_nobody_can_pay_is_not_held(at: Shop, price: int) -> None:
+    await at.sells("tee", 2, price=price)
+    with pytest.raises(Invalid):
+        await at.reserve("ann", "k1", ("tee", 1))
+    assert await at.available() == {"tee": 2}
+
+
 async def test_two_currencies_are_not_one_total(at: Shop) -> None:
     await at.sells("tee", 2)
     await at.sells("cap", 2, currency="USD")

@@ -105,6 +105,11 @@ async def test_an_authorization_is_given_back(payments: Payments, bank: Bank) ->
     assert made["amount_received"] == 0
 
 
+async def test_an_intent_that_is_not_there_cannot_be_captured(payments: Payments) -> None:
+    with pytest.raises(NotPossible):
+        await payments.capture("shop", record("o_gone", intent="pi_gone"))
+
+
 async def test_what_is_charged_is_not_cancelled(payments: Payments) -> None:
     order = record("o_4")
     intent = await payments.authorize(SHOP, order)

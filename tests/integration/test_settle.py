@@ -13,8 +13,10 @@ from gateway.checkout.records import Record
 from gateway.checkout.settle import Settler
 from gateway.errors import NotFound, Unavailable
 from gateway.keys import ShopKeys
+from gateway.lane import pairs
 from gateway.messages import Checkout, Payment
-from gateway.model import Contact, Fulfillment, LineRequest, Money
+from gateway.model import Address, Contact, Fulfillment, LineRequest, Money
+from gateway.orders import entry
 from gateway.stock.holds import order_id
 from gateway.stock.sweeper import expire_due
 from tests.bank import CAPTURE, CREATE, Bank
@@ -213,13 +215,89 @@ async def test_an_authorization_nobody_knows_of_is_found_and_voided(till: Till) 
 
 async def test_a_create_that_may_still_arrive_is_waited_for(till: Till) -> None:
     await till.begins()
+    asked_at = till.rooms.clock.now_ms()
+    await till.rooms.lane.command(
+        "HSET", ShopKeys(till.shop).order(till.order), "asked_at", asked_at
+    )
     await till.lapses()
     assert await till.settle() == "declined"
     assert (await till.record()).phase is Phase.VOIDING
-    await till.rooms.lane.command("HSET", ShopKeys(till.shop).order(till.order), "attempt_at", 1)
+    await till.rooms.lane.command("HSET", ShopKeys(till.shop).order(till.order), "asked_at", 1)
     await till.settle()
     assert (await till.record()).phase is Phase.VOIDED
     assert await till.charged() == []
+
+
+async def test_a_create_that_was_never_sent_is_not_waited_for(till: Till) -> None:
+    await till.begins()
+    await till.lapses()
+    assert await till.settle() == "declined"
+    assert (await till.record()).phase is Phase.VOIDED
+
+
+async def test_an_authorization_that_arrives_after_the_void_is_given_back(till: Till) -> None:
+    """Stripe is slow; the shopper gives up; the sweep finds no intent and stops waiting for one."""
+    await till.bank.fails(latency_ms=700, endpoint=CREATE)
+    await till.begins()
+    key = ShopKeys(till.shop).order(till.order)
+    slow = asyncio.create_task(till.settler.settle(till.shop, till.order))
+    async with asyncio.timeout(5):
+        while (await till.record()).asked_at is None:
+            await asyncio.sleep(0.01)
+    await till.rooms.holds.release(till.shop, "ann", till.hold)
+    await till.rooms.lane.command("HSET", key, "asked_at", 1)
+    assert await till.settle() == "declined"
+    assert (await till.record()).phase is Phase.VOIDED
+    assert await till.charged() == []
+    assert (await slow).state == "declined"
+    assert await till.charged() == [("canceled", 0)]
+
+
+async def test_a_key_that_comes_again_when_its_hold_is_forgotten_is_no_second_purchase(
+    till: Till,
+) -> None:
+    assert await till.pays() == "confirmed"
+    rooms, keys = till.rooms, ShopKeys(till.shop)
+    hold_ttl_ms = await rooms.lane.command("PTTL", keys.hold(till.hold))
+    assert hold_ttl_ms > rooms.settings.hold_retention_s * 1000
+    await rooms.lane.command("DEL", keys.hold(till.hold))
+    lines = (LineRequest("tee", 1),)
+    again = await rooms.holds.reserve(till.shop, "ann", SHOW, "k", lines, Fulfillment())
+    assert again.hold.id == till.hold
+    assert await till.pays("pm_card_mastercard") == "confirmed"
+    assert await till.charged() == [("succeeded", 1500)]
+    await rooms.holds.release(till.shop, "ann", till.hold)
+    assert (await till.record()).phase is Phase.CAPTURED
+
+
+async def test_a_total_stripe_will_never_take_is_a_definite_no(till: Till) -> None:
+    await till.corner.sells("pin", 1, price=30)
+    lines = (LineRequest("pin", 1),)
+    held = await till.rooms.holds.reserve(till.shop, "ann", SHOW, "k2", lines, Fulfillment())
+    payment = Payment(payment_method=CARD)
+    command = Checkout(1, held.hold.id, Money(30, "EUR"), payment, Contact("ann@example.com"))
+    order = await till.rooms.records.begin(till.shop, "ann", command)
+    frame = await till.settler.settle(till.shop, order)
+    assert (frame.state, frame.decline_code) == ("declined", "amount_too_small")
+
+
+async def test_a_decline_takes_no_time_away(till: Till) -> None:
+    keys = ShopKeys(till.shop)
+    before = await till.rooms.lane.command("HGET", keys.hold(till.hold), "expires_at")
+    assert await till.pays(DECLINED) == "declined"
+    after = await till.rooms.lane.command("HGET", keys.hold(till.hold), "expires_at")
+    assert int(after) >= int(before)
+
+
+async def test_an_address_belongs_to_its_attempt(till: Till) -> None:
+    payment, total = Payment(payment_method=DECLINED), Money(1500, "EUR")
+    contact, address = Contact("ann@example.com"), Address("Old street 1", "DE")
+    command = Checkout(1, till.hold, total, payment, contact, address)
+    await till.rooms.records.begin(till.shop, "ann", command)
+    assert (await till.record()).ship_to == address
+    assert await till.settle() == "declined"
+    assert await till.pays() == "confirmed"
+    assert (await till.record()).ship_to is None
 
 
 @pytest.mark.parametrize(
@@ -297,6 +375,16 @@ async def test_replicas_that_do_not_confirm_mean_no_capture(till: Till) -> None:
             assert (await settler.settle(till.shop, till.order)).state == "processing"
         assert (await till.record()).phase is Phase.COMMITTED
         assert await till.charged() == [("requires_capture", 0)]
+        # A replica without the sale takes over: it is written there as it was here.
+        keys = ShopKeys(till.shop)
+        await rooms.lane.command("HDEL", keys.order(till.order), "units")
+        await rooms.lane.command("HSET", keys.order(till.order), "phase", "paying")
+        await rooms.lane.command("HSET", keys.hold(till.hold), "state", "active")
+        record = msgspec.structs.replace(await till.record(), phase=Phase.COMMITTED)
+        assert not await settler._is_durable(till.shop, record)
+        written = await rooms.lane.command("XRANGE", keys.orders, "-", "+")
+        events = [entry.decode(pairs(fields)["event"]).id for _, fields in written]
+        assert events == [entry.event_id(till.order, 1)] * 2
     finally:
         rooms.lane.settings = lane_settings
     assert await till.settle() == "confirmed"

@@ -99,7 +99,7 @@ async def test_a_declined_payment_keeps_its_hold_for_another_card_only_for_a_whi
     assert await sweep(stall) == 0
     await stall.lapses(record.hold, "ann")
     assert await sweep(stall) == 1
-    assert (await stall.record(record.order)).phase == "voiding"
+    assert (await stall.record(record.order)).phase == "voided"
 
 
 async def test_sweeps_at_once_expire_each_hold_once(stall: Stall) -> None:

@@ -8,7 +8,6 @@ MOST_HOLDS = 3
 """Active holds one shopper may have."""
 EDGES = {
     "paying": {"declined", "voiding"},
-    "declined": {"voiding"},
     "voiding": {"voided"},
     "committed": {"captured"},
 }
@@ -159,8 +158,7 @@ class Model:
         hold.state = state
         for row, _, units in hold.taken:
             row.held -= units
-        if hold.phase in {"paying", "declined"}:
-            hold.phase = "voiding"
+        hold.phase = {"paying": "voiding", "declined": "voided"}.get(hold.phase, hold.phase)
 
     def begin(self, shopper: str, owner: str, key: str, token: str) -> str:
         hold = self.holds.get((owner, key))

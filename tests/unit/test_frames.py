@@ -39,6 +39,7 @@ from gateway.sockets.frames import decode, error_frame, id_of, repeats_a_key
 _WORD = string.ascii_letters + string.digits + "_-"
 ids = st.text(_WORD, min_size=1, max_size=64)
 numbers = st.integers(0, 2**53 - 1)
+counts = st.integers(0, 10**12 - 1)
 tokens = st.text(_WORD + ".", min_size=1, max_size=200)
 lines_of_text = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=80
@@ -52,7 +53,7 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         id=numbers,
         token=tokens,
         show=ids,
-        resume=st.none() | st.builds(Resume, epoch=numbers, version=numbers),
+        resume=st.none() | st.builds(Resume, epoch=counts, version=counts),
     ),
     st.builds(
         Reserve,

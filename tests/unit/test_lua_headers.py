@@ -51,7 +51,7 @@ def index(text: str) -> str:
 
 def calls(body: str) -> Iterator[tuple[int, list[str]]]:
     """Where Redis is called, and with what."""
-    for start in re.finditer(r"redis\.call\(", body):
+    for start in re.finditer(r"redis\.p?call\(", body):
         depth, end, arguments, begun = 1, start.end(), [], start.end()
         while depth:
             sign = body[end]
@@ -126,7 +126,7 @@ def words_of(body: str) -> set[str]:
     for _, arguments in calls(body):
         for argument in arguments:
             if re.fullmatch(r"'[A-Z_]+'", argument):
-                body = re.sub(rf"(redis\.call\([^()]*?){argument}", r"\1", body, count=1)
+                body = re.sub(rf"(redis\.p?call\([^()]*?){argument}", r"\1", body, count=1)
     return set(re.findall(r"'([A-Z][A-Z_]+)'", body))
 
 
