@@ -66,8 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.token_arguments(
         add("token", commands.token, "sign a key for a program, or a ticket for a shopper")
     )
-    till = add("till", commands.till, "run a small point of sale that receives orders")
-    till.add_argument("arguments", nargs=argparse.REMAINDER, help="see: holdfast till --help")
+    commands.till_arguments(
+        add("till", commands.till, "run a small point of sale that receives orders")
+    )
     return parser
 
 

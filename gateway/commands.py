@@ -187,6 +187,9 @@ def token(options: argparse.Namespace) -> int:
     return 0
 
 
+till_arguments = sandbox_till.add_arguments
+
+
 def till(options: argparse.Namespace) -> int:
     """Run the small point of sale."""
-    return sandbox_till.main(options.arguments)
+    return sandbox_till.run(options)

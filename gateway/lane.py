@@ -104,7 +104,7 @@ class Lane:
     ) -> asyncio.Future[Durable]:
         """Run a script, then ``WAIT`` on the same connection for the replicas the settings ask for.
 
-        ``WAIT`` counts only on the connection that wrote (faults.md 2).
+        ``WAIT`` counts only on the connection that wrote.
         """
         return self._submit((script.sha, len(keys), *keys, *args), script=script, durable=True)
 

@@ -1,4 +1,4 @@
-"""What is said over a socket (design.md 4): commands in, replies and pushes out.
+"""What is said over a socket: commands in, replies and pushes out.
 
 Each type is one frame, tagged by ``type``. A command carries the client's number ``id`` and its
 reply carries the same; a frame without ``id`` is a push.

@@ -1,4 +1,4 @@
-"""The nouns of design.md as types: money, lines, holds, catalogue entries, movements, orders.
+"""The nouns as types: money, lines, holds, catalogue entries, movements, orders.
 
 They are validated while they are decoded, so that a value of these types is a good value. What a
 socket says is in ``messages``; how things are kept in Redis is the business of the room that keeps

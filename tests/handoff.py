@@ -166,6 +166,15 @@ class Handoff:
             if sample.name == f"holdfast_relay_{figure}"
         )
 
+    def at_work(self) -> set[str]:
+        """The webhooks a courier works for just now."""
+        return {
+            sample.labels["webhook"]
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == "holdfast_relay_in_hand"
+        }
+
     def relay(self, owner: str = "one", lease_ms: int = 400) -> Relay:
         return Relay(self.lane, self.settings, self.tally, self.patience, owner, lease_ms)
 

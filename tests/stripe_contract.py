@@ -86,7 +86,7 @@ def _against_class(value: object, of: type[Any], path: str) -> Iterator[str]:
 
 def _against(
     value: object,
-    annotation: Any,  # noqa: ANN401 - annotations have no common type
+    annotation: Any,
     path: str,
 ) -> Iterator[str]:
     origin, arguments = get_origin(annotation), get_args(annotation)

@@ -1,4 +1,4 @@
-"""The HTTP front door (design.md 5): who asks and what for, checked before a room is entered.
+"""The HTTP front door: who asks and what for, checked before a room is entered.
 
     routes    the table: every method and path, and who answers it
     callers   who asks: the key of a shop's program

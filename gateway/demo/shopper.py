@@ -1,7 +1,7 @@
 """One shopper of the crowd: looks, holds, hesitates, pays, and does again what failed.
 
 Whatever is sent again after a failure carries the same key or the same hold, on whichever socket:
-that is all it takes to be safe (design.md 3, promise 4).
+that is all it takes to be safe.
 """
 
 import asyncio

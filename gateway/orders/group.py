@@ -4,9 +4,9 @@ Every webhook has its group. A group has one consumer, whoever works for it: the
 says which relay that is, and what a relay left behind when it died is simply pending when the next
 one starts. Consumers named after processes would have to be found, claimed from and cleared away.
 
-Reads block, so a group has a connection of its own; each read is bounded by our own timeout
-(hazards.md 15). A read whose reply is lost has still moved its entries to the pending ones: after
-any failure the caller reads those first.
+Reads block, so a group has a connection of its own; each read is bounded by our own timeout. A
+read whose reply is lost has still moved its entries to the pending ones: after any failure the
+caller reads those first.
 """
 
 import asyncio

@@ -224,34 +224,39 @@ def serving(
 
 def main(argv: Sequence[str]) -> int:
     """The command line; answers the exit code."""
-    parser = _parser()
-    given = parser.parse_args(argv)
-    secret = given.secret or os.environ.get("TILL_SECRET", "")
-    try:
-        Webhook(secret)
-    except (ValueError, EmptyWebhookSecretError):
-        parser.error("--secret, or TILL_SECRET, must be a Standard Webhooks secret: whsec_…")
-    try:
-        app = build(given.data, secret)
-    except sqlite3.Error as error:
-        sys.stderr.write(f"cannot use {given.data}: {error}\n")
-        return 1
-    return sandbox_serving.run(app, given.host, given.port)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gateway.sandbox.till",
         description="A point of sale that takes orders by webhook. Deliveries go to /orders; the "
         "orders are at /orders and /summary as JSON, and at / for people.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the till can be told."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     add("--data", default=":memory:", metavar="FILE", help="SQLite file that keeps the orders")
     add("--secret", metavar="SECRET", help="what deliveries are signed with; or set TILL_SECRET")
-    return parser
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run a till until it is told to end; the exit code."""
+    secret = given.secret or os.environ.get("TILL_SECRET", "")
+    try:
+        Webhook(secret)
+    except (ValueError, EmptyWebhookSecretError):
+        sys.stderr.write("--secret, or TILL_SECRET, must be a Standard Webhooks secret: whsec_…\n")
+        return 2
+    try:
+        app = build(given.data, secret)
+    except sqlite3.Error as error:
+        sys.stderr.write(f"cannot use {given.data}: {error}\n")
+        return 1
+    return sandbox_serving.run(app, given.host, given.port)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 When nothing is in flight a reservation goes at once. While a call is in flight the next ones
 gather, and go together when it returns; so grouping adds no wait of its own. One call decides up
-to ``reserve_batch`` of them for an eighth of the cost of a call each (hazards.md 13), and each gets
-its own answer.
+to ``reserve_batch`` of them for a fraction of the cost of a call each, and each gets its own
+answer.
 """
 
 import asyncio

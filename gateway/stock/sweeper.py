@@ -1,7 +1,8 @@
 """Returns the units of holds whose deadline has passed.
 
-Expiry is decided by the server's clock from a sorted set of deadlines, never by key expiry
-(hazards.md 18). Several sweeps may run at once: the script looks at each hold again.
+Expiry is decided by the server's clock from a sorted set of deadlines, never by key expiry, which
+is late and tells nobody for sure. Several sweeps may run at once: the script looks at each hold
+again.
 """
 
 import msgspec

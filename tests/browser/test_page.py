@@ -21,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect = pytest.importorskip("playwright.async_api", reason="needs playwright").expect
 EMAIL = "shopper@example.com"
 SOCKET = re.compile(r"/v1/live$")
+MINT = re.compile(r"/v1/sandbox/confirmation_tokens$")
 
 TAKE_ALL = """
 async ([sku, quantity]) => {
@@ -142,6 +143,31 @@ async def test_after_a_decline_another_card_works(demo: Demo, new_page: NewPage)
     await expect(page.get_by_label("E-mail")).to_have_value(EMAIL)
     await pay(page)
     await confirmed(page)
+
+
+async def test_every_press_of_pay_has_a_token_of_its_own(demo: Demo, new_page: NewPage) -> None:
+    page = await new_page()
+    sent: list[dict[str, str]] = []
+
+    def note(frame: dict[str, Any]) -> dict[str, Any]:
+        if frame["type"] == "checkout":
+            sent.append(frame["payment"])
+        return frame
+
+    await through(page, note)
+    await page.route(MINT, lambda route: route.abort(), times=1)
+    await arrive(page, demo)
+    await hold(page)
+    await pay(page)
+    await expect(page.locator(".note")).to_contain_text("nothing was charged")
+    assert sent == []
+    for _ in range(2):
+        await pay(page, "pm_card_visa_chargeDeclined")
+        await expect(page.locator(".note")).to_contain_text("declined")
+    await pay(page)
+    await confirmed(page)
+    tokens = [payment["confirmation_token"] for payment in sent]
+    assert len(set(tokens)) == 3
 
 
 async def test_the_banks_question_is_put_and_answered(demo: Demo, new_page: NewPage) -> None:

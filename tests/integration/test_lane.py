@@ -22,7 +22,7 @@ from tests.sales import eventually
 from tests.stall import Stall, moved, serving, settings_for
 
 ANSWER_WITHIN_S = 1.0
-"""faults.md: a reservation into a black hole has an answer within a second."""
+"""A reservation into a black hole has an answer within a second."""
 
 
 @pytest.fixture

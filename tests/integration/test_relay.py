@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane, connect
@@ -61,16 +61,22 @@ async def test_every_webhook_gets_every_order(site: Handoff) -> None:
 
 async def test_a_webhook_that_is_switched_off_misses_nothing(site: Handoff) -> None:
     await site.book.put("till", site.webhook)
-    async with running(site.relay()):
+    witness = Receiver()
+    witness.go.set()
+    async with witness.listening(), running(site.relay()):
         await site.sell("o1")
         await site.has("o1")
+        await site.book.put("witness", witness.webhook)
         await site.book.put("till", Webhook(site.webhook.url, SECRET, active=False))
 
-        async def quiet() -> bool:
-            await site.sell("o2")
-            return "o2" not in await site.orders() and not site.count("in_hand")
+        async def noticed() -> bool:
+            return site.at_work() == {"witness"}
 
-        await eventually(quiet)
+        await eventually(noticed)
+        await site.sell("o2")
+        # Whoever is switched on has it by now.
+        await witness.has_seen(2)
+        assert await site.orders() == ["o1"]
         await site.book.put("till", site.webhook)
         await site.has("o1", "o2")
 
@@ -152,7 +158,7 @@ async def test_a_relay_that_lost_its_lease_stops_delivering(site: Handoff) -> No
         await site.lane.command("SET", ShopKeys(site.shop).relay, "other", "PX", 60_000)
 
         async def stopped() -> bool:
-            return "holdfast_relay_in_hand{" not in generate_latest(site.registry).decode()
+            return not site.at_work()
 
         await eventually(stopped)
         await site.sell("o2")

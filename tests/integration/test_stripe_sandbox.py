@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 import stripe
 
@@ -85,6 +86,28 @@ async def test_every_object_over_the_wire_is_what_the_sdk_promises() -> None:
         resources: list[stripe.StripeObject] = [token, intent, account]
         for resource in [*resources, *events.data, *charges.data]:
             assert violations(resource.to_dict(for_json=True)) == []
+
+
+async def test_a_token_made_by_a_page_without_a_key_pays_once() -> None:
+    async with (
+        serving(UNLIMITED) as url,
+        sdk(url) as client,
+        httpx.AsyncClient(base_url=url, trust_env=False) as page,
+    ):
+        form = {"payment_method": "pm_card_authenticationRequired"}
+        made = (await page.post("/v1/sandbox/confirmation_tokens", data=form)).json()
+        assert violations(made) == []
+        wanted = _wanted()
+        del wanted["payment_method"]
+        wanted["confirmation_token"] = made["id"]
+        intent = await client.v1.payment_intents.create_async(wanted)
+        assert intent.next_action is not None
+        assert intent.next_action.type == "use_stripe_sdk"
+        answer = {"client_secret": str(intent.client_secret), "outcome": "succeed"}
+        path = f"/v1/sandbox/payment_intents/{intent.id}/complete_action"
+        assert (await page.post(path, data=answer)).json()["status"] == "requires_capture"
+        with pytest.raises(stripe.InvalidRequestError):
+            await client.v1.payment_intents.create_async(wanted)
 
 
 async def test_a_decline_is_a_card_error() -> None:

@@ -13,7 +13,7 @@ ERRORS = [
     for error in vars(errors).values()
     if isinstance(error, type) and issubclass(error, HoldfastError) and error is not HoldfastError
 ]
-# design.md 4, word for word.
+# The wire contract, word for word.
 CODES = """bad_frame unknown_type invalid unauthenticated forbidden not_found sold_out
     limit_exceeded hold_expired hold_already_committed hold_already_released total_changed
     completion_in_progress payment_declined idempotency_key_reused show_not_live

@@ -174,7 +174,7 @@ def test_functions_of_one_name_are_one_function() -> None:
 
 
 NOW = "local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)"
-"""Time never goes back within a shop (faults.md 9)."""
+"""Time never goes back within a shop."""
 PLAIN_NOW = "local now = time[1] * 1000 + math.floor(time[2] / 1000)"
 WITHOUT_A_CLOCK = {"orders_trim", "viewers_count"}
 """Scripts that decide nothing about stock or money; the server's own time will do."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.sandbox.stripe.app import Settings
 from tests.stripe_inprocess import sandbox
 
 ORIGIN = {"Origin": "http://shop.example"}
@@ -37,6 +38,23 @@ async def test_a_page_of_any_origin_may_complete_a_second_step_without_a_key() -
         done = await shop.client.post(path, data=form, headers=ORIGIN)
         assert done.headers["access-control-allow-origin"] == "*"
         assert done.json()["status"] == "requires_capture"
+
+
+async def test_a_page_of_any_origin_gets_tokens_of_test_cards_without_a_key_or_a_limit() -> None:
+    async with sandbox(Settings(per_endpoint=1, per_account=1)) as shop:
+        key = shop.client.headers.pop("Authorization")
+        path, form = "/v1/sandbox/confirmation_tokens", {"payment_method": "pm_card_amex"}
+        asked = await shop.client.options(
+            path, headers={**ORIGIN, "Access-Control-Request-Method": "POST"}
+        )
+        assert asked.headers["access-control-allow-origin"] == "*"
+        made = [await shop.client.post(path, data=form, headers=ORIGIN) for _ in range(3)]
+        assert {reply.headers["access-control-allow-origin"] for reply in made} == {"*"}
+        tokens = [reply.json()["id"] for reply in made]
+        assert len(set(tokens)) == 3
+        shop.client.headers["Authorization"] = key
+        seen = (await shop.get(f"confirmation_tokens/{tokens[0]}")).body
+        assert seen == made[0].json()
 
 
 async def test_no_page_may_call_what_needs_a_secret_key() -> None:

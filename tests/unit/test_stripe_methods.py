@@ -1,14 +1,22 @@
 """What shoppers pay with: test cards, stored methods, confirmation tokens."""
 
+import pytest
+
+from gateway.sandbox.stripe import methods
 from gateway.sandbox.stripe.objects import TOKEN_LIFE_S
 from tests.stripe_inprocess import MANUAL, Sandbox, sandbox
 
 CONFIRMED = {**MANUAL, "confirm": "true"}
 
 
-async def _token(shop: Sandbox, **given: str) -> str:
+PAGE = "sandbox/confirmation_tokens"
+
+
+async def _token(
+    shop: Sandbox, path: str = "test_helpers/confirmation_tokens", **given: str
+) -> str:
     form = {"payment_method": "pm_card_visa", **given}
-    answer = await shop.post("test_helpers/confirmation_tokens", form)
+    answer = await shop.post(path, form)
     assert answer.status == 200, answer.body
     identifier: str = answer.body["id"]
     return identifier
@@ -39,6 +47,35 @@ async def test_a_token_confirms_one_intent_and_is_used_up() -> None:
         again = await shop.post("payment_intents", {**CONFIRMED, "confirmation_token": token})
         assert again.status == 400
         assert again.error["code"] == "payment_intent_confirmation_token_invalid"
+
+
+async def test_a_pages_token_pays_with_its_card() -> None:
+    async with sandbox() as shop:
+        token = await _token(shop, PAGE, payment_method="pm_card_mastercard")
+        paid = await shop.post("payment_intents", {**CONFIRMED, "confirmation_token": token})
+        assert paid.body["status"] == "requires_capture"
+        method = (await shop.get(f"payment_methods/{paid.body['payment_method']}")).body
+        assert method["card"]["last4"] == "4444"
+
+
+async def test_a_page_has_test_cards_only() -> None:
+    async with sandbox() as shop:
+        stored = (await shop.intent())["payment_method"]
+        for form in ({}, {"payment_method": stored}, {"payment_method": "pm_card_nobody"}):
+            refused = await shop.post(PAGE, form)
+            assert (refused.status, refused.error["param"]) == (400, "payment_method")
+
+
+async def test_pages_leave_a_bounded_number_of_tokens_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(methods, "PAGE_TOKENS", 2)
+    async with sandbox() as shop:
+        spent = await _token(shop, PAGE)
+        await shop.post("payment_intents", {**CONFIRMED, "confirmation_token": spent})
+        tokens = [await _token(shop, PAGE) for _ in range(3)]
+        seen = [await shop.get(f"confirmation_tokens/{token}") for token in (spent, *tokens)]
+        assert [answer.status for answer in seen] == [200, 404, 200, 200]
 
 
 async def test_a_declined_token_is_used_up_too() -> None:

@@ -45,6 +45,17 @@ def test_finds_newest_first_by_column_and_member(store: Store) -> None:
     assert [found["id"] for found in store.find([Where("amount", 101, "lt")], 10)] == ["re_0"]
 
 
+def test_forgets_the_oldest_of_a_kind_that_nobody_used(store: Store) -> None:
+    for number, intent in enumerate((None, "pi_1", None, None)):
+        token = {"id": f"ctoken_{number}", "object": "confirmation_token", "created": 1000}
+        store.add({**token, "payment_intent": intent})
+    store.add({"id": "pm_1", "object": "payment_method", "created": 1000})
+    for _ in range(2):
+        store.forget_unspent("confirmation_token", 2)
+        kept = [found["id"] for found in store.find([], 10)]
+        assert kept == ["pm_1", "ctoken_3", "ctoken_2", "ctoken_1"]
+
+
 def test_a_failed_transaction_leaves_nothing(store: Store) -> None:
     store.add(_refund(1))
 

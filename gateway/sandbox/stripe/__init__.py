@@ -13,7 +13,7 @@ Start it with `python -m gateway.sandbox.stripe`, point the SDK at it with
     idempotency   the same key twice is one effect and two equal replies
     endpoints     the table: path, parameters, what it does
     intents       the PaymentIntent and its states
-    methods       pm_card_* and confirmation tokens
+    methods       pm_card_* and confirmation tokens, for servers and for pages
     cards         what each test card does
     acquirer      the bank: authorizes, asks for a second step, or declines
     refunds       money back, never above what was captured

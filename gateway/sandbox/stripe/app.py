@@ -73,28 +73,30 @@ def build(settings: Settings, clock: Callable[[], float], rng: random.Random) ->
                 for endpoint in table
             ),
             Route("/v1/sandbox/faults", partial(_faults, faults), methods=["GET", "POST"]),
-            *_for_pages(desk, endpoints.completion(intents)),
+            *_for_pages(desk, endpoints.for_pages(intents, methods)),
             Route("/{path:path}", front.unknown, methods=["GET", "POST", "DELETE"]),
         ],
         lifespan=lifespan,
     )
 
 
-def _for_pages(desk: Desk, completion: endpoints.Endpoint) -> list[Route]:
-    """What a browser may call from any origin, because the client secret is the key."""
+def _for_pages(desk: Desk, table: list[endpoints.Endpoint]) -> list[Route]:
+    """What a browser may call from any origin, because it needs no key of the shop's."""
+    from_anywhere = Middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["POST"],
+        allow_headers=["content-type", "idempotency-key"],
+    )
     return [
-        Route(
-            completion.path,
-            partial(desk.answer, completion, public=True),
-            methods=["POST", "OPTIONS"],
-            middleware=[
-                Middleware(
-                    CORSMiddleware,
-                    allow_origins=["*"],
-                    allow_methods=["POST"],
-                    allow_headers=["content-type", "idempotency-key"],
-                )
-            ],
+        *(
+            Route(
+                endpoint.path,
+                partial(desk.answer, endpoint, public=True),
+                methods=["POST", "OPTIONS"],
+                middleware=[from_anywhere],
+            )
+            for endpoint in table
         ),
         Route("/v1/sandbox/payment_intents/{id}/second_step", _second_step, methods=["GET"]),
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.sandbox.stripe.bench import Bench, Call
+from gateway.sandbox.stripe.cards import TEST_METHODS
 from gateway.sandbox.stripe.control import Control
 from gateway.sandbox.stripe.faults import SPARED
 from gateway.sandbox.stripe.intents import Intents
@@ -129,6 +130,7 @@ _SEARCH: Spec = {
     **_EXPAND,
 }
 _ACTION: Spec = {"client_secret": Text(), "outcome": Choice(("succeed", "fail"))}
+_PAGE_TOKEN: Spec = {"payment_method": Choice(tuple(TEST_METHODS))}
 
 COMPLETE_ACTION = "POST /v1/sandbox/payment_intents/{id}/complete_action"
 
@@ -174,10 +176,22 @@ def table(bench: Bench, intents: Intents, methods: Methods, control: Control) ->
     ]
 
 
-def completion(intents: Intents) -> Endpoint:
-    """The one endpoint a page may call: the client secret is its key."""
-    required = ("client_secret", "outcome")
-    return Endpoint(COMPLETE_ACTION, intents.complete_action, _ACTION, required, limited=False)
+def for_pages(intents: Intents, methods: Methods) -> list[Endpoint]:
+    """What Stripe.js and the bank's page do, for a page without a key: it shows what it has.
+
+    A second step needs the client secret; a token of a test card is nobody's.
+    """
+    step, card = ("client_secret", "outcome"), ("payment_method",)
+    return [
+        Endpoint(COMPLETE_ACTION, intents.complete_action, _ACTION, step, limited=False),
+        Endpoint(
+            "POST /v1/sandbox/confirmation_tokens",
+            methods.create_page_token,
+            _PAGE_TOKEN,
+            card,
+            limited=False,
+        ),
+    ]
 
 
 def _page(listing: Listing, kind: str, members: tuple[str, ...], call: Call) -> Json:

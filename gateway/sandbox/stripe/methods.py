@@ -6,6 +6,9 @@ from gateway.sandbox.stripe.cards import BY_LAST4, TEST_METHODS, Card
 from gateway.sandbox.stripe.params import Params
 from gateway.sandbox.stripe.store import Json
 
+PAGE_TOKENS = 10_000
+"""Most unspent tokens kept once pages, which need no key, make them; the oldest go first."""
+
 
 class Methods:
     """Turns `pm_card_visa`, `pm_…` and `ctoken_…` into something that can be charged."""
@@ -44,6 +47,17 @@ class Methods:
         identifier = bench.ids.new("ctoken")
         token = objects.confirmation_token(identifier, method, bench.now(), call.params)
         return bench.store.add(token)
+
+    def create_page_token(self, call: Call) -> Json:
+        """POST /v1/sandbox/confirmation_tokens: as above, for a page and of a test card only."""
+        bench = self._bench
+        card = TEST_METHODS[call.params["payment_method"]]
+        # The token shows the card and keeps no method: it gets one when it is redeemed.
+        method = objects.payment_method(bench.ids.new("pm"), card, bench.now())
+        token = objects.confirmation_token(bench.ids.new("ctoken"), method, bench.now(), {})
+        bench.store.add(token)
+        bench.store.forget_unspent("confirmation_token", PAGE_TOKENS)
+        return token
 
     def retrieve_token(self, call: Call) -> Json:
         """GET /v1/confirmation_tokens/{id}."""

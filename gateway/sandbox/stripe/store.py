@@ -162,6 +162,15 @@ class Store:
         )
         return [msgspec.json.decode(body) for (body,) in rows]
 
+    def forget_unspent(self, kind: str, keep: int) -> None:
+        """Drop resources of a kind that no payment intent has used, but for the newest `keep`."""
+        self._db.execute(
+            "DELETE FROM resources WHERE payment_intent IS NULL AND kind = ? AND seq <="
+            " (SELECT seq FROM resources WHERE payment_intent IS NULL AND kind = ?"
+            " ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+            (kind, kind, keep),
+        )
+
     def tally(self, kind: str, member: str) -> list[tuple[str, str, int, int]]:
         """(status, currency, count, sum of the integer `member`) of a kind."""
         return self._db.execute(

@@ -1,4 +1,4 @@
-// Payment in the sandbox: Stripe's test methods to choose from, and its bank's question.
+// Payment in the sandbox: Stripe's test methods to choose from, tokens of them, and its bank's question.
 
 import { h } from "./dom.js";
 import { cardIcon } from "./pictures.js";
@@ -11,6 +11,8 @@ const METHODS = [
   { id: "pm_card_authenticationRequired", title: "A bank that asks first", hint: "Visa •••• 3184", tone: "ask" },
 ];
 
+const PATIENCE_MS = 10_000;
+
 /** Test methods as a group of radio buttons. `url` is where the sandbox answers pages. */
 export class SandboxPayment {
   #url;
@@ -22,9 +24,11 @@ export class SandboxPayment {
     for (const method of METHODS) this.element.append(this.#choice(method));
   }
 
-  /** The chosen method, as the `payment` of a checkout. */
+  /** A new token of the chosen method, as the `payment` of a checkout; as with Stripe.js, it pays once. */
   async token() {
-    return { payment_method: this.#chosen };
+    const made = await this.#post("confirmation_tokens", { payment_method: this.#chosen });
+    if (!made) throw new Error("Your card could not be checked, so nothing was charged. Please press Pay once more.");
+    return { confirmation_token: made.id };
   }
 
   /**
@@ -35,11 +39,22 @@ export class SandboxPayment {
     const outcome = await ask();
     if (!outcome) return false;
     const [intent] = clientSecret.split("_secret_");
-    const url = `${this.#url}/v1/sandbox/payment_intents/${encodeURIComponent(intent)}/complete_action`;
-    const body = new URLSearchParams({ client_secret: clientSecret, outcome });
-    const response = await fetch(url, { method: "POST", body }).catch(() => null);
-    if (!response?.ok) throw new Error("Your bank could not be reached. Please answer once more.");
+    const told = await this.#post(`payment_intents/${encodeURIComponent(intent)}/complete_action`,
+      { client_secret: clientSecret, outcome });
+    if (!told) throw new Error("Your bank could not be reached. Please answer once more.");
     return true;
+  }
+
+  /** What the sandbox answers to a form, or null if it cannot be reached or refuses. */
+  async #post(path, form) {
+    try {
+      const response = await fetch(`${this.#url}/v1/sandbox/${path}`, {
+        method: "POST", body: new URLSearchParams(form), signal: AbortSignal.timeout(PATIENCE_MS),
+      });
+      return response.ok ? await response.json() : null;
+    } catch {
+      return null;
+    }
   }
 
   #choice({ id, title, hint, tone }) {

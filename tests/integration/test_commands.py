@@ -1,0 +1,129 @@
+"""The command line: what each command prints and how it ends."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jwt
+import pytest
+
+from gateway.__main__ import main
+from gateway.clock import SystemClock
+from gateway.keys import SHOPS, ShopKeys
+from gateway.lane import Lane
+from gateway.settings import Settings
+from gateway.tickets import Tokens
+from tests.integration.conftest import Site
+
+Run = Callable[..., tuple[int, str, str]]
+PRICES = "Handle,Title,Variant Price,Variant Inventory Qty\ntee,Tee,9.50,3\n"
+
+
+@pytest.fixture
+def run(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    """Run a command with the test's settings: exit code, standard output, standard error."""
+    monkeypatch.setenv("REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("HOLDFAST_SECRET", settings.secret)
+    monkeypatch.setenv("HOLDFAST_SHOP", settings.shop)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--help")
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for command in ("demo", "serve", "relay", "sweep", "audit", "import", "token", "till"):
+        assert f"\n    {command} " in told
+        with pytest.raises(SystemExit) as ended:
+            run(command, "--help")
+        assert ended.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [("serve", "STRIPE_API_KEY"), ("sweep", "STRIPE_API_KEY"), ("token", "HOLDFAST_SECRET")],
+)
+def test_a_missing_setting_is_named_in_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, missing: str
+) -> None:
+    monkeypatch.delenv(missing, raising=False)
+    arguments = ["--scope", "pos"] if command == "token" else []
+    code, out, err = run(command, *arguments)
+    assert (code, out, err) == (2, "", f"holdfast: {missing} must be set.\n")
+
+
+def test_a_key_and_a_ticket_are_good(run: Run, settings: Settings) -> None:
+    tokens = Tokens(settings, SystemClock())
+    code, key, _ = run("token", "--scope", "pos", "--scope", "host")
+    assert code == 0
+    assert tokens.read_key(f"Bearer {key.strip()}", "host").shop == settings.shop
+    code, ticket, told = run("token", "--shopper", "ann", "--show", "tonight")
+    assert code == 0
+    assert tokens.read_ticket(ticket.strip()).sub == "ann"
+    assert "good until" in told
+    assert run("token", "--shopper", "ann")[0] == 2
+
+
+def test_a_shop_can_sign_its_own_tickets(run: Run, settings: Settings) -> None:
+    secret = run("token", "--shop-secret")[1].strip()
+    claims = {"sub": "ann", "shop": settings.shop, "show": "tonight", "exp": 4_000_000_000}
+    tokens = Tokens(settings, SystemClock())
+    assert tokens.read_ticket(jwt.encode(claims, secret, algorithm="HS256")).show == "tonight"
+
+
+async def test_an_audit_ends_with_its_verdict(run: Run, site: Site, settings: Settings) -> None:
+
+    await site.sells("tee", 3)
+    code, out, _ = await asyncio.to_thread(run, "audit", "--shop", settings.shop)
+    assert (code, out.splitlines()[0].split(":")[0]) == (0, settings.shop)
+    key = ShopKeys(settings.shop).stock
+    await site.rooms.lane.command("HSET", key, "tee", '[["main",4,0,0,0,1,0]]')
+    code, out, _ = await asyncio.to_thread(run, "audit", "--shop", settings.shop, "--json")
+    assert code == 1
+    (drift,) = json.loads(out)["drift"]
+    assert (drift["sku"], drift["location"], drift["quantity"]) == ("tee", "main", "on_hand")
+    code, out, _ = await asyncio.to_thread(run, "audit", "--shop", settings.shop, "--repair")
+    assert code == 0
+    assert "tee at main: on_hand is 4, must be 3; repaired" in out
+
+
+async def test_without_a_name_every_shop_is_audited(run: Run, lane: Lane, shop: str) -> None:
+
+    await lane.command("SADD", SHOPS, shop)
+    _, out, _ = await asyncio.to_thread(run, "audit", "--json")
+    assert shop in {json.loads(line)["shop"] for line in out.splitlines()}
+
+
+async def test_a_price_list_is_imported(run: Run, site: Site, tmp_path: Path) -> None:
+
+    prices = tmp_path / "prices.csv"
+    prices.write_text(PRICES)
+    arguments = ("import", str(prices), "--url", site.url, "--currency", "EUR")
+    code, out, err = await asyncio.to_thread(run, *arguments)
+    assert (code, out, err) == (0, "1 products, 1 variants imported\n", "")
+    assert await site.rooms.movements.available(site.shop) == {"tee": 3}
+    prices.write_text(PRICES + "cap,Cap,dear,1\n")
+    code, out, err = await asyncio.to_thread(run, *arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("line 3: ")
+    assert "nothing was imported" in err
+    assert run("import", str(prices), "--url", "http://127.0.0.1:9", "--currency", "EUR")[0] == 1
+
+
+def test_redis_that_does_not_answer_is_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
+    code, out, err = run("audit")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
