@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from gateway import commands, demo
+from gateway.errors import HoldfastError
 from gateway.settings import SettingsError
 
 _EPILOG = "Settings come from the environment; a wrong or missing one is named."
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"holdfast: {error}\n")
         return 2
+    except HoldfastError as error:
+        sys.stderr.write(f"holdfast: {error.message}\n")
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -46,6 +47,8 @@ class Gateway:
         """Run what runs beside the requests, and stop it in the right order."""
         lane = asyncio.create_task(self.rooms.lane.run())
         listener = asyncio.create_task(self.listener.run())
+        for task in (lane, listener):
+            task.add_done_callback(_stop_unless_cancelled)
         try:
             yield
         finally:
@@ -55,6 +58,13 @@ class Gateway:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await self.rooms.payments.aclose()
+
+
+def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
+    """Without its lane or its news a gateway would go on answering, and answer wrongly."""
+    if not task.cancelled():
+        log.critical("a part of the gateway broke; stopping", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def assemble(

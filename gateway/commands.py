@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,9 +17,9 @@ from prometheus_client import CollectorRegistry
 from gateway import app, process, sweep
 from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock, rfc3339
-from gateway.errors import HoldfastError
 from gateway.keys import SHOPS
 from gateway.lane import Lane, connect
+from gateway.model import ID_PATTERN
 from gateway.pos import relay as pos_relay
 from gateway.rooms import join
 from gateway.sandbox import till as sandbox_till
@@ -43,7 +44,7 @@ def relay(options: argparse.Namespace) -> int:
     settings = read(os.environ, needs=())
     if options.retry_parked:
         count = asyncio.run(pos_relay.retry_parked(settings))
-        sys.stdout.write(f"{count} deliveries will be tried again\n")
+        sys.stdout.write(f"{count} orders will be delivered once more\n")
     else:
         process.run(pos_relay.run(settings, CollectorRegistry()))
     return 0
@@ -69,11 +70,7 @@ def audit_arguments(parser: argparse.ArgumentParser) -> None:
 def audit(options: argparse.Namespace) -> int:
     """Audit shops; 1 when anything drifts and was not mended."""
     settings = read(os.environ, needs=())
-    try:
-        verdicts = asyncio.run(_audit(settings, options.shop, repair=options.repair))
-    except HoldfastError as error:
-        sys.stderr.write(f"holdfast: {error.message}\n")
-        return 1
+    verdicts = asyncio.run(_audit(settings, options.shop, repair=options.repair))
     for verdict in verdicts:
         if options.json:
             sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
@@ -160,14 +157,20 @@ def import_catalog(options: argparse.Namespace) -> int:
 
 def token_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``token``."""
-    parser.add_argument("--shop", help="otherwise HOLDFAST_SHOP")
+    parser.add_argument("--shop", type=_id, help="otherwise HOLDFAST_SHOP")
     kinds = parser.add_mutually_exclusive_group(required=True)
     kinds.add_argument("--scope", action="append", choices=SCOPES, help="a key; may be repeated")
-    kinds.add_argument("--shopper", help="a ticket for this shopper; needs --show")
+    kinds.add_argument("--shopper", type=_id, help="a ticket for this shopper; needs --show")
     kinds.add_argument(
         "--shop-secret", action="store_true", help="what the shop signs its own tickets with"
     )
-    parser.add_argument("--show", help="the show a ticket is for")
+    parser.add_argument("--show", type=_id, help="the show a ticket is for")
+
+
+def _id(text: str) -> str:
+    if not re.match(ID_PATTERN, text):
+        raise argparse.ArgumentTypeError("letters, digits, - and _ only, at most 64")
+    return text
 
 
 def token(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ A wrong or missing setting is named in one sentence (``SettingsError``) before a
 
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -117,7 +118,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     relay_attempts: Annotated[int, Meta(ge=1, le=100)] = 12
     """Deliveries of one order before it is parked."""
     relay_backoff_max_s: Seconds = 300
-    drain_s: Seconds = 20
 
     def __repr__(self) -> str:
         shown = {
@@ -159,6 +159,7 @@ def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) 
             raise SettingsError(f"{variable(name)} must be set.")
         if given_length < least:
             raise SettingsError(f"{variable(name)} must have at least {least} characters.")
+    _check_addresses(settings)
     _check_relations(settings)
     return settings
 
@@ -167,6 +168,36 @@ def _sentence(reason: str) -> str:
     """Turn msgspec's reason into one sentence that names the variable, and never its value."""
     rule, _, path = reason.partition(" - at `$.")
     return f"{variable(path.rstrip('`'))} is wrong: {rule[0].lower()}{rule[1:]}."
+
+
+_SCHEMES = {
+    "redis_url": {"redis", "rediss", "unix"},
+    "stripe_url": {"http", "https"},
+    "public_url": {"http", "https"},
+}
+
+
+def _check_addresses(settings: Settings) -> None:
+    """An address that cannot be one would only be noticed by the first shopper."""
+    for name, schemes in _SCHEMES.items():
+        address = getattr(settings, name)
+        if address is None:
+            continue
+        try:
+            parts = urlsplit(address)
+            place = parts.path if parts.scheme == "unix" else parts.hostname
+            good = parts.scheme in schemes and bool(place) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise SettingsError(f"{variable(name)} must be an address such as {_EXAMPLES[name]}.")
+
+
+_EXAMPLES = {
+    "redis_url": "redis://127.0.0.1:6379/0",
+    "stripe_url": "http://127.0.0.1:12111",
+    "public_url": "https://shop.example.com",
+}
 
 
 def _check_relations(settings: Settings) -> None:
@@ -197,4 +228,4 @@ def _check_relations(settings: Settings) -> None:
     ]
     for larger, smaller, holds in relations:
         if not holds:
-            raise SettingsError(f"{variable(larger)} must be larger than {variable(smaller)}.")
+            raise SettingsError(f"{variable(larger)} must not be less than {variable(smaller)}.")

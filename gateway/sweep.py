@@ -4,7 +4,6 @@ Several may run at once: each hold and each payment is looked at again by the sc
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -51,9 +50,11 @@ class Sweep:
         for shop in shops:
             try:
                 await self.round(shop)
+            # One shop in trouble keeps no other waiting.
             except HoldfastError as error:
-                # One shop in trouble keeps no other waiting.
                 log.warning("sweep: shop %s: %s", shop, error.message)
+            except Exception:
+                log.exception("sweep: shop %s: a round failed", shop)
         return self.rooms.settings.sweep_interval_ms / 1000
 
     async def shops(self) -> list[str]:
@@ -69,7 +70,7 @@ class Sweep:
         room = _AT_ONCE - len(settling)
         if room <= 0:
             return
-        for order in await self.rooms.records.due(shop, self.rooms.clock.now_ms(), room):
+        for order in await self.rooms.records.due(shop, room):
             task = asyncio.create_task(self._settle(shop, order))
             settling.add(task)
             task.add_done_callback(settling.discard)
@@ -93,11 +94,9 @@ class Sweep:
 
 async def serve(rooms: Rooms) -> None:
     """Run a sweep with everything it needs, until cancelled."""
-    lane = asyncio.create_task(rooms.lane.run())
     try:
-        await Sweep(rooms).run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rooms.lane.run())
+            group.create_task(Sweep(rooms).run())
     finally:
-        lane.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await lane
         await rooms.payments.aclose()

@@ -239,9 +239,11 @@ class Records:
         )
         return bool(reply[0] == b"FAILED")
 
-    async def due(self, shop: str, now_ms: int, limit: int) -> list[str]:
+    async def due(self, shop: str, limit: int) -> list[str]:
         """Orders to look at now. Each is put off first, so that two sweeps rarely meet at one."""
         key = ShopKeys(shop).unsettled
+        seconds, micros = await self.lane.command("TIME")
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
         members = await self.lane.command(
             "ZRANGE", key, "-inf", now_ms, "BYSCORE", "LIMIT", 0, limit
         )

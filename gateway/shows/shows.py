@@ -11,6 +11,7 @@ from gateway.lane import Lane, Reply
 from gateway.model import Show, ShowState
 from gateway.scripts import load
 
+_QUESTIONS_KEPT_S = 30 * 86_400
 _QUESTIONS = 1_000
 """Questions kept of one show; older ones are dropped, nobody counts on them."""
 
@@ -78,6 +79,7 @@ class Shows:
         await asyncio.gather(
             self.lane.command("ZADD", key, "NX", at_ms, question),
             self.lane.command("ZREMRANGEBYRANK", key, 0, -_QUESTIONS - 1),
+            self.lane.command("EXPIRE", key, _QUESTIONS_KEPT_S),
         )
 
     async def _set(

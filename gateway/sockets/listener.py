@@ -138,7 +138,11 @@ class Listener:
             await asyncio.sleep(_LOOK_ROUND_EVERY_S)
             for channel in tuple(self._standing):
                 feed = self._feeds[channel]
-                with contextlib.suppress(HoldfastError):
+                try:
                     await feed.count_viewers(self.process)
                     if await feed.is_deaf() and channel in self._standing:
                         self._deaf = True
+                except HoldfastError:
+                    continue  # Redis is away; the listening task says so
+                except Exception:
+                    log.exception("news: shop %s: could not be looked at", feed.shop)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, pairs
+from gateway.model import Line
 from gateway.scripts import load
 from gateway.stock import rows
 from gateway.stock.rows import Row
@@ -23,6 +24,7 @@ _PAGE = 5_000
 _LOOKS = 50
 """Times the audit looks while the shop is selling, until ledger and rows belong together. A look
 reads only what is new, so a quiet moment of a few milliseconds is enough."""
+_LINES = msgspec.json.Decoder(tuple[Line, ...])
 _QUANTITIES = ("on_hand", "safety_stock", "held", "committed")
 
 
@@ -136,14 +138,26 @@ async def _read_ledger(lane: Lane, keys: ShopKeys, ledger: _Ledger) -> None:
             return
 
 
-async def _read_holds(lane: Lane, keys: ShopKeys, ledger: _Ledger) -> dict[str, str]:
-    """The state of every hold that has units by the ledger, or a deadline."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A hold as its own record has it."""
+
+    state: str
+    units: Counter[tuple[str, str]]
+
+
+async def _read_holds(lane: Lane, keys: ShopKeys, ledger: _Ledger) -> dict[str, _Kept]:
+    """Every hold that has units by the ledger, or a deadline."""
     members = await lane.command("ZRANGE", keys.deadlines, 0, -1)
     waiting = {member.decode().partition(":")[0] for member in members}
-    return {
-        hold: (await lane.command("HGET", keys.hold(hold), "state") or b"gone").decode()
-        for hold in sorted(waiting | ledger.held().keys())
-    }
+    kept = {}
+    for hold in sorted(waiting | ledger.held().keys()):
+        state, lines = await lane.command("HMGET", keys.hold(hold), "state", "lines")
+        units: Counter[tuple[str, str]] = Counter()
+        for line in _LINES.decode(lines or b"[]"):
+            units[line.sku, line.location] += line.quantity
+        kept[hold] = _Kept((state or b"gone").decode(), units)
+    return kept
 
 
 def _compare(ledger: _Ledger, found: dict[str, tuple[Row, ...]]) -> list[Drift]:
@@ -160,20 +174,18 @@ def _compare(ledger: _Ledger, found: dict[str, tuple[Row, ...]]) -> list[Drift]:
     return drifts
 
 
-def _compare_holds(ledger: _Ledger, states: dict[str, str]) -> list[Drift]:
-    """The ledger against the holds: units without a hold, holds without units."""
-    held = ledger.held()
-    drifts = [
-        Drift(*place, "hold", expected=0, found=units, why=f"{hold} is {states[hold]}")
-        for hold, places in held.items()
-        if states[hold] != "active"
-        for place, units in places.items()
-    ]
-    drifts += [
-        Drift("", "", "hold", expected=1, found=0, why=f"{hold} is active without units")
-        for hold, state in states.items()
-        if state == "active" and hold not in held
-    ]
+def _compare_holds(ledger: _Ledger, holds: dict[str, _Kept]) -> list[Drift]:
+    """The ledger against the holds: a hold has its units while it is active, and none after."""
+    held, drifts = ledger.held(), []
+    for hold, kept in holds.items():
+        mine = kept.units if kept.state == "active" else Counter()
+        booked = held.get(hold, Counter())
+        why = f"{hold} is {kept.state}"
+        drifts += [
+            Drift(*place, "hold", expected=mine[place], found=booked[place], why=why)
+            for place in sorted(mine.keys() | booked.keys())
+            if mine[place] != booked[place]
+        ]
     return drifts
 
 

@@ -24,24 +24,25 @@ from gateway.settings import read
 from gateway.stock.audit import Verdict, audit
 from gateway.sweep import Sweep
 from tests.processes import Process, environment, free_port
-from tests.shopper import shopping
+from tests.shopper import connected, shopping
 
 STEPS = [
     "before:hold_reserve:1",
     "hold_reserve:1",
     "before:pay_begin:1",
     "pay_begin:1",
+    "order_move:1",
     "before:authorize",
     "authorize",
-    "order_move:1",
+    "order_move:2",
     "before:hold_commit:1",
     "hold_commit:1",
     "before:capture",
     "capture",
-    "order_move:2",
+    "order_move:3",
 ]
 REST_S = 30
-SOLD = {"hold_commit:1", "before:capture", "capture", "order_move:2"}
+SOLD = {"hold_commit:1", "before:capture", "capture", "order_move:3"}
 """Dying here, the shopper has bought: the sale must be finished."""
 
 
@@ -92,6 +93,15 @@ async def shop_until_it_dies(rooms: Rooms, gateway: Process, url: str) -> None:
     assert await gateway.ended() == -9
 
 
+async def has_what_was_paid_for(rooms: Rooms, url: str, orders: int) -> None:
+    """The shopper comes back to the gateway that was started again."""
+    ticket, _ = rooms.tokens.sign_ticket(rooms.settings.shop, "tonight", "ann")
+    async with connected(url) as ann:
+        welcome = await ann.ask("connect", token=ticket, show="tonight")
+    assert [order["state"] for order in welcome["orders"]] == ["confirmed"] * orders
+    assert welcome["holds"] == []
+
+
 async def come_to_rest(rooms: Rooms) -> None:
     """Sweep until no hold and no payment is under way."""
     keys, sweep = ShopKeys(rooms.settings.shop), Sweep(rooms)
@@ -140,8 +150,12 @@ async def test_killed_at(step: str, redis_url: str, stripe_url: str, warden: War
         async with Process(warden, ["-m", "tests.acceptance.mortal", step], env) as gateway:
             await gateway.answers(f"http://127.0.0.1:{port}/livez")
             await shop_until_it_dies(rooms, gateway, f"ws://127.0.0.1:{port}/v1/live")
-        await come_to_rest(rooms)
-        after = await look(rooms, stripe_url)
+            await gateway.ended()
+        async with Process(warden, ["-m", "gateway", "serve"], env) as again:
+            await again.answers(f"http://127.0.0.1:{port}/readyz")
+            await come_to_rest(rooms)
+            after = await look(rooms, stripe_url)
+            await has_what_was_paid_for(rooms, f"ws://127.0.0.1:{port}/v1/live", after.captured)
     assert after.verdict.drift == ()
     assert after.open_authorizations == 0
     assert after.captured == after.orders == after.verdict.committed_units

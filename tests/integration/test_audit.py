@@ -83,10 +83,26 @@ async def test_units_of_a_hold_that_is_gone_are_left_to_a_person(
 
 async def test_an_active_hold_without_units_is_named(rooms: Rooms, shop: str, selling: str) -> None:
     keys = ShopKeys(shop)
-    await rooms.lane.command("HSET", keys.hold("h_ghost"), "state", "active")
+    lines = (
+        '[{"sku":"tee","quantity":3,"location":"main","unit_price":{"amount":1,"currency":"EUR"}}]'
+    )
+    await rooms.lane.command("HSET", keys.hold("h_ghost"), "state", "active", "lines", lines)
     await rooms.lane.command("ZADD", keys.deadlines, 1, "h_ghost:ann")
     (drift,) = (await audit(rooms.lane, shop)).drift
+    assert (drift.sku, drift.location, drift.expected, drift.found) == ("tee", "main", 3, 0)
     assert "h_ghost" in drift.why
+
+
+async def test_a_hold_that_has_not_all_its_units_is_named(
+    rooms: Rooms, shop: str, selling: str
+) -> None:
+    key = ShopKeys(shop).hold(selling)
+    lines = await rooms.lane.command("HGET", key, "lines")
+    more = lines.replace(b'"quantity":2', b'"quantity":5')
+    assert more != lines
+    await rooms.lane.command("HSET", key, "lines", more)
+    (drift,) = (await audit(rooms.lane, shop)).drift
+    assert (drift.quantity, drift.expected, drift.found) == ("hold", 5, 2)
 
 
 async def test_a_unit_sold_twice_is_named_by_its_number(

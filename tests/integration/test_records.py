@@ -272,9 +272,9 @@ async def test_what_was_handed_over_does_not_come_back_on_sale(
 
 
 async def test_what_is_due_is_put_off_for_the_next_who_looks(stall: Stall, paying: Record) -> None:
-    assert await stall.records.due(stall.shop, paying.attempt_at, 10) == []
-    look_at = paying.attempt_at + stall.settings.settle_interval_s * 1000
-    assert await stall.records.due(stall.shop, look_at, 10) == [paying.order]
-    assert await stall.records.due(stall.shop, look_at, 10) == []
+    assert await stall.records.due(stall.shop, 10) == []
+    await stall.lane.command("ZADD", stall.keys.unsettled, 0, paying.order)
+    assert await stall.records.due(stall.shop, 10) == [paying.order]
+    assert await stall.records.due(stall.shop, 10) == []
     await stall.records.move(stall.shop, paying, Phase.VOIDING)
-    assert await stall.records.due(stall.shop, look_at * 2, 10) == []
+    assert await stall.lane.command("ZCARD", stall.keys.unsettled) == 0

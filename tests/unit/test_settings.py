@@ -122,7 +122,7 @@ def test_a_variable_we_do_not_know_is_named() -> None:
 def test_settings_that_contradict_are_both_named(
     given: dict[str, str], larger: str, smaller: str
 ) -> None:
-    with pytest.raises(SettingsError, match=f"^{larger} must be larger than {smaller}.$"):
+    with pytest.raises(SettingsError, match=f"^{larger} must not be less than {smaller}.$"):
         read(GOOD | given)
 
 
