@@ -74,10 +74,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     decline_grace_s: Seconds = 60
     """How long a hold stays after a decline, for another card."""
     hold_retention_s: Seconds = 86_400
-    """How long a resolved hold answers repeated requests."""
+    """How long a hold that was released or expired answers repeated requests."""
     order_retention_days: Days = 400
+    """How long an order, and the hold it was, can be read."""
     shopper_retention_days: Days = 30
+    """How long after the last visit a shopper's holds, orders and limits are remembered."""
     movement_retention_days: Days = 90
+    """How long a movement reported again is known for a repetition. The ledger itself stays."""
 
     redis_timeout_ms: Milliseconds = 400
     """For one round trip; after it the connection is made anew and the request sent again."""

@@ -15,7 +15,7 @@
 --   APPLIED available          units of the sku now available; negative is a shortfall
 --   DUPLICATE available        applied before, under this reference
 --   SUPERSEDED available       it happened before a count that has already seen it
---   KEY_REUSED                 this reference came before with other content
+--   KEY_REUSED available       this reference came before with other content
 --   NOT_COMMITTED available    more was handed over than was sold
 -- Physical facts are never refused for lack of stock.
 

@@ -6,8 +6,9 @@
      │ declined ─────────► voided       nothing was charged
      └──────► voiding ───────┘          released, expired or not ours: first it is cancelled
 
-Only Lua moves a record along these edges (``order_move``, ``pay_begin``, ``hold_commit``,
-``hold_release``, ``hold_expire``, ``order_fail``).
+A declined or voided order whose hold still lives may be paid anew, as the next attempt. Only Lua
+moves a record along these edges (``order_move``, ``pay_begin``, ``hold_commit``, ``hold_release``,
+``hold_expire``, ``order_fail``).
 """
 
 from enum import StrEnum

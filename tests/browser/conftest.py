@@ -118,6 +118,6 @@ def _first_line(process: subprocess.Popen[bytes]) -> dict[str, str]:
         process.kill()
         pytest.fail(f"the demo did not start within {DEMO_STARTS_WITHIN_S} s")
     if not line:
-        pytest.skip("the demo cannot be started here; run `holdfast demo` to see why")
+        pytest.fail("the demo cannot be started; run `holdfast demo` to see why")
     first: dict[str, str] = json.loads(line)
     return first
