@@ -181,14 +181,16 @@ class Handoff:
 
 @contextlib.asynccontextmanager
 async def handoff(lane: Lane, shop: str, settings: Settings) -> AsyncIterator[Handoff]:
-    """A till that listens, and a shop that knows nothing of it yet."""
+    """A till that listens, and a shop that knows nothing of it yet.
+
+    A relay looks after every shop there is; those of earlier tests would only keep it busy.
+    """
+    await lane.command("DEL", SHOPS)
     async with (
         till.serving(":memory:", SECRET) as url,
         httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as http,
     ):
         yield Handoff(lane, shop, settings, url, http)
-    # Relays of later tests need not look after this one's shop.
-    await lane.command("SREM", SHOPS, shop)
 
 
 @contextlib.asynccontextmanager

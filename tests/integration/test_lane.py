@@ -21,6 +21,8 @@ from tests.proxy import Proxy, open_proxy
 from tests.sales import eventually
 from tests.stall import Stall, moved, serving, settings_for
 
+PATIENCE_S = 10
+
 ANSWER_WITHIN_S = 1.0
 """A reservation into a black hole has an answer within a second."""
 
@@ -306,7 +308,11 @@ async def test_a_commit_counts_the_replicas_that_have_it(
     async with replicated(warden, shop) as (stall, _):
         await stall.sells("tee", 1)
         record = await stall.pays("ann", await stall.reserves("ann", "k1", ("tee", 1)))
-        await stall.commits(record)
+        async with asyncio.timeout(PATIENCE_S):
+            while True:  # a machine under load may need more than one WAIT
+                with contextlib.suppress(NotDurable):
+                    await stall.commits(record)
+                    break
         replies = await stall.lane.call_durably(script("#!lua\nreturn 'read'"), (), ())
         assert (replies.reply, replies.replicas) == (b"read", 1)
 
