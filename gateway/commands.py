@@ -2,12 +2,10 @@
 
 import argparse
 import asyncio
-import contextlib
 import os
 import random
 import re
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -18,7 +16,7 @@ from gateway import app, process, sweep
 from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock, rfc3339
 from gateway.keys import SHOPS
-from gateway.lane import Lane, connect
+from gateway.lane import Lane, connect, served
 from gateway.model import ID_PATTERN
 from gateway.pos import relay as pos_relay
 from gateway.rooms import join
@@ -81,21 +79,9 @@ def audit(options: argparse.Namespace) -> int:
 
 
 async def _audit(settings: Settings, shop: str | None, *, repair: bool) -> list[Verdict]:
-    async with _served(settings) as lane:
+    async with served(settings) as lane:
         shops = [shop] if shop else [one.decode() for one in await lane.command("SMEMBERS", SHOPS)]
         return [await audit_shop(lane, one, repair=repair) for one in sorted(shops)]
-
-
-@contextlib.asynccontextmanager
-async def _served(settings: Settings) -> AsyncIterator[Lane]:
-    lane = Lane(connect(settings), settings)
-    task = asyncio.create_task(lane.run())
-    try:
-        yield lane
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _report(verdict: Verdict) -> str:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -203,6 +203,19 @@ class Lane:
     async def _hang_up(self) -> None:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await self.client.connection_pool.disconnect(inuse_connections=True)
+
+
+@contextlib.asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[Lane]:
+    """A lane of its own, served while the block runs."""
+    lane = Lane(connect(settings), settings)
+    serving = asyncio.create_task(lane.run())
+    try:
+        yield lane
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
 
 
 def pairs(reply: Reply) -> dict[str, bytes]:

@@ -90,11 +90,11 @@ def test_the_map_names_every_room() -> None:
 
 
 def test_nothing_is_left_for_later() -> None:
-    marks = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+    words = ("TO-DO", "FIX-ME", "X-X-X", "NotImplemented-Error")  # not to find this line itself
+    marks = re.compile(rf"\b({'|'.join(words).replace('-', '')})\b")
     left = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in tracked("*.py", "*.lua", "*.js", "*.css", "*.html")
-        if path != Path(__file__)
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if marks.search(line)
     ]

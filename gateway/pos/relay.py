@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, Unavailable
 from gateway.keys import SHOPS, ShopKeys
-from gateway.lane import Lane, connect
+from gateway.lane import Lane, connect, served
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import OrderStream
 from gateway.pos.courier import IN_FLIGHT, Courier, Route
@@ -170,7 +170,7 @@ class Relay:
 async def run(settings: Settings, registry: CollectorRegistry) -> None:
     """Relay until cancelled, with the real clock and a connection to Redis of its own."""
     patience = Patience(SystemClock(), asyncio.sleep, random.SystemRandom())
-    async with _served_lane(settings) as lane:
+    async with served(settings) as lane:
         await Relay(lane, settings, Tally(registry), patience, owner=uuid.uuid4().hex).run()
 
 
@@ -182,7 +182,7 @@ async def retry_parked(settings: Settings) -> int:
     Raises:
         Unavailable: Redis does not answer.
     """
-    async with _served_lane(settings) as lane:
+    async with served(settings) as lane:
         shops = sorted(shop.decode() for shop in await lane.command("SMEMBERS", SHOPS))
         books = await asyncio.gather(*(WebhookBook(lane, shop).all() for shop in shops))
         return sum(
@@ -192,15 +192,3 @@ async def retry_parked(settings: Settings) -> int:
                 for name in book
             ]
         )
-
-
-@contextlib.asynccontextmanager
-async def _served_lane(settings: Settings) -> AsyncIterator[Lane]:
-    lane = Lane(connect(settings), settings)
-    serving = asyncio.create_task(lane.run())
-    try:
-        yield lane
-    finally:
-        serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
