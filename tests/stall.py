@@ -5,16 +5,14 @@ agree with the ledger they wrote, and with the holds that are there.
 """
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import msgspec
 
 from gateway.checkout.records import Record, Records
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, connect, pairs
+from gateway.lane import Lane, pairs
 from gateway.messages import Checkout, Payment
 from gateway.model import (
     CatalogEntry,
@@ -51,19 +49,6 @@ def settings_for(redis_url: str, shop: str, **changes: int | str) -> Settings:
         }
     )
     return msgspec.structs.replace(settings, **changes)
-
-
-@contextlib.asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Lane]:
-    """A lane that is served meanwhile."""
-    lane = Lane(connect(settings), settings)
-    task = asyncio.create_task(lane.run())
-    try:
-        yield lane
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @dataclass

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, connect
+from gateway.lane import served
 from gateway.model import CatalogEntry, Money, Movement, Show
 from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe import server as stripe_server
@@ -65,12 +65,9 @@ class Aftermath:
 @contextlib.asynccontextmanager
 async def joined(env: dict[str, str]) -> AsyncIterator[Rooms]:
     settings = read(env)
-    lane = Lane(connect(settings), settings)
     payments = Payments(settings)
-    serving = asyncio.create_task(lane.run())
-    yield join(settings, SystemClock(), random.Random(1), lane, payments)
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    async with served(settings) as lane:
+        yield join(settings, SystemClock(), random.Random(1), lane, payments)
     await payments.aclose()
 
 

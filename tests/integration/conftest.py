@@ -17,7 +17,7 @@ from gateway.app import Gateway, application, assemble, configuration
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock
-from gateway.lane import Lane, connect
+from gateway.lane import Lane, connect, served
 from gateway.model import CatalogEntry, Money, Movement, Show
 from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe import server as stripe_server
@@ -56,12 +56,8 @@ def settings_of(redis_url: str, shop: str) -> Settings:
 @pytest.fixture
 async def lane(settings: Settings) -> AsyncIterator[Lane]:
     """A lane that is served while the test runs."""
-    lane = Lane(connect(settings), settings)
-    task = asyncio.create_task(lane.run())
-    yield lane
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    async with served(settings) as lane:
+        yield lane
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from redis.asyncio import Redis
 
 from gateway.checkout.records import NotDurable, Record
 from gateway.errors import HoldfastError, Overloaded, Unavailable
-from gateway.lane import Lane, connect
+from gateway.lane import Lane, connect, served
 from gateway.model import Hold
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.scripts import Script
 from tests.proxy import Proxy, open_proxy
 from tests.sales import eventually
-from tests.stall import Stall, moved, serving, settings_for
+from tests.stall import Stall, moved, settings_for
 
 PATIENCE_S = 10
 
@@ -37,7 +37,7 @@ async def proxy(valkey: EmbeddedValkey) -> AsyncIterator[Proxy]:
 async def stall_behind(proxy: Proxy, shop: str, **changes: int) -> AsyncIterator[Stall]:
     """A stall whose gateway reaches Redis through a proxy."""
     settings = settings_for(proxy.url, shop, **changes)
-    async with serving(settings) as lane:
+    async with served(settings) as lane:
         yield Stall(lane, settings)
 
 
@@ -243,7 +243,7 @@ async def test_forgotten_scripts_are_loaded_and_only_they_are_sent_again(
     warden: Warden, shop: str, valkey: EmbeddedValkey
 ) -> None:
     with EmbeddedValkey(warden.group, port=0) as server:
-        async with serving(settings_for(server.url, shop)) as lane:
+        async with served(settings_for(server.url, shop)) as lane:
             count = script("#!lua\nreturn redis.call('INCR', KEYS[1])")
             assert await lane.call(count, ("counted",), ()) == 1
             await lane.command("SCRIPT", "FLUSH")
@@ -261,7 +261,7 @@ async def test_the_purchase_survives_a_script_flush_at_every_step(
 ) -> None:
     with EmbeddedValkey(warden.group, port=0) as server:
         settings = settings_for(server.url, shop)
-        async with serving(settings) as lane:
+        async with served(settings) as lane:
             stall = Stall(lane, settings)
 
             async def forget() -> None:
@@ -292,7 +292,7 @@ async def replicated(warden: Warden, shop: str) -> AsyncIterator[tuple[Stall, Pr
             async with contextlib.AsyncExitStack() as stack:
                 await asyncio.to_thread(stack.enter_context, replica)
                 settings = settings_for(primary.url, shop, wait_replicas=1)
-                lane = await stack.enter_async_context(serving(settings))
+                lane = await stack.enter_async_context(served(settings))
                 await eventually(lambda: _replicates(lane))
                 yield Stall(lane, settings), link
 
@@ -333,7 +333,7 @@ async def _commits_in_vain(stall: Stall) -> Record:
 @pytest.fixture
 async def stall_waiting(redis_url: str, shop: str) -> AsyncIterator[Stall]:
     settings = settings_for(redis_url, shop, wait_replicas=1, wait_timeout_ms=50)
-    async with serving(settings) as lane:
+    async with served(settings) as lane:
         yield Stall(lane, settings)
 
 
@@ -344,7 +344,7 @@ async def test_a_commit_repeated_on_another_connection_is_not_durable_by_itself(
     async with replicated(warden, shop) as (stall, link):
         link.stall()
         record = await _commits_in_vain(stall)
-        async with serving(stall.settings) as another:
+        async with served(stall.settings) as another:
             again = Stall(another, stall.settings)
             with pytest.raises(NotDurable):
                 await again.commits(record)
@@ -368,7 +368,7 @@ async def test_out_of_memory_refuses_to_reserve_but_not_to_release_or_commit(
 ) -> None:
     with EmbeddedValkey(warden.group, port=0) as server:
         settings = settings_for(server.url, shop)
-        async with serving(settings) as lane, Redis.from_url(server.url) as admin:
+        async with served(settings) as lane, Redis.from_url(server.url) as admin:
             stall = Stall(lane, settings)
             await stall.sells("tee", 5)
             kept, given_back = [await stall.reserves("ann", f"k{n}", ("tee", 1)) for n in (1, 2)]

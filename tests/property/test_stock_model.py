@@ -26,13 +26,13 @@ from gateway.checkout.phases import Phase
 from gateway.checkout.records import CommitRefused
 from gateway.clock import rfc3339
 from gateway.errors import HoldfastError, SoldOut
-from gateway.lane import connect, pairs
+from gateway.lane import connect, pairs, served
 from gateway.model import Movement
 from gateway.stock.holds import Held
 from gateway.stock.sweeper import expire_due
 from tests.property.draws import batches, late_copies, shoppers, times, tokens, wants
 from tests.property.model import FUTURE_S, LIMITS, MOST_HOLDS, Hold, Model, Move, Want
-from tests.stall import SHOW, Stall, checkout, serving, settings_for
+from tests.stall import SHOW, Stall, checkout, settings_for
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class StockMachine(RuleBasedStateMachine):
             redis_timeout_ms=5000,
         )
         self.stack = contextlib.AsyncExitStack()
-        self.stall = Stall(self.run(self.stack.enter_async_context(serving(settings))), settings)
+        self.stall = Stall(self.run(self.stack.enter_async_context(served(settings))), settings)
         listener = connect(settings)
         self.stack.push_async_callback(listener.aclose)
         self.pubsub = listener.pubsub()

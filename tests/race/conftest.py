@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
+from gateway.lane import served
 from gateway.model import Show
 from gateway.sandbox.warden import Warden
 from gateway.shows.shows import Shows
 from gateway.tickets import Tokens
 from tests.shopper import Shopper, shopping
-from tests.stall import SHOW, Stall, serving, settings_for
+from tests.stall import SHOW, Stall, settings_for
 
 START_S = 20.0
 STOP_S = 10.0
@@ -133,7 +134,7 @@ class Race:
 async def stall(redis_url: str, shop: str) -> AsyncIterator[Stall]:
     """A shop whose show is live."""
     settings = settings_for(redis_url, shop)
-    async with serving(settings) as lane:
+    async with served(settings) as lane:
         shows = Shows(lane)
         await shows.put(shop, Show(SHOW, "Tonight's show"))
         await shows.move(shop, SHOW, "live")

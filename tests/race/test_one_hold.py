@@ -17,10 +17,11 @@ import pytest
 
 from gateway.checkout.records import CommitEnded, CommitRefused
 from gateway.errors import HoldfastError
+from gateway.lane import served
 from gateway.scripts import Script, load
 from gateway.stock.sweeper import expire_due
 from tests.race.conftest import Race
-from tests.stall import Stall, serving
+from tests.stall import Stall
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ async def test_the_limit_holds_across_sockets_and_keys(race: Race) -> None:
 async def gateways_of(stall: Stall) -> AsyncIterator[list[Stall]]:
     """Several gateways of one shop, as far as the scripts are concerned."""
     async with contextlib.AsyncExitStack() as stack:
-        lanes = [await stack.enter_async_context(serving(stall.settings)) for _ in range(GATEWAYS)]
+        lanes = [await stack.enter_async_context(served(stall.settings)) for _ in range(GATEWAYS)]
         yield [Stall(lane, stall.settings) for lane in lanes]
 
 
