@@ -36,7 +36,8 @@ local fields = cjson.decode(ARGV[4])
 local time = redis.call('TIME')
 local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
-local hold = redis.call('HMGET', KEYS[4], 'state', 'lines', 'amount', 'currency', 'fulfillment')
+local hold = redis.call('HMGET', KEYS[4], 'state', 'lines', 'amount', 'currency', 'fulfillment',
+  'expires_at')
 
 for field, text in pairs(fields) do
   redis.call('HSET', KEYS[5], field, text)
@@ -47,7 +48,8 @@ if ARGV[5] == '' then
 else
   redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
 end
-if ARGV[6] ~= '' and hold[1] == 'active' then
+-- A hold whose deadline has passed is not revived, even if the sweep has not been here yet.
+if ARGV[6] ~= '' and hold[1] == 'active' and tonumber(hold[6]) > now then
   local grace = math.min(now + tonumber(ARGV[6]), tonumber(order[5]))
   local deadline = math.max(grace, tonumber(order[6]))
   redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
