@@ -102,12 +102,13 @@ def application(gateway: Gateway) -> Starlette:
 
 def serve(settings: Settings) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
+    lane = Lane(connect(settings), settings)
     gateway = assemble(
         settings,
         clock=SystemClock(),
         rng=random.SystemRandom(),
-        lane=Lane(connect(settings), settings),
-        payments=Payments(settings),
+        lane=lane,
+        payments=Payments(settings, lane),
     )
     uvicorn.Server(configuration(settings, application(gateway))).run()
 

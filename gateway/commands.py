@@ -53,7 +53,7 @@ def sweeper(_: argparse.Namespace) -> int:
     process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
     lane = Lane(connect(settings), settings)
-    rooms = join(settings, SystemClock(), random.SystemRandom(), lane, Payments(settings))
+    rooms = join(settings, SystemClock(), random.SystemRandom(), lane, Payments(settings, lane))
     process.run(sweep.serve(rooms))
     return 0
 

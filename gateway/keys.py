@@ -12,6 +12,38 @@ SHOPS = "hf:shops"
 
 
 @dataclass(frozen=True, slots=True)
+class StripeKeys:
+    """The keys of one Stripe account; it serves all shops, and has a slot of its own."""
+
+    account: str
+    """Tells accounts apart; see ``Settings.stripe_account``."""
+
+    def _key(self, name: str) -> str:
+        return f"hf:{{stripe-{self.account}}}:{name}"
+
+    @property
+    def level(self) -> str:
+        """Hash: what the account may be asked at once; see ``stripe_turn``."""
+        return self._key("level")
+
+    @property
+    def events(self) -> str:
+        """Sorted set: JSON of events about orders nobody here knows, scored by when to look again,
+        ms.
+        """
+        return self._key("events")
+
+    @property
+    def reconciling(self) -> str:
+        """String with an expiry: which sweep reconciles just now; see ``relay_lease``."""
+        return self._key("reconciling")
+
+    def queue(self, endpoint: str) -> str:
+        """Hash: the queue before one of Stripe's endpoints; see ``stripe_turn``."""
+        return self._key(f"queue:{endpoint}")
+
+
+@dataclass(frozen=True, slots=True)
 class ShopKeys:
     """The keys of one shop."""
 

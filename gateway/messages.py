@@ -164,12 +164,15 @@ class HoldFrame(Frame, frozen=True, tag="hold", kw_only=True):
 
 
 class CheckoutFrame(Frame, frozen=True, tag="checkout", kw_only=True):
-    """How far a payment is. ``declined`` carries the code and a sentence for the shopper."""
+    """How far a payment is. ``queued`` says how many go first, oneself included, and how long that
+    takes; ``declined`` carries the code and a sentence for the shopper.
+    """
 
     hold: str
     state: CheckoutState
     client_secret: str | None = None
     position: int | None = None
+    eta_s: int | None = None
     order: OrderView | None = None
     code: str | None = None
     message: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gateway.checkout.payment import Payments
 from gateway.checkout.records import Records
 from gateway.checkout.settle import Settler
+from gateway.checkout.unknown import UnknownEvents
 from gateway.clock import Clock
 from gateway.lane import Lane
 from gateway.model import Order
@@ -37,6 +38,7 @@ class Rooms:
     records: Records
     payments: Payments
     settler: Settler
+    unknown: UnknownEvents
 
 
 def join(
@@ -57,6 +59,7 @@ def join(
         records=records,
         payments=payments,
         settler=Settler(lane, records, payments, clock, settings, _encode_event),
+        unknown=UnknownEvents(lane, clock, settings),
     )
 
 

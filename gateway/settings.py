@@ -5,6 +5,7 @@ names the rest of the world uses; everything else is ``HOLDFAST_`` and the field
 A wrong or missing setting is named in one sentence (``SettingsError``) before anything starts.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ Seconds = Annotated[int, Meta(ge=1, le=7 * 86_400)]
 Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
 Days = Annotated[int, Meta(ge=1, le=3_650)]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Rate = Annotated[int, Meta(ge=1, le=100_000)]
 Secret = Annotated[str, Meta(max_length=4_096)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
@@ -56,6 +58,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     currency: Currency = "USD"
     """Of imported price lists, which carry none."""
 
+    environment: Id = "main"
+    """Sets installations apart that share one Stripe account: each touches its own payments."""
+
     host: str = "127.0.0.1"
     port: Port = 8080
     public_url: str | None = None
@@ -70,7 +75,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     holds_per_shopper: Count = 10
     """Active holds one shopper may have at once."""
     payment_budget_s: Seconds = 600
-    """How long a payment may keep its hold."""
+    """How long a payment may keep its hold, our own queue not counted."""
+    late_approval_s: Annotated[int, Meta(ge=0, le=60)] = 3
+    """How long after a hold has lapsed its payment is left open: who approves in the last second
+    still gets the units if they are there. Then it is cancelled."""
     decline_grace_s: Seconds = 60
     """How long a hold stays after a decline, for another card."""
     hold_retention_s: Seconds = 86_400
@@ -93,8 +101,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Replicas that must have a commit before money is captured (``WAIT``)."""
     wait_timeout_ms: Milliseconds = 200
     stripe_timeout_ms: Milliseconds = 10_000
-    stripe_concurrency: Count = 16
+    stripe_concurrency: Count = 64
     """Calls to Stripe in flight at once from one process."""
+    stripe_rate_per_s: Rate = 25
+    """What Stripe grants each of its endpoints, requests a second; all our processes share it."""
+    stripe_account_rate_per_s: Rate = 100
+    """What Stripe grants the account, over all endpoints."""
+    stripe_queue_s: Seconds = 900
+    """Longest that a payment may wait in our queue for Stripe; its hold waits with it."""
+    automatic_methods: Annotated[str, Meta(pattern=r"^[a-z0-9_,]*\Z")] = ""
+    """Comma-separated payment methods to take besides cards that cannot be authorized first, such
+    as ``ideal``. Units stay held until such a payment is known to have ended."""
 
     ticket_ttl_s: Seconds = 900
     connect_timeout_s: Seconds = 10
@@ -117,10 +134,23 @@ class Settings(Struct, frozen=True, kw_only=True):
     sweep_interval_ms: Milliseconds = 250
     settle_interval_s: Seconds = 10
     """How soon the sweep looks at a payment nobody has told us about."""
+    reconcile_interval_s: Seconds = 60
+    """How often the sweep compares Redis, Stripe and the order stream."""
     relay_timeout_s: Seconds = 10
     relay_attempts: Annotated[int, Meta(ge=1, le=100)] = 12
     """Deliveries of one order before it is parked."""
     relay_backoff_max_s: Seconds = 300
+
+    @property
+    def live(self) -> bool:
+        """Whether the key is one of Stripe's live mode, in which money is real."""
+        return self.stripe_api_key.startswith(("sk_live_", "rk_live_"))
+
+    @property
+    def stripe_account(self) -> str:
+        """Tells Stripe accounts apart by their key, without giving it away."""
+        known_by = f"{self.stripe_url}:{self.stripe_api_key}"
+        return hashlib.sha256(known_by.encode()).hexdigest()[:12]
 
     def __repr__(self) -> str:
         shown = {

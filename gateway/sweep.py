@@ -8,6 +8,7 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from gateway.checkout.unknown import About
 from gateway.errors import HoldfastError
 from gateway.keys import SHOPS
 from gateway.rooms import Rooms
@@ -47,6 +48,7 @@ class Sweep:
         except HoldfastError as error:
             log.warning("sweep: %s", error.message)
             return _BACKOFF_S
+        await self._unknown_events()
         for shop in shops:
             try:
                 await self.round(shop)
@@ -56,6 +58,19 @@ class Sweep:
             except Exception:
                 log.exception("sweep: shop %s: a round failed", shop)
         return self.rooms.settings.sweep_interval_ms / 1000
+
+    async def _unknown_events(self) -> None:
+        """Look again at what Stripe told us about orders nobody knew."""
+
+        async def take(about: About) -> None:
+            settler = self.rooms.settler
+            await settler.settle(about.shop, about.order)
+            await settler.call_back(about.shop, about.order, about.intent)
+
+        try:
+            await self.rooms.unknown.retry(take)
+        except HoldfastError as error:
+            log.warning("sweep: unknown events: %s", error.message)
 
     async def shops(self) -> list[str]:
         """The shops this Redis knows."""

@@ -25,13 +25,15 @@
 --   REFUSED phase     the order is not paying under this attempt: never capture, settle it again
 --   ENDED state       the hold is over: the money must be voided
 
-local order = redis.call('HMGET', KEYS[10], 'phase', 'attempt', 'units', 'hold', 'shopper')
+local order = redis.call('HMGET', KEYS[10], 'phase', 'attempt', 'units', 'hold', 'shopper', 'pinned')
 if order[1] == 'committed' or order[1] == 'captured' then
   -- WAIT counts from this connection's last write on, so that a repetition must write as well.
   redis.call('HSET', KEYS[10], 'units', order[3])
   return {'COMMITTED', order[3]}
 end
-if order[1] ~= 'paying' or order[2] ~= ARGV[2] then
+-- A pinned payment may turn out to have taken the money while it was being cancelled.
+local settling = order[1] == 'paying' or (order[1] == 'voiding' and order[6])
+if not settling or order[2] ~= ARGV[2] then
   return {'REFUSED', order[1] or ''}
 end
 local hold = redis.call('HMGET', KEYS[8], 'state', 'lines', 'amount', 'currency', 'expires_at',
@@ -74,6 +76,7 @@ redis.call('ZREM', KEYS[3], order[4] .. ':' .. order[5])
 redis.call('HDEL', KEYS[9], 'hold:' .. order[4])
 redis.call('HSET', KEYS[9], 'order:' .. ARGV[1], string.format('%.0f', now))
 redis.call('HINCRBY', KEYS[9], 'holds', -1)
+redis.call('HDEL', KEYS[10], 'reason', 'pinned')
 redis.call('HSET', KEYS[10], 'phase', 'committed', 'units', numbered, 'event_id', ARGV[3],
   'event', ARGV[4], 'committed_at', string.format('%.0f', now))
 for i, line in ipairs(lines) do

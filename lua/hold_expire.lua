@@ -14,7 +14,11 @@
 -- KEYS[6+3i]   order      hash    of hold i
 -- ARGV[1]      due        JSON    [{hold, shopper, order}]
 -- ARGV[2]      retention of a hold (ms)
+-- ARGV[3]      how long a payment that was under way is left open (ms): who approves meanwhile still
+--              gets the units, if they are there
 --
+-- A payment whose method may take the money at once keeps its units: it is cancelled first, and its
+-- hold named here again when that is done.
 -- Reply: the ids of the holds that expired by this call.
 
 local due = cjson.decode(ARGV[1])
@@ -23,12 +27,16 @@ local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
 
 -- Read and decide first, then write: see hold_reserve.
-local stock, expired, gone, later = {}, {}, {}, {}
+local stock, expired, gone, later, pinned = {}, {}, {}, {}, {}
 for i, one in ipairs(due) do
   local hold = redis.call('HMGET', KEYS[4 + 3 * i], 'state', 'expires_at', 'lines', 'amount',
     'currency', 'fulfillment', 'show')
+  local order = redis.call('HMGET', KEYS[6 + 3 * i], 'phase', 'pinned')
   if hold[1] ~= 'active' then
     gone[#gone + 1] = one
+  elseif tonumber(hold[2]) <= now and order[2] and (order[1] == 'paying' or order[1] == 'voiding') then
+    pinned[#pinned + 1] = {id = one.hold, shopper = one.shopper, order = one.order, at = i,
+      phase = order[1]}
   elseif tonumber(hold[2]) <= now then
     local lines = cjson.decode(hold[3])
     for _, line in ipairs(lines) do
@@ -39,9 +47,8 @@ for i, one in ipairs(due) do
         end
       end
     end
-    local phase = redis.call('HGET', KEYS[6 + 3 * i], 'phase')
     expired[#expired + 1] = {id = one.hold, shopper = one.shopper, order = one.order, at = i,
-      lines = lines, show = hold[7], phase = phase,
+      lines = lines, show = hold[7], phase = order[1],
       told = {one.shopper, one.hold, 'expired', hold[3], hold[4], hold[5], hold[2], hold[6]}}
   else
     later[#later + 1] = {one, hold[2]}
@@ -55,6 +62,13 @@ end
 -- A deadline that is not the hold's own would be named again, before those behind it, for ever.
 for _, one in ipairs(later) do
   redis.call('ZADD', KEYS[3], one[2], one[1].hold .. ':' .. one[1].shopper)
+end
+for _, kept in ipairs(pinned) do
+  redis.call('ZREM', KEYS[3], kept.id .. ':' .. kept.shopper)
+  if kept.phase == 'paying' then
+    redis.call('HSET', KEYS[6 + 3 * kept.at], 'phase', 'voiding', 'reason', 'expired')
+    redis.call('ZADD', KEYS[6], now, kept.order)
+  end
 end
 if #expired == 0 then
   return {}
@@ -79,7 +93,7 @@ for n, hold in ipairs(expired) do
     redis.call('HSET', KEYS[6 + 3 * hold.at], 'phase', 'voided', 'reason', 'expired')
   elseif hold.phase == 'paying' then
     redis.call('HSET', KEYS[6 + 3 * hold.at], 'phase', 'voiding', 'reason', 'expired')
-    redis.call('ZADD', KEYS[6], now, hold.order)
+    redis.call('ZADD', KEYS[6], now + tonumber(ARGV[3]), hold.order)
   end
   ids[n], told[n] = hold.id, hold.told
 end

@@ -17,7 +17,9 @@
 -- ARGV[4] retention of the hold (ms)
 --
 -- Replies:
---   HOLD id state lines amount currency expires_at fulfillment version   released, now or before
+--   HOLD id state lines amount currency expires_at fulfillment version   released, now or before;
+--                still active when its payment's method may take the money at once: it is cancelled
+--                first, and the hold expires when that is done
 --   NOT_FOUND    no such hold, or another shopper's
 --   ENDED state  committed or expired before
 
@@ -34,6 +36,18 @@ if hold[2] ~= 'active' then
   return {'ENDED', hold[2]}
 end
 
+local order = redis.call('HMGET', KEYS[9], 'phase', 'pinned')
+local phase = order[1]
+if order[2] and (phase == 'paying' or phase == 'voiding') then
+  if phase == 'paying' then
+    redis.call('HSET', KEYS[9], 'phase', 'voiding', 'reason', 'released')
+    redis.call('ZADD', KEYS[6], 0, ARGV[3])
+    redis.call('ZREM', KEYS[3], ARGV[1] .. ':' .. ARGV[2])
+  end
+  return {'HOLD', ARGV[1], hold[2], hold[3], hold[4], hold[5], hold[6], hold[7],
+    redis.call('HGET', KEYS[1], 'version')}
+end
+
 local lines = cjson.decode(hold[3])
 local stock = {}
 for _, line in ipairs(lines) do
@@ -47,7 +61,6 @@ end
 local time = redis.call('TIME')
 local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
-local phase = redis.call('HGET', KEYS[9], 'phase')
 
 local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))

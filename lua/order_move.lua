@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Moves an order's payment from one recovery point to the next, along the edges below and no others.
+-- Moves an order's payment from one recovery point to the next, along the edges below and no others;
+-- from a point to itself, it keeps what was learnt.
 --
 -- KEYS[1] meta       hash    clock (ms)
 -- KEYS[2] deadlines  zset    <hold>:<shopper> by deadline (ms)
@@ -12,8 +13,11 @@
 -- ARGV[3] phase to move to
 -- ARGV[4] fields     JSON of text fields to keep with the order
 -- ARGV[5] when the sweep looks at it again (ms from now), or '' when it need not
--- ARGV[6] grace the hold still has (ms), within the payment's budget and never less than it had
---         before the attempt; or '' to leave it
+-- ARGV[6] what becomes of the hold's deadline:
+--         ''          it stays
+--         'asked'     our queue is behind it: what it waited there is added to the budget, and the
+--                     hold lasts as long as the budget. The first time in an attempt only
+--         grace (ms)  it has so long, within the budget and never less than before the attempt
 --
 -- Replies:
 --   MOVED phase      moved now, or it was there before
@@ -21,12 +25,12 @@
 
 local EDGES = {
   paying = {paying = true, declined = true, voiding = true},
-  voiding = {voided = true},
-  committed = {captured = true},
+  voiding = {voiding = true, voided = true},
+  committed = {committed = true, captured = true},
 }
 
 local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'hold', 'shopper', 'budget_until',
-  'held_until')
+  'held_until', 'attempt_at', 'asked_at', 'pinned')
 local phase = order[1] or ''
 local edges = EDGES[phase] or {}
 if order[2] ~= ARGV[2] or (phase ~= ARGV[3] and not edges[ARGV[3]]) then
@@ -39,19 +43,35 @@ local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
 local hold = redis.call('HMGET', KEYS[4], 'state', 'lines', 'amount', 'currency', 'fulfillment',
   'expires_at')
 
+local deadline
+-- A hold whose deadline has passed is not revived, even if the sweep has not been here yet.
+if hold[1] == 'active' and tonumber(hold[6]) > now then
+  local budget = tonumber(order[5])
+  if ARGV[6] == 'asked' and not order[8] then
+    budget = budget + math.max(0, now - tonumber(order[7]))
+    fields.budget_until = string.format('%.0f', budget)
+    deadline = math.max(budget, tonumber(order[6]))
+  elseif ARGV[6] ~= 'asked' and ARGV[6] ~= '' then
+    deadline = math.max(math.min(now + tonumber(ARGV[6]), budget), tonumber(order[6]))
+  end
+end
+
 for field, text in pairs(fields) do
   redis.call('HSET', KEYS[5], field, text)
 end
 redis.call('HSET', KEYS[5], 'phase', ARGV[3])
+if ARGV[3] == 'voided' and order[9] and hold[1] == 'active' then
+  -- Its units were kept until it was known that nothing is charged: now they may go.
+  redis.call('HDEL', KEYS[5], 'pinned')
+  redis.call('ZADD', KEYS[2], now, order[3] .. ':' .. order[4])
+  redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', now))
+end
 if ARGV[5] == '' then
   redis.call('ZREM', KEYS[3], ARGV[1])
 else
   redis.call('ZADD', KEYS[3], now + tonumber(ARGV[5]), ARGV[1])
 end
--- A hold whose deadline has passed is not revived, even if the sweep has not been here yet.
-if ARGV[6] ~= '' and hold[1] == 'active' and tonumber(hold[6]) > now then
-  local grace = math.min(now + tonumber(ARGV[6]), tonumber(order[5]))
-  local deadline = math.max(grace, tonumber(order[6]))
+if deadline then
   redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
   redis.call('ZADD', KEYS[2], deadline, order[3] .. ':' .. order[4])
   redis.pcall('SPUBLISH', KEYS[6], cjson.encode({holds = {{order[4], order[3], hold[1], hold[2],

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Begins a payment for a hold, or the next attempt after a decline: writes the order's record and
--- lets the hold live as long as the payment may take, within the budget.
+-- lets the hold live as long as our own queue and then the payment may take, within the budget.
 --
--- KEYS[1] meta       hash    clock (ms)
+-- KEYS[1] meta       hash    epoch, clock (ms)
 -- KEYS[2] deadlines  zset    <hold>:<shopper> by deadline (ms)
 -- KEYS[3] unsettled  zset    order by when to look at its payment (ms)
 -- KEYS[4] hold       hash
@@ -18,6 +18,9 @@
 -- ARGV[8] budget for the payment, from its first attempt on (ms)
 -- ARGV[9] when the sweep looks at it (ms from now)
 -- ARGV[10] retention of the order (ms)
+-- ARGV[11] longest that our queue may keep it waiting before the budget counts (ms)
+-- ARGV[12] '1' when its method may take the money at once: the units then stay held until such a
+--          payment has ended; else ''
 --
 -- Replies:
 --   PAYING attempt             begun now, or by an earlier copy of this request: settle it
@@ -67,17 +70,21 @@ end
 local details = cjson.decode(ARGV[7])
 local attempt = tonumber(order[2] or '0') + 1
 local until_ms = tonumber(order[4] or now + tonumber(ARGV[8]))
-local deadline = math.max(tonumber(hold[3]), until_ms)
+local deadline = math.max(tonumber(hold[3]), until_ms + tonumber(ARGV[11]))
 
-redis.call('HDEL', KEYS[5], 'intent', 'client_secret', 'pay_state', 'decline_code', 'asked_at',
-  'ship_to', 'reason')
+redis.call('HDEL', KEYS[5], 'intent', 'client_secret', 'decline_code', 'asked_at', 'ship_to',
+  'reason', 'pinned')
 for field, text in pairs(details) do
   redis.call('HSET', KEYS[5], field, text)
 end
-redis.call('HSET', KEYS[5], 'phase', 'paying', 'attempt', attempt, 'token', ARGV[6],
+redis.call('HSET', KEYS[5], 'phase', 'paying', 'pay_state', 'queued', 'attempt', attempt,
+  'token', ARGV[6], 'epoch', redis.call('HGET', KEYS[1], 'epoch') or '1',
   'hold', ARGV[1], 'shopper', ARGV[2], 'show', hold[7], 'amount', hold[4], 'currency', hold[5],
   'lines', hold[6], 'fulfillment', hold[8], 'attempt_at', string.format('%.0f', now),
   'budget_until', string.format('%.0f', until_ms), 'held_until', hold[3])
+if ARGV[12] ~= '' then
+  redis.call('HSET', KEYS[5], 'pinned', ARGV[12])
+end
 redis.call('PEXPIRE', KEYS[5], ARGV[10])
 redis.call('HSET', KEYS[4], 'expires_at', string.format('%.0f', deadline))
 redis.call('ZADD', KEYS[2], deadline, ARGV[1] .. ':' .. ARGV[2])

@@ -1,10 +1,14 @@
 """Checkout: a hold becomes a sale and its money is taken, in named steps that survive a crash.
 
-``phases``   the recovery points
-``records``  the order's record in Redis, and the scripts that move it
-``payment``  what we ask of Stripe
-``settle``   the one way a payment moves on, whoever calls
-``desk``     runs payments in this process, so many at a time
-``words``    what a shopper is told about them (pure)
-``webhook``  what Stripe tells us
+``phases``    the recovery points
+``records``   the order's record in Redis, and the scripts that move it
+``turns``     the queue before Stripe, shared by all processes
+``provider``  how Stripe is asked: in turn, again if there is no answer, in our words
+``payment``   what Stripe is asked
+``sale``      the order of a sale, as the POS gets it (pure)
+``settle``    the one way a payment moves on, whoever calls
+``desk``      runs payments in this process
+``words``     what a shopper is told about them (pure)
+``webhook``   what Stripe tells us
+``unknown``   what it told us about orders nobody knows yet
 """

@@ -1,30 +1,39 @@
-"""What we ask of Stripe: authorize, read, capture, cancel. The SDK is seen nowhere else.
+"""What we ask of Stripe: authorize, read, capture, cancel.
 
 Money is always authorized first (``capture_method=manual``) and captured after the sale is durable:
-an authorization can be cancelled, a charge cannot. Idempotency keys are made of our own ids, so
-that whoever repeats a step repeats it under the same key.
+an authorization can be cancelled, a charge cannot. Idempotency keys are made of our own ids, which
+are in the record before they are used, so that whoever repeats a step repeats it under the same
+key. Every request takes its turn in the queue all processes share.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import stripe
 from msgspec import Struct
 
+from gateway.checkout.provider import LONGER, Broken, Declined, NotPossible, Provider
 from gateway.checkout.records import Record
+from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
 from gateway.errors import Unavailable
+from gateway.lane import Lane
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_LONGER = "Payment takes longer than usual; we keep trying."
+_KEYS = 3
+"""Keys under which a capture or a cancellation is asked for, each after a 5xx of the one before."""
+_DONE = {Endpoint.CAPTURE: {"succeeded"}, Endpoint.CANCEL: {"canceled"}}
 _PAGES = 100
 """Pages of 100 intents searched for one whose id was lost."""
 _CLOCKS_APART_MS = 600_000
 """How far our clock and Stripe's may be apart when we search by time."""
+_CANCELABLE = {"requires_payment_method", "requires_confirmation", "requires_action", "processing"}
+
+
+Ready = Callable[[], Awaitable[bool]]
 
 
 class Intent(Struct, frozen=True):
@@ -36,54 +45,75 @@ class Intent(Struct, frozen=True):
     currency: str
     client_secret: str
     metadata: dict[str, str]
+    livemode: bool = False
     decline_code: str | None = None
 
+    @property
+    def approved(self) -> bool:
+        """The shopper's bank said yes: the money is authorized, or already taken."""
+        return self.status in {"requires_capture", "succeeded"}
 
-class Declined(Exception):
-    """A definite no: the method was declined or is not usable. Nothing is authorized."""
-
-    def __init__(self, decline_code: str, intent: str | None = None) -> None:
-        super().__init__(decline_code)
-        self.decline_code = decline_code
-        self.intent = intent
-
-
-class NotPossible(Exception):
-    """Stripe refuses this for good, by a code; read the intent's state and decide again."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class _Broken(Unavailable):
-    """Stripe answered 5xx, and will say so again for a day under the same key: read the state."""
+    @property
+    def open(self) -> bool:
+        """It can still be paid, or captured; it can be cancelled."""
+        return self.status == "requires_capture" or self.status in _CANCELABLE
 
 
 class Payments:
-    """Stripe, for one account. Every method may be repeated."""
+    """Stripe, for one account. Every method may be repeated.
 
-    def __init__(self, settings: Settings) -> None:
-        self._http = stripe.HTTPXClient(timeout=settings.stripe_timeout_ms / 1000)
-        address: Any = {"api": settings.stripe_url} if settings.stripe_url else {}
-        self._client = stripe.StripeClient(
-            settings.stripe_api_key,
-            base_addresses=address,
-            http_client=self._http,
-            max_network_retries=1,
-        )
+    Those that change something take ``on_wait``, which is told the place in the queue, and raise
+    ``CalledOff`` when it says that it need not go on.
+    """
+
+    def __init__(self, settings: Settings, lane: Lane) -> None:
+        self._settings = settings
+        self.provider = Provider(settings, Turns(lane, settings))
+        self._intents = self.provider.client.v1.payment_intents
 
     async def aclose(self) -> None:
         """Close the connections to Stripe."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]
+        await self.provider.aclose()
 
-    async def authorize(self, shop: str, record: Record) -> Intent:
+    async def authorize(
+        self,
+        shop: str,
+        record: Record,
+        ready: Ready,
+        on_wait: OnWait | None = None,
+    ) -> Intent:
         """Authorize the order's total with the attempt's payment method.
+
+        ``ready`` is asked each time it is our turn, just before Stripe is; ``False`` calls it off.
 
         Raises:
             Declined: a definite no.
+            CalledOff: it was not wanted any more, and Stripe was not asked this time.
             Unavailable: no answer, or not now; repeat it.
         """
+        params = self._intent_params(shop, record)
+        key = self._key(shop, record, f"pi/{record.attempt}")
+
+        async def create() -> stripe.PaymentIntent:
+            if not await ready():
+                raise CalledOff
+            return await self._intents.create_async(params, {"idempotency_key": key})
+
+        try:
+            return _intent(await self.provider.ask(Endpoint.CREATE, create, on_wait))
+        except NotPossible as refusal:
+            # Whatever is wrong with it, asking again under the same key will not help.
+            raise Declined(refusal.code) from None
+        except Broken as broken:
+            if found := await self.find(shop, record):
+                return found
+            if broken.replayed:
+                # This key makes no intent any more, and none was made: another attempt may.
+                raise Declined("processing_error") from None
+            raise
+
+    def _intent_params(self, shop: str, record: Record) -> stripe.params.PaymentIntentCreateParams:
+        automatic = [word for word in self._settings.automatic_methods.split(",") if word]
         params: stripe.params.PaymentIntentCreateParams = {
             "amount": record.amount,
             "currency": record.currency.lower(),
@@ -91,79 +121,105 @@ class Payments:
             "confirm": True,
             "allowed_payment_method_types": ["card"],
             "metadata": {
+                "env": self._settings.environment,
                 "shop": shop,
                 "order": record.order,
                 "hold": record.hold,
                 "attempt": str(record.attempt),
+                "epoch": str(record.epoch),
             },
         }
+        if automatic and record.pinned:
+            params["capture_method"] = "automatic"
+            params["allowed_payment_method_types"] = ["card", *automatic]
+            params["payment_method_options"] = {"card": {"capture_method": "manual"}}
         match record.token_kind:
             case "confirmation_token":
                 params["confirmation_token"] = record.token
             case _:
                 params["payment_method"] = record.token
-        key = _key(shop, record, f"pi/{record.attempt}")
-        try:
-            return await _ask(
-                lambda: self._client.v1.payment_intents.create_async(
-                    params, {"idempotency_key": key}
-                )
-            )
-        except NotPossible as refusal:
-            # Whatever is wrong with it, asking again under the same key will not help.
-            raise Declined(refusal.code) from None
-        except _Broken:
-            if found := await self.find(record):
-                return found
-            raise
+        return params
 
-    async def read(self, intent: str) -> Intent:
+    async def read(self, intent: str, on_wait: OnWait | None = None) -> Intent:
         """Read an intent as it is now."""
-        try:
-            return await _ask(lambda: self._client.v1.payment_intents.retrieve_async(intent))
-        except NotPossible:
-            raise Unavailable(_LONGER) from None
 
-    async def capture(self, shop: str, record: Record) -> Intent:
+        def retrieve() -> Awaitable[stripe.PaymentIntent]:
+            return self._intents.retrieve_async(intent)
+
+        try:
+            return _intent(await self.provider.ask(Endpoint.READ, retrieve, on_wait))
+        except NotPossible:
+            raise Unavailable(LONGER) from None
+
+    async def capture(self, shop: str, record: Record, on_wait: OnWait | None = None) -> Intent:
         """Take the money.
 
         Raises:
             NotPossible: it is captured already, or the authorization is gone.
         """
-        key, intent = _key(shop, record, "capture"), record.intent or ""
-        try:
-            return await _ask(
-                lambda: self._client.v1.payment_intents.capture_async(
-                    intent, {}, {"idempotency_key": key}
-                )
-            )
-        except _Broken:
-            return await self._if_it_is(intent, "succeeded")
 
-    async def cancel(self, shop: str, record: Record, intent: str) -> Intent:
-        """Give an authorization back.
+        def capture(key: str) -> Awaitable[stripe.PaymentIntent]:
+            return self._intents.capture_async(record.intent or "", {}, {"idempotency_key": key})
+
+        key = self._key(shop, record, "capture")
+        return await self._change(Endpoint.CAPTURE, record.intent or "", key, capture, on_wait)
+
+    async def cancel(
+        self, shop: str, record: Record, intent: str, on_wait: OnWait | None = None
+    ) -> Intent:
+        """Give an authorization back. It need not be the one the record is bound to.
 
         Raises:
             NotPossible: it is cancelled already, or captured.
         """
-        key = _key(shop, record, f"void/{record.attempt}")
+
+        def cancel(key: str) -> Awaitable[stripe.PaymentIntent]:
+            return self._intents.cancel_async(intent, {}, {"idempotency_key": key})
+
+        key = self._key(shop, record, f"void/{intent}")
+        return await self._change(Endpoint.CANCEL, intent, key, cancel, on_wait)
+
+    async def give_back(self, shop: str, record: Record, intent: str) -> None:
+        """Refund all of a payment that was taken without a sale. Again is fine."""
+        key = self._key(shop, record, f"void/{intent}/refund")
+        refunds = self.provider.client.v1.refunds
+
+        def refund() -> Awaitable[stripe.Refund]:
+            return refunds.create_async({"payment_intent": intent}, {"idempotency_key": key})
+
         try:
-            return await _ask(
-                lambda: self._client.v1.payment_intents.cancel_async(
-                    intent, {}, {"idempotency_key": key}
-                )
-            )
-        except _Broken:
-            return await self._if_it_is(intent, "canceled")
+            await self.provider.ask(Endpoint.REFUND, refund)
+        except NotPossible as refusal:
+            if refusal.code != "charge_already_refunded":
+                raise Unavailable(LONGER) from None
 
-    async def _if_it_is(self, intent: str, status: str) -> Intent:
-        """The intent, if a request that seemed to fail took effect after all."""
-        found = await self.read(intent)
-        if found.status != status:
-            raise Unavailable(_LONGER)
-        return found
+    async def _change(
+        self,
+        endpoint: Endpoint,
+        intent: str,
+        key: str,
+        ask: Callable[[str], Awaitable[stripe.PaymentIntent]],
+        on_wait: OnWait | None,
+    ) -> Intent:
+        """Capture or cancel an intent.
 
-    async def find(self, record: Record) -> Intent | None:
+        A 5xx is repeated by Stripe under its key for a day, so the intent's state is read: it may
+        have worked after all. If not, another key is safe here, for no intent can be captured, or
+        cancelled, twice.
+        """
+        for number in range(_KEYS):
+            mine = key if number == 0 else f"{key}/{number}"
+            try:
+                return _intent(await self.provider.ask(endpoint, partial(ask, mine), on_wait))
+            except Broken as broken:
+                found = await self.read(intent)
+                if found.status in _DONE[endpoint]:
+                    return found
+                if not broken.replayed:
+                    raise
+        raise Unavailable(LONGER)
+
+    async def find(self, shop: str, record: Record) -> Intent | None:
         """Look for the intent of an attempt whose reply was lost, newest first.
 
         Raises:
@@ -172,52 +228,43 @@ class Payments:
         since = ((record.asked_at or record.attempt_at) - _CLOCKS_APART_MS) // 1000
         params: Any = {"created": {"gte": since}, "limit": 100}
         for _ in range(_PAGES):
-            page = await _call(lambda: self._client.v1.payment_intents.list_async(params))
-            for found in page.data:
-                intent = _intent(found)
-                if intent.metadata.get("order") == record.order and (
-                    intent.metadata.get("attempt") == str(record.attempt)
-                ):
-                    return intent
+            page = await self.provider.ask(Endpoint.LIST, lambda: self._intents.list_async(params))
+            for found in map(_intent, page.data):
+                if self.is_of(shop, record, found):
+                    return found
             if not page.has_more:
                 return None
             params["starting_after"] = page.data[-1].id
         log.warning("payments: order %s: its intent was not among the newest", record.order)
-        raise Unavailable(_LONGER)
+        raise Unavailable(LONGER)
 
+    def is_for(self, shop: str, order: str, intent: Intent) -> bool:
+        """Whether an intent was made for this order, by whatever attempt."""
+        expected = {"env": self._settings.environment, "shop": shop, "order": order}
+        return expected.items() <= intent.metadata.items()
 
-def _key(shop: str, record: Record, step: str) -> str:
-    """The idempotency key of a step: the same whoever repeats it, and written before it is used.
+    def is_of(self, shop: str, record: Record, intent: Intent) -> bool:
+        """Whether an intent was made for this very attempt."""
+        attempt = intent.metadata.get("attempt")
+        return self.is_for(shop, record.order, intent) and attempt == str(record.attempt)
 
-    With the moment the attempt began, for the same ids may come again when a database was lost.
-    """
-    return f"hf/{shop}/{record.order}/{record.attempt_at}/{step}"
+    def may_settle(self, shop: str, record: Record, intent: Intent) -> bool:
+        """An intent settles an order only if it was made for it, to the last detail."""
+        return (
+            self.is_of(shop, record, intent)
+            and intent.amount == record.amount
+            and intent.currency == record.currency
+            and intent.livemode == self._settings.live
+            and record.intent in {None, intent.id}
+        )
 
+    def _key(self, shop: str, record: Record, step: str) -> str:
+        """The idempotency key of a step: the same whoever repeats it.
 
-async def _ask(call: Callable[[], Awaitable[stripe.PaymentIntent]]) -> Intent:
-    return _intent(await _call(call))
-
-
-async def _call(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask Stripe, and say its refusals in our words."""
-    try:
-        return await call()
-    except stripe.CardError as error:
-        answer: Any = error.json_body or {}
-        body = answer.get("error") or {}
-        intent = body.get("payment_intent") or {}
-        code = body.get("decline_code") or error.code or "card_declined"
-        raise Declined(code, intent.get("id")) from None
-    except stripe.InvalidRequestError as error:
-        if error.param in {"payment_method", "confirmation_token"}:
-            raise NotPossible("invalid_payment_method") from None
-        if error.code != "payment_intent_unexpected_state":
-            log.error("payments: stripe refused: %s %s", error.code, error.param)
-        raise NotPossible(error.code or "not_possible") from None
-    except stripe.StripeError as error:
-        cause, status = type(error.__cause__ or error).__name__, error.http_status or 0
-        log.warning("payments: stripe: %s %s", cause, status or "")
-        raise (_Broken if status >= 500 else Unavailable)(_LONGER) from None
+        With the moment the attempt began, for the same ids may come again when a database was lost.
+        """
+        env = self._settings.environment
+        return f"hf/{env}/{shop}/{record.order}/{record.attempt_at}/{step}"
 
 
 def _intent(found: stripe.PaymentIntent) -> Intent:
@@ -229,6 +276,7 @@ def _intent(found: stripe.PaymentIntent) -> Intent:
         currency=found.currency.upper(),
         client_secret=found.client_secret or "",
         metadata=dict(found.metadata.to_dict()) if found.metadata else {},
+        livemode=found.livemode,
         decline_code=_decline_code(failure) if failure else None,
     )
 

@@ -1,14 +1,16 @@
 """The recovery points of a payment. A crash between two of them is repaired from the record.
 
     paying ─► committed ─► captured     sold; the POS gets the order
-     │ │ ▲         └─────► failed       the money could not be taken; units back on sale
-     │ ▼ │
-     │ declined ─────────► voided       nothing was charged
-     └──────► voiding ───────┘          released, expired or not ours: first it is cancelled
+     │ │ ▲      ▲  └─────► failed       the money could not be taken; units back on sale
+     │ ▼ │      │
+     │ declined │ ───────► voided       nothing was charged
+     │          │             ▲
+     └──────► voiding ────────┘         released, expired or not ours: first it is cancelled
 
-A declined or voided order whose hold still lives may be paid anew, as the next attempt. Only Lua
-moves a record along these edges (``order_move``, ``pay_begin``, ``hold_commit``, ``hold_release``,
-``hold_expire``, ``order_fail``).
+A declined or voided order whose hold still lives may be paid anew, as the next attempt. An order
+that is voided because its hold expired is sold after all if its bank approved meanwhile and the
+units are still there. Only Lua moves a record along these edges (``order_move``, ``pay_begin``,
+``hold_commit``, ``hold_again``, ``hold_release``, ``hold_expire``, ``order_fail``).
 """
 
 from enum import StrEnum

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -11,12 +11,13 @@ from msgspec import Struct
 from gateway.checkout.phases import Phase
 from gateway.errors import CompletionInProgress, NotFound, TotalChanged
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, Reply, pairs
+from gateway.lane import Durable, Lane, Reply, pairs
 from gateway.messages import Checkout, OrderView
 from gateway.model import Address, Contact, Fulfillment, Line, Money
 from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
+from gateway.stock.now import now
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -37,16 +38,22 @@ class Record(Struct, frozen=True, kw_only=True):
     contact: Contact
     attempt_at: int
     budget_until: int
+    epoch: int = 1
+    """Of the stock, when the attempt began."""
+    pinned: bool = False
+    """Its method may take the money at once: the units stay held until it has ended."""
     ship_to: Address | None = None
     intent: str | None = None
     client_secret: str | None = None
     asked_at: int | None = None
     """When Stripe was last asked for the attempt's intent, by the asking process' own clock."""
     pay_state: str | None = None
-    """What Stripe last said of an attempt under way: ``requires_action`` or ``processing``."""
+    """Of an attempt under way: ``queued`` before Stripe is asked, then what Stripe last said,
+    ``requires_action`` or ``processing``."""
     decline_code: str | None = None
     reason: str | None = None
-    """Why it was voided or failed: ``released``, ``expired``, ``capture_refused`` …"""
+    """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
+    units were sold), ``mismatch``, ``capture_refused``."""
     units: tuple[tuple[str, str, int, int], ...] = ()
     """sku, location, first unit number, units: set by the commit."""
 
@@ -127,6 +134,8 @@ class Records:
                 settings.payment_budget_s * 1000,
                 settings.settle_interval_s * 1000,
                 settings.order_retention_days * 86_400_000,
+                settings.stripe_queue_s * 1000,
+                "1" if settings.automatic_methods else "",
             ),
         )
         match [word.decode() for word in reply]:
@@ -177,12 +186,42 @@ class Records:
                 settings.order_retention_days * 86_400_000,
             ),
         )
-        word = durable.reply[0]
-        if word == b"ENDED":
-            raise CommitEnded
-        if word == b"REFUSED":
-            raise CommitRefused
-        if durable.replicas < settings.wait_replicas:
+        self._check(durable)
+
+    async def commit_late(self, shop: str, record: Record, event_id: str, event: bytes) -> None:
+        """Hold the units of an expired hold again and sell them, in one step; again is fine.
+
+        Raises:
+            CommitEnded: the units are gone; void.
+            CommitRefused: the order is not being voided for its expiry any more, look again.
+            NotDurable: sold, but the replicas do not have it yet.
+        """
+        keys, settings = ShopKeys(shop), self.settings
+        durable = await self.lane.call_durably(
+            load("hold_again"),
+            (
+                keys.meta,
+                keys.stock,
+                keys.catalog,
+                keys.ledger,
+                keys.orders,
+                keys.news,
+                keys.unsettled,
+                keys.shopper(record.shopper),
+                keys.order(record.order),
+            ),
+            (record.order, record.attempt, event_id, event, settings.settle_interval_s * 1000),
+        )
+        self._check(durable)
+
+    def _check(self, durable: Durable) -> None:
+        """Raise what the words of a commit mean."""
+        match durable.reply[0]:
+            case b"ENDED" | b"GONE":
+                raise CommitEnded
+            case b"REFUSED":
+                raise CommitRefused
+        if durable.replicas < self.settings.wait_replicas:
             raise NotDurable
 
     async def move(
@@ -193,11 +232,12 @@ class Records:
         fields: Mapping[str, str] = MappingProxyType({}),
         *,
         look_again_ms: int | None = None,
-        hold_for_ms: int | None = None,
+        hold_for_ms: int | Literal["asked"] | None = None,
     ) -> bool:
         """Move a record to a phase, or keep fields with it; ``False`` when it has moved on.
 
-        ``hold_for_ms`` sets how long the hold still has, ``look_again_ms`` when the sweep looks.
+        ``look_again_ms`` says when the sweep looks. ``hold_for_ms`` is how long the hold still has;
+        ``asked``: Stripe is asked now, so that the budget counts from here on.
         """
         keys = ShopKeys(shop)
         reply: Reply = await self.lane.call(
@@ -241,9 +281,7 @@ class Records:
 
     async def due(self, shop: str, limit: int) -> list[str]:
         """Orders to look at now. Each is put off first, so that two sweeps rarely meet at one."""
-        key = ShopKeys(shop).unsettled
-        seconds, micros = await self.lane.command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        key, now_ms = ShopKeys(shop).unsettled, await now(self.lane, shop)
         members = await self.lane.command(
             "ZRANGE", key, "-inf", now_ms, "BYSCORE", "LIMIT", 0, limit
         )

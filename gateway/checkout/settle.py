@@ -4,6 +4,10 @@
 order's recovery point, does the next step, and goes on until there is nothing to do or somebody
 else must act (the shopper's bank, Stripe, a replica). Every step may be repeated by anybody at any
 time: the scripts and Stripe's idempotency keys see to it that it takes effect once.
+
+    paying      ask Stripe, once it is our turn; approved: commit; declined: say so
+    committed   make sure that the replicas have it; capture
+    voiding     the hold is gone; approved late and units left: sell them; else give the money back
 """
 
 import logging
@@ -12,21 +16,18 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.checkout.payment import Declined, Intent, NotPossible, Payments
+from gateway.checkout.payment import Intent, Payments
 from gateway.checkout.phases import RESTING, Phase
-from gateway.checkout.records import (
-    CommitEnded,
-    CommitRefused,
-    NotDurable,
-    Record,
-    Records,
-)
-from gateway.checkout.words import checkout_frame
-from gateway.clock import Clock, rfc3339
+from gateway.checkout.provider import Declined, NotPossible
+from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
+from gateway.checkout.sale import order_of
+from gateway.checkout.turns import CalledOff, OnWait, Place
+from gateway.checkout.words import checkout_frame, frames, queued_frame
+from gateway.clock import Clock
 from gateway.errors import NotFound, Unavailable
 from gateway.lane import Lane
-from gateway.messages import CheckoutFrame, Frame, OrderFrame, encode
-from gateway.model import Order, OrderFulfillment, Tender
+from gateway.messages import CheckoutFrame, Frame, encode
+from gateway.model import Order
 from gateway.news import News, publish
 from gateway.settings import Settings
 
@@ -40,6 +41,19 @@ _LOST_INTENT_MS = 60_000
 Encode = Callable[[str, Order], tuple[str, bytes]]
 """Writes the POS' event of an order: shop, order → event id, encoded event."""
 
+Hear = Callable[[CheckoutFrame], None]
+"""Hears a place in the queue as soon as it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One order at one recovery point."""
+
+    shop: str
+    record: Record
+    on_wait: OnWait
+    """Keeps the order ours while we queue for Stripe, and tells the shopper the place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settler:
@@ -52,7 +66,7 @@ class Settler:
     settings: Settings
     encode_event: Encode
 
-    async def settle(self, shop: str, order: str) -> CheckoutFrame:
+    async def settle(self, shop: str, order: str, hear: Hear | None = None) -> CheckoutFrame:
         """Move a payment on as far as it goes now, and say how far that is.
 
         Raises:
@@ -61,111 +75,112 @@ class Settler:
         """
         record = await self._find(shop, order)
         for _ in range(_MOST_STEPS):
-            if record.phase in RESTING or not await self._step(shop, record):
+            if record.phase in RESTING:
+                break
+            case = _Case(shop, record, self._waiting(shop, record, hear))
+            if not await self._step(case):
                 break
             before, record = record, await self._find(shop, order)
             if record == before:
                 break
-            await self._tell(shop, record)
+            await self._tell(shop, record.shopper, frames(record))
         return checkout_frame(record)
 
-    async def _find(self, shop: str, order: str) -> Record:
-        record = await self.records.find(shop, order)
-        if record is None:
-            raise NotFound("There is no such order.")
-        return record
-
-    async def _step(self, shop: str, record: Record) -> bool:
+    async def _step(self, case: _Case) -> bool:
         """Do what comes next; ``False`` when somebody else must act first."""
-        steps: dict[Phase, Callable[[str, Record], Awaitable[bool]]] = {
+        steps: dict[Phase, Callable[[_Case], Awaitable[bool]]] = {
             Phase.PAYING: self._pay,
             Phase.COMMITTED: self._capture,
             Phase.VOIDING: self._void,
         }
-        return await steps[record.phase](shop, record)
+        try:
+            return await steps[case.record.phase](case)
+        except CalledOff:
+            return True  # The order has moved on while we waited: look again.
 
-    async def _pay(self, shop: str, record: Record) -> bool:
+    # Paying
+
+    async def _pay(self, case: _Case) -> bool:
         """An attempt is under way: find out what Stripe says, and act on it."""
+        shop, record = case.shop, case.record
         try:
             if record.intent:
-                intent = await self.payments.read(record.intent)
-            elif await self._keep(shop, record, asked_at=str(self.clock.now_ms())):
-                intent = await self.payments.authorize(shop, record)
+                intent = await self.payments.read(record.intent, case.on_wait)
             else:
-                return True
+                intent = await self.payments.authorize(
+                    shop, record, lambda: self._is_asked(case), case.on_wait
+                )
         except Declined as declined:
-            return await self._decline(shop, record, declined.decline_code, declined.intent)
-        if not _is_ours(shop, record, intent):
+            return await self._decline(case, declined.decline_code, declined.intent)
+        if not self.payments.may_settle(shop, record, intent):
             log.error("payments: order %s: the intent is not its own; voiding", record.order)
             return await self.records.move(
                 shop, record, Phase.VOIDING, {"reason": "mismatch"}, look_again_ms=0
             )
-        match intent.status:
-            case "requires_capture":
-                return await self._commit(shop, record, intent)
-            case "requires_payment_method" | "canceled":
-                code = intent.decline_code or "card_declined"
-                return await self._decline(shop, record, code, intent.id)
-            case status:
-                return await self._wait(shop, record, intent, status)
-
-    async def _wait(self, shop: str, record: Record, intent: Intent, status: str) -> bool:
-        """The shopper's bank, or Stripe, is at work: remember the intent and look again."""
-        pay_state = "requires_action" if status == "requires_action" else "processing"
+        if intent.approved:
+            return await self._commit(case, intent)
+        if intent.status in {"requires_payment_method", "canceled"}:
+            return await self._decline(case, intent.decline_code or "card_declined", intent.id)
+        pay_state = "requires_action" if intent.status == "requires_action" else "processing"
         known = (record.intent, record.pay_state) == (intent.id, pay_state)
-        if not await self._keep_intent(shop, record, intent, pay_state=pay_state):
-            return True
-        return not known
+        kept = await self._keep_intent(case, intent, pay_state=pay_state)
+        return not (known and kept)
 
-    async def _commit(self, shop: str, record: Record, intent: Intent) -> bool:
-        """The money is authorized: make the hold a sale."""
-        if record.intent is None and not await self._keep_intent(shop, record, intent):
-            return True
-        try:
-            await self._write_sale(shop, record, intent.id)
-        except CommitEnded:
-            return await self.records.move(
-                shop, record, Phase.VOIDING, {"reason": "expired"}, look_again_ms=0
-            )
-        except CommitRefused:
-            return True
-        except NotDurable:
-            log.warning("payments: order %s: the replicas do not have it yet", record.order)
-            return False
-        return True
-
-    async def _write_sale(self, shop: str, record: Record, intent: str) -> None:
-        event_id, event = self.encode_event(shop, self._order(record, intent))
-        await self.records.commit(shop, record, event_id, event)
-
-    async def _keep(self, shop: str, record: Record, **fields: str) -> bool:
-        """Keep fields with an attempt under way; ``False`` when it no longer is."""
-        look_again_ms = self.settings.settle_interval_s * 1000
+    async def _is_asked(self, case: _Case) -> bool:
+        """Our queue is behind it: from now on Stripe may know an intent of this attempt."""
         return await self.records.move(
-            shop, record, Phase.PAYING, fields, look_again_ms=look_again_ms
+            case.shop,
+            case.record,
+            Phase.PAYING,
+            {"asked_at": str(self.clock.now_ms()), "pay_state": "processing"},
+            look_again_ms=self._look_again_ms,
+            hold_for_ms="asked",
         )
 
-    async def _keep_intent(self, shop: str, record: Record, intent: Intent, **fields: str) -> bool:
+    async def _commit(self, case: _Case, intent: Intent) -> bool:
+        """The money is authorized: make the hold a sale."""
+        if case.record.intent is None and not await self._keep_intent(case, intent):
+            return True
+        return await self._sell(case, intent.id, self.records.commit, if_over="expired")
+
+    async def _keep_intent(self, case: _Case, intent: Intent, **fields: str) -> bool:
         """Remember the intent of an attempt, or give it back when the attempt is over already.
 
-        The hold may have been given back, or lapsed, while Stripe was asked. Whoever voided the
-        order then did not know the intent, so it is cancelled by who does.
+        The hold may have been given back, or lapsed, while Stripe was asked. Whoever voids the
+        order is told the intent; if nobody will look at it any more, it is cancelled here.
         """
-        if await self._keep(
-            shop, record, intent=intent.id, client_secret=intent.client_secret, **fields
-        ):
-            return True
+        shop, record = case.shop, case.record
+        kept = {"intent": intent.id, "client_secret": intent.client_secret, **fields}
+        for phase in (Phase.PAYING, Phase.VOIDING):
+            if await self.records.move(
+                shop, record, phase, kept, look_again_ms=self._look_again_ms
+            ):
+                return phase is Phase.PAYING
         now = await self._find(shop, record.order)
         if now.intent != intent.id:
-            await self._cancel(shop, record, intent.id)
+            await self._give_back(case, intent.id)
         return False
 
-    async def _capture(self, shop: str, record: Record) -> bool:
+    async def _decline(self, case: _Case, decline_code: str, intent: str | None) -> bool:
+        """The attempt failed for good. Its intent is cancelled, for a page still has its secret."""
+        fields = {"decline_code": decline_code}
+        if intent:
+            await self._give_back(case, intent)
+            fields["intent"] = intent
+        grace_ms = self.settings.decline_grace_s * 1000
+        return await self.records.move(
+            case.shop, case.record, Phase.DECLINED, fields, hold_for_ms=grace_ms
+        )
+
+    # Committed
+
+    async def _capture(self, case: _Case) -> bool:
         """The units are sold: take the money."""
-        if not await self._is_durable(shop, record):
+        shop, record = case.shop, case.record
+        if not await self._is_durable(case):
             return False
         try:
-            intent = await self.payments.capture(shop, record)
+            intent = await self.payments.capture(shop, record, case.on_wait)
         except (Declined, NotPossible):
             intent = await self.payments.read(record.intent or "")
         if intent.status == "succeeded":
@@ -175,97 +190,159 @@ class Settler:
         log.error("payments: order %s: capture refused: %s", record.order, intent.status)
         return await self.records.fail(shop, record, "capture_refused")
 
-    async def _is_durable(self, shop: str, record: Record) -> bool:
+    async def _is_durable(self, case: _Case) -> bool:
         """Repeat the commit, whose effect is there already, to learn whether replicas have it."""
         if not self.settings.wait_replicas:
             return True
+        event_id, event = self._event(case, case.record.intent or "")
         try:
-            await self._write_sale(shop, record, record.intent or "")
+            await self.records.commit(case.shop, case.record, event_id, event)
         except (NotDurable, CommitRefused):
             return False
         return True
 
-    async def _decline(
-        self, shop: str, record: Record, decline_code: str, intent: str | None
-    ) -> bool:
-        """The attempt failed for good. Its intent is cancelled, for a page still has its secret."""
-        fields = {"decline_code": decline_code}
+    # Voiding
+
+    async def _void(self, case: _Case) -> bool:
+        """The hold is gone. Sell the units after all, or give back whatever is authorized, once."""
+        shop, record = case.shop, case.record
+        intent = await self._lost_or_known(case)
+        reason = record.reason or "expired"
+        if intent is None and self._may_still_come(record):
+            return False
+        if intent and intent.approved and self.payments.may_settle(shop, record, intent):
+            if await self._sell_late(case, intent):
+                return True
+            reason = "gone" if reason == "expired" else reason
         if intent:
-            await self._cancel(shop, record, intent)
-            fields["intent"] = intent
-        grace_ms = self.settings.decline_grace_s * 1000
-        return await self.records.move(shop, record, Phase.DECLINED, fields, hold_for_ms=grace_ms)
+            await self._give_back(case, intent.id)
+        return await self.records.move(shop, record, Phase.VOIDED, {"reason": reason})
 
-    async def _void(self, shop: str, record: Record) -> bool:
-        """The hold is gone: give back whatever is authorized, once."""
-        intent = record.intent
-        if intent is None and record.asked_at:
-            found = await self.payments.find(record)
-            if found is None and self.clock.now_ms() < record.asked_at + self._lost_ms():
-                return False
-            intent = found.id if found else None
-        if intent:
-            await self._cancel(shop, record, intent)
-        return await self.records.move(shop, record, Phase.VOIDED)
+    async def _lost_or_known(self, case: _Case) -> Intent | None:
+        """The intent that the attempt has made at Stripe, if any."""
+        record = case.record
+        if record.intent:
+            return await self.payments.read(record.intent, case.on_wait)
+        return await self.payments.find(case.shop, record) if record.asked_at else None
 
-    def _lost_ms(self) -> int:
-        """A request may be on its way for as long as the SDK waits for it, twice."""
-        return max(_LOST_INTENT_MS, 3 * self.settings.stripe_timeout_ms)
+    def _may_still_come(self, record: Record) -> bool:
+        """A request may be on its way for as long as we wait for it, each time it is sent."""
+        longest_ms = max(_LOST_INTENT_MS, 3 * self.settings.stripe_timeout_ms)
+        return bool(record.asked_at and self.clock.now_ms() < record.asked_at + longest_ms)
 
-    async def _cancel(self, shop: str, record: Record, intent: str) -> None:
+    async def _sell_late(self, case: _Case, intent: Intent) -> bool:
+        """Approved after the deadline; ``False`` when the units are not there any more."""
+        record = case.record
+        if record.intent is None and not await self.records.move(
+            case.shop, record, Phase.VOIDING, {"intent": intent.id}
+        ):
+            return True
+        if record.pinned and intent.status == "succeeded":
+            return await self._sell(case, intent.id, self.records.commit, if_over=None)
+        if record.reason != "expired":
+            return False
+        return await self._sell(case, intent.id, self.records.commit_late, if_over=None)
+
+    async def _give_back(self, case: _Case, intent: str) -> None:
+        """Cancel an intent; refund it if its money was taken."""
+        shop, record = case.shop, case.record
         try:
-            await self.payments.cancel(shop, record, intent)
+            await self.payments.cancel(shop, record, intent, case.on_wait)
         except NotPossible:
             state = await self.payments.read(intent)
-            if state.status != "canceled":
+            if state.status == "succeeded":
+                await self.payments.give_back(shop, record, intent)
+            elif state.status != "canceled":
                 log.error("payments: order %s: cannot void: %s", record.order, state.status)
                 raise Unavailable("The payment could not be voided yet.") from None
 
-    def _order(self, record: Record, intent: str) -> Order:
-        now = rfc3339(self.clock.now_ms())
-        return Order(
-            id=record.order,
-            order_version=1,
-            state="confirmed",
-            lines=record.lines,
-            total=record.total,
-            tenders=(Tender("card", record.total, "stripe", intent),),
-            contact=record.contact,
-            fulfillment=OrderFulfillment(
-                type=record.fulfillment.type,
-                state="proposed",
-                location=record.fulfillment.location,
-                ship_to=record.ship_to,
-            ),
-            show=record.show,
-            occurred_at=now,
-            recorded_at=now,
-        )
+    async def call_back(self, shop: str, order: str, intent: str) -> bool:
+        """Cancel a stray: an intent of this order that can never settle it. ``True`` if it was one.
+
+        The one the order is bound to, and one that an attempt under way may still be bound to, are
+        left alone.
+
+        Raises:
+            NotFound: there is no such order.
+            Unavailable: Redis or Stripe does not answer.
+        """
+        record = await self._find(shop, order)
+        if record.intent == intent:
+            return False
+        found = await self.payments.read(intent)
+        under_way = record.phase in {Phase.PAYING, Phase.VOIDING} and record.intent is None
+        if self.payments.is_of(shop, record, found) and under_way:
+            return False
+        if found.open and self.payments.is_for(shop, order, found):
+            log.warning("payments: order %s: a stray intent is cancelled", order)
+            await self._give_back(_Case(shop, record, _patient), intent)
+            return True
+        return False
+
+    # The sale, and what is said
+
+    async def _sell(
+        self,
+        case: _Case,
+        intent: str,
+        commit: Callable[[str, Record, str, bytes], Awaitable[None]],
+        *,
+        if_over: str | None,
+    ) -> bool:
+        """Write the sale. If the hold is over: void for ``if_over``, or say ``False``."""
+        event_id, event = self._event(case, intent)
+        try:
+            await commit(case.shop, case.record, event_id, event)
+        except CommitEnded:
+            if if_over is None:
+                return False
+            over = {"reason": if_over}
+            await self.records.move(case.shop, case.record, Phase.VOIDING, over, look_again_ms=0)
+        except CommitRefused:
+            return True
+        except NotDurable:
+            # Sold, but never captured before the replicas have it: the next step asks them again.
+            log.warning("payments: order %s: not on the replicas yet", case.record.order)
+        return True
+
+    def _event(self, case: _Case, intent: str) -> tuple[str, bytes]:
+        order = order_of(case.record, intent, self.clock.now_ms())
+        return self.encode_event(case.shop, order)
+
+    async def _find(self, shop: str, order: str) -> Record:
+        record = await self.records.find(shop, order)
+        if record is None:
+            raise NotFound("There is no such order.")
+        return record
+
+    @property
+    def _look_again_ms(self) -> int:
+        return self.settings.settle_interval_s * 1000
+
+    def _waiting(self, shop: str, record: Record, hear: Hear | None) -> OnWait:
+        async def wait(place: Place) -> bool:
+            ours = await self.records.move(
+                shop, record, record.phase, look_again_ms=self._look_again_ms
+            )
+            if ours and record.phase is Phase.PAYING and record.intent is None:
+                frame = queued_frame(record, place.position, place.eta_s)
+                if hear:
+                    hear(frame)
+                await self._tell(shop, record.shopper, (frame,))
+            return ours
+
+        return wait
 
     async def tidings(self, shop: str, order: str) -> tuple[Frame, ...]:
         """What a shopper who may have missed it is told of an order; nothing if there is none."""
         record = await self.records.find(shop, order)
-        return _frames(record) if record else ()
+        return frames(record) if record else ()
 
-    async def _tell(self, shop: str, record: Record) -> None:
+    async def _tell(self, shop: str, shopper: str, said: tuple[Frame, ...]) -> None:
         """Push how far the payment is to the shopper's sockets, wherever they are."""
-        for frame in _frames(record):
-            news = News(shopper=record.shopper, frame=msgspec.Raw(encode(frame)))
-            await publish(self.lane, shop, news)
+        for frame in said:
+            await publish(self.lane, shop, News(shopper=shopper, frame=msgspec.Raw(encode(frame))))
 
 
-def _frames(record: Record) -> tuple[Frame, ...]:
-    if record.phase is Phase.CAPTURED:
-        return checkout_frame(record), OrderFrame(order=record.view("confirmed"))
-    return (checkout_frame(record),)
-
-
-def _is_ours(shop: str, record: Record, intent: Intent) -> bool:
-    """An intent settles an order only if it was made for it, to the last detail."""
-    return (
-        intent.amount == record.amount
-        and intent.currency == record.currency
-        and intent.metadata.get("shop") == shop
-        and intent.metadata.get("order") == record.order
-        and intent.metadata.get("attempt") == str(record.attempt)
-    )
+async def _patient(_: Place) -> bool:
+    return True

@@ -1,8 +1,9 @@
 """What Stripe tells us: a hint to look at an order now instead of at the next sweep.
 
 A webhook is never believed about money: it names an order, and ``settle`` reads the truth. So it
-may come twice, late or out of order, and one that is lost only costs time. What is not signed with
-one of our secrets, within the tolerance, for our mode, changes nothing.
+may come twice, late or out of order, and one that is lost only costs time; one about an order that
+nobody knows yet is kept. What is not signed with one of our secrets, within the tolerance, for our
+mode, changes nothing.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import stripe
 from msgspec import Struct
 
 from gateway.checkout.desk import Desk
+from gateway.checkout.unknown import About, UnknownEvents
 from gateway.clock import Clock
 from gateway.errors import HoldfastError, Invalid, NotFound
 from gateway.model import Id
@@ -28,9 +30,15 @@ SETTLE_WITHIN_S = 1.0
 """Stripe is answered within so long; what takes longer goes on without it."""
 
 _SECONDS = re.compile(r"[0-9]{1,12}")
+_APPROVED = "payment_intent.amount_capturable_updated"
 _TELLING = frozenset(
-    f"payment_intent.{what}"
-    for what in ("amount_capturable_updated", "succeeded", "payment_failed", "canceled")
+    {
+        _APPROVED,
+        "payment_intent.succeeded",
+        "payment_intent.processing",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+    }
 )
 """Events after which there may be something to do; all others are merely received."""
 
@@ -44,6 +52,7 @@ class Forged(Invalid):
 class _Event(Struct, frozen=True):
     type: str
     livemode: bool
+    created: int = 0
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
@@ -51,9 +60,11 @@ class _Metadata(Struct, frozen=True):
     shop: Id
     order: Id
     hold: Id
+    env: str = ""
 
 
 class _Object(Struct, frozen=True):
+    id: str
     metadata: _Metadata
 
 
@@ -70,6 +81,7 @@ class StripeWebhook:
     """Takes Stripe's events, for every shop of this Redis."""
 
     desk: Desk
+    unknown: UnknownEvents
     settings: Settings
     clock: Clock
 
@@ -85,24 +97,32 @@ class StripeWebhook:
         if event.type not in _TELLING:
             return
         try:
-            about = _DATA.decode(event.data).object.metadata
+            paid = _DATA.decode(event.data).object
         except msgspec.DecodeError:
             return  # A payment that was not made by us, in an account we share.
-        await self._settle(about)
+        if paid.metadata.env != self.settings.environment:
+            return
+        try:
+            await self._settle(paid, event)
+        except HoldfastError as error:
+            log.warning("webhook: order %s is left to the sweep: %s", _order(paid), error.code)
+        except Exception:
+            # Stripe repeating it for three days would not help; the sweep meets it as well.
+            log.exception("webhook: order %s is left to the sweep", _order(paid))
 
-    async def _settle(self, about: _Metadata) -> None:
+    async def _settle(self, paid: _Object, event: _Event) -> None:
+        about = paid.metadata
         try:
             async with asyncio.timeout(SETTLE_WITHIN_S):
                 await self.desk.settle(about.shop, about.order, about.hold)
+                if event.type == _APPROVED:
+                    await self.desk.settler.call_back(about.shop, about.order, paid.id)
         except TimeoutError:
             log.info("webhook: order %s is still being settled", about.order)
         except NotFound:
-            log.info("webhook: order %s is not known here", about.order)
-        except HoldfastError as error:
-            log.warning("webhook: order %s is left to the sweep: %s", about.order, error.code)
-        except Exception:
-            # Stripe repeating it for three days would not help; the sweep meets it as well.
-            log.exception("webhook: order %s is left to the sweep", about.order)
+            log.warning("webhook: order %s is not known here; kept", about.order)
+            created_ms = event.created * 1000 or self.clock.now_ms()
+            await self.unknown.keep(About(about.shop, about.order, paid.id, created_ms))
 
     def _verified(self, body: bytes, signature: str) -> _Event:
         if not any(_is_signed(body, signature, secret) for secret in self._secrets()):
@@ -113,7 +133,7 @@ class StripeWebhook:
             event = _EVENT.decode(body)
         except (msgspec.DecodeError, RecursionError):
             raise Forged("The body is not an event.") from None
-        if event.livemode is not _is_live(self.settings.stripe_api_key):
+        if event.livemode is not self.settings.live:
             raise Forged("The event is of the other mode, live or test.")
         return event
 
@@ -142,5 +162,5 @@ def _signed_at(signature: str) -> int:
     return int(seconds)
 
 
-def _is_live(api_key: str) -> bool:
-    return api_key.startswith(("sk_live_", "rk_live_"))
+def _order(paid: _Object) -> str:
+    return paid.metadata.order

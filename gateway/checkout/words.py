@@ -2,7 +2,7 @@
 
 from gateway.checkout.phases import Phase
 from gateway.checkout.records import Record
-from gateway.messages import CheckoutFrame, CheckoutState
+from gateway.messages import CheckoutFrame, CheckoutState, Frame, OrderFrame
 
 _DECLINES = {
     "insufficient_funds": "The card has not enough funds. Please try another card.",
@@ -20,6 +20,10 @@ _DECLINED = "The card was declined. Please try another card."
 
 _ENDS = {
     "expired": ("hold_expired", "The time to pay is over. You were not charged."),
+    "gone": (
+        "hold_expired",
+        "The time was over when your bank approved, and the units were gone. You were not charged.",
+    ),
     "released": ("hold_already_released", "You gave it back. You were not charged."),
 }
 _NOT_CHARGED = ("payment_declined", "The payment did not go through. You were not charged.")
@@ -40,17 +44,32 @@ def checkout_frame(record: Record) -> CheckoutFrame:
                 message=_DECLINES.get(record.decline_code or "", _DECLINED),
                 decline_code=record.decline_code,
             )
-        case Phase.VOIDING | Phase.VOIDED | Phase.FAILED:
+        case Phase.VOIDED | Phase.FAILED:
             code, message = _ENDS.get(record.reason or "", _NOT_CHARGED)
             return CheckoutFrame(hold=record.hold, state="declined", code=code, message=message)
         case _:
             return _under_way(record)
 
 
+def queued_frame(record: Record, position: int, eta_s: int) -> CheckoutFrame:
+    """Say that a payment waits for its turn, and how long."""
+    return CheckoutFrame(hold=record.hold, state="queued", position=position, eta_s=eta_s)
+
+
+def frames(record: Record) -> tuple[Frame, ...]:
+    """Everything there is to say about an order."""
+    if record.phase is Phase.CAPTURED:
+        return checkout_frame(record), OrderFrame(order=record.view("confirmed"))
+    return (checkout_frame(record),)
+
+
 def _under_way(record: Record) -> CheckoutFrame:
+    """Also while it is voided: *not charged* is said when it is true."""
+    state: CheckoutState = "processing"
     if record.phase is Phase.PAYING and record.pay_state == "requires_action":
         return CheckoutFrame(
             hold=record.hold, state="requires_action", client_secret=record.client_secret
         )
-    state: CheckoutState = "processing"
+    if record.phase is Phase.PAYING and record.pay_state == "queued":
+        state = "queued"
     return CheckoutFrame(hold=record.hold, state=state)

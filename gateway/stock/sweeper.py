@@ -13,6 +13,7 @@ from gateway.lane import Lane
 from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.stock.holds import order_id
+from gateway.stock.now import now
 
 _BATCH = 100
 """Holds one script call expires; it bounds how long the call keeps others waiting."""
@@ -28,8 +29,7 @@ async def expire_due(lane: Lane, settings: Settings, shop: str) -> int:
     """Expire every hold of a shop that is due; return how many were."""
     keys, expired = ShopKeys(shop), 0
     while True:
-        seconds, micros = await lane.command("TIME")
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        now_ms = await now(lane, shop)
         members = await lane.command(
             "ZRANGE", keys.deadlines, "-inf", now_ms, "BYSCORE", "LIMIT", 0, _BATCH
         )
@@ -42,7 +42,11 @@ async def expire_due(lane: Lane, settings: Settings, shop: str) -> int:
         ids = await lane.call(
             load("hold_expire"),
             names,
-            (msgspec.json.encode(due), settings.hold_retention_s * 1000),
+            (
+                msgspec.json.encode(due),
+                settings.hold_retention_s * 1000,
+                settings.late_approval_s * 1000,
+            ),
         )
         expired += len(ids)
         if len(members) < _BATCH:

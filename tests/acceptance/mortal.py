@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import uvicorn
 
 from gateway.app import application, assemble, configuration
-from gateway.checkout.payment import Intent, Payments
+from gateway.checkout.payment import Intent, Payments, Ready
 from gateway.checkout.records import Record
+from gateway.checkout.turns import OnWait
 from gateway.clock import SystemClock
 from gateway.lane import Durable, Lane, Reply, Word, connect
 from gateway.scripts import Script
@@ -63,22 +64,24 @@ class MortalLane(Lane):
 class MortalPayments(Payments):
     """Dies at a call to Stripe."""
 
-    def __init__(self, settings: Settings, fatal: str) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, lane: Lane, fatal: str) -> None:
+        super().__init__(settings, lane)
         self.fatal = fatal
 
-    async def authorize(self, shop: str, record: Record) -> Intent:
+    async def authorize(
+        self, shop: str, record: Record, ready: Ready, on_wait: OnWait | None = None
+    ) -> Intent:
         if self.fatal == "before:authorize":
             die()
-        intent = await super().authorize(shop, record)
+        intent = await super().authorize(shop, record, ready, on_wait)
         if self.fatal == "authorize":
             die()
         return intent
 
-    async def capture(self, shop: str, record: Record) -> Intent:
+    async def capture(self, shop: str, record: Record, on_wait: OnWait | None = None) -> Intent:
         if self.fatal == "before:capture":
             die()
-        intent = await super().capture(shop, record)
+        intent = await super().capture(shop, record, on_wait)
         if self.fatal == "capture":
             die()
         return intent
@@ -86,12 +89,13 @@ class MortalPayments(Payments):
 
 def main(fatal: str) -> None:
     settings = read(os.environ)
+    lane = MortalLane(settings, fatal)
     gateway = assemble(
         settings,
         clock=SystemClock(),
         rng=random.Random(),
-        lane=MortalLane(settings, fatal),
-        payments=MortalPayments(settings, fatal),
+        lane=lane,
+        payments=MortalPayments(settings, lane, fatal),
     )
     uvicorn.Server(configuration(settings, application(gateway))).run()
 

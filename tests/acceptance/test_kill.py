@@ -65,8 +65,8 @@ class Aftermath:
 @contextlib.asynccontextmanager
 async def joined(env: dict[str, str]) -> AsyncIterator[Rooms]:
     settings = read(env)
-    payments = Payments(settings)
     async with served(settings) as lane:
+        payments = Payments(settings, lane)
         yield join(settings, SystemClock(), random.Random(1), lane, payments)
     await payments.aclose()
 

@@ -49,6 +49,8 @@ def settings_of(redis_url: str, shop: str) -> Settings:
             "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
             "HOLDFAST_SECRET": "a-secret-of-the-tests-0123456789",
             "HOLDFAST_SHOP": shop,
+            "HOLDFAST_STRIPE_RATE_PER_S": "1000",
+            "HOLDFAST_STRIPE_ACCOUNT_RATE_PER_S": "4000",
         }
     )
 
@@ -63,7 +65,7 @@ async def lane(settings: Settings) -> AsyncIterator[Lane]:
 @pytest.fixture
 async def rooms(settings: Settings, lane: Lane) -> AsyncIterator[Rooms]:
     """The rooms, joined over the test's lane."""
-    payments = Payments(settings)
+    payments = Payments(settings, lane)
     yield join(settings, SystemClock(), random.Random(1), lane, payments)
     await payments.aclose()
 
@@ -134,12 +136,13 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
     async with contextlib.AsyncExitStack() as stack:
         stripe_url = await stack.enter_async_context(stripe_server.serving(stripe_settings))
         settings = msgspec.structs.replace(settings, stripe_url=stripe_url)
+        lane = Lane(connect(settings), settings)
         gateway = assemble(
             settings,
             clock=SystemClock(),
             rng=random.Random(1),
-            lane=Lane(connect(settings), settings),
-            payments=Payments(settings),
+            lane=lane,
+            payments=Payments(settings, lane),
         )
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.

@@ -17,7 +17,7 @@ from gateway.messages import CheckoutFrame
 from gateway.rooms import Rooms
 
 SECRET = "whsec_0123456789abcdef"
-ABOUT = {"shop": "a_shop", "order": "ord_1", "hold": "hold_1", "attempt": "1"}
+ABOUT = {"env": "main", "shop": "a_shop", "order": "ord_1", "hold": "hold_1", "attempt": "1"}
 
 
 def event(kind: str = "payment_intent.amount_capturable_updated", **changes: object) -> bytes:
@@ -57,7 +57,7 @@ def desk(rooms: Rooms) -> Watched:
 
 @pytest.fixture
 def receiver(rooms: Rooms, desk: Watched) -> StripeWebhook:
-    return StripeWebhook(desk, rooms.settings, rooms.clock)
+    return StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
 
 
 def now_s(receiver: StripeWebhook) -> float:
@@ -146,7 +146,7 @@ async def test_another_secret_is_refused(receiver: StripeWebhook, desk: Watched)
 async def test_two_secrets_are_good_while_they_are_rotated(rooms: Rooms, desk: Watched) -> None:
     both = f"{SECRET}_new, {SECRET}"
     settings = msgspec.structs.replace(rooms.settings, stripe_webhook_secret=both)
-    receiver, body = StripeWebhook(desk, settings, rooms.clock), event()
+    receiver, body = StripeWebhook(desk, rooms.unknown, settings, rooms.clock), event()
     for secret in (SECRET, f"{SECRET}_new"):
         await receiver.receive(body, signed(body, now_s(receiver), secret))
     assert len(desk.asked) == 2
@@ -171,7 +171,10 @@ async def test_the_mode_must_be_that_of_our_key(
     rooms: Rooms, desk: Watched, key: str, livemode: object, answer: int
 ) -> None:
     settings = msgspec.structs.replace(rooms.settings, stripe_api_key=key)
-    receiver, body = StripeWebhook(desk, settings, rooms.clock), event(livemode=livemode)
+    receiver, body = (
+        StripeWebhook(desk, rooms.unknown, settings, rooms.clock),
+        event(livemode=livemode),
+    )
     header = signed(body, now_s(receiver))
     if answer == 200:
         await receiver.receive(body, header)

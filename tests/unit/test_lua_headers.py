@@ -176,7 +176,7 @@ def test_functions_of_one_name_are_one_function() -> None:
 NOW = "local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)"
 """Time never goes back within a shop."""
 PLAIN_NOW = "local now = time[1] * 1000 + math.floor(time[2] / 1000)"
-WITHOUT_A_CLOCK = {"orders_trim", "viewers_count"}
+WITHOUT_A_CLOCK = {"orders_trim", "stripe_pause", "stripe_turn", "viewers_count"}
 """Scripts that decide nothing about stock or money; the server's own time will do."""
 
 

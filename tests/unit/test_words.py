@@ -70,7 +70,7 @@ def test_a_decline_without_a_reason() -> None:
     assert checkout_frame(at(Phase.DECLINED)).message
 
 
-@pytest.mark.parametrize("phase", [Phase.VOIDING, Phase.VOIDED, Phase.FAILED])
+@pytest.mark.parametrize("phase", [Phase.VOIDED, Phase.FAILED])
 @pytest.mark.parametrize(
     ("reason", "code"),
     [

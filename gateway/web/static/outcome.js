@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { icon } from "./pictures.js";
 import { orderOf } from "./state.js";
+import { count } from "./words.js";
 
 /** The elements for a hold in this phase. */
 export function outcome(state, id, phase, actions) {
@@ -15,8 +16,9 @@ const DRAWN = {
   processing: () => waiting("Almost there…", "Your payment is being completed. Your item stays yours meanwhile."),
 
   queued: (state, id) => {
-    const position = state.checkouts[id]?.position;
-    const place = position ? `You are number ${position.toLocaleString()} in line.` : "You are in line.";
+    const { position, etaS } = state.checkouts[id] ?? {};
+    const time = etaS ? `, about ${count(etaS, "second")}` : "";
+    const place = position ? `You are number ${position.toLocaleString()} in line${time}.` : "You are in line.";
     return waiting("Many people are paying right now", `${place} Your item stays yours meanwhile.`);
   },
 

@@ -11,7 +11,7 @@ export const initial = Object.freeze({
   viewers: null,
   holds: {}, // id -> {…hold, version}
   orders: {}, // id -> order
-  checkouts: {}, // hold id -> {state, clientSecret, position, acted}
+  checkouts: {}, // hold id -> {state, clientSecret, position, etaS, acted}
   notes: {}, // hold id -> {kind, text, total?}: what the shopper should read beside that hold
   buying: {}, // sku -> true while its reservation is under way
   refusals: {}, // sku -> why the last Buy did not work
@@ -72,6 +72,7 @@ const FRAMES = {
       state: frame.state,
       clientSecret: frame.client_secret,
       position: frame.position,
+      etaS: frame.eta_s,
       acted: before?.acted,
     };
     // The shopper has answered the bank; a late copy of its question must not ask again.

@@ -1,0 +1,148 @@
+"""How Stripe is asked: in turn, a few times if there is no answer, and answered in our words.
+
+The SDK's own retries are off: they know nothing of the queue that all our processes share, and do
+not repeat a 429. Its errors end here; what leaves this module is one of four words: declined, not
+possible, broken (a 5xx, which Stripe repeats under the same key for a day), or unavailable.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import stripe
+
+from gateway.checkout.turns import Endpoint, OnWait, Turns
+from gateway.errors import Unavailable
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LONGER = "Payment takes longer than usual; we keep trying."
+_TRIES = 3
+"""Times one request is sent, under the same key. Then it is left to whoever settles next."""
+_TOO_MUCH_MS = 200
+"""How long nobody asks an endpoint that said it was too much."""
+_SILENCES = 3
+"""Failures in a row after which Stripe counts as down, and is asked more and more rarely."""
+_LONGEST_PAUSE_MS = 4_000
+
+
+class Declined(Exception):
+    """A definite no: the method was declined or is not usable. Nothing is authorized."""
+
+    def __init__(self, decline_code: str, intent: str | None = None) -> None:
+        super().__init__(decline_code)
+        self.decline_code = decline_code
+        self.intent = intent
+
+
+class NotPossible(Exception):
+    """Stripe refuses this for good, by a code; read the intent's state and decide again."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Broken(Unavailable):
+    """Stripe answered 5xx, and will say so again for a day under the same key: read the state.
+
+    ``replayed`` when it was such a repetition, so that under this key nothing is going on any more.
+    """
+
+    def __init__(self, *, replayed: bool) -> None:
+        super().__init__(LONGER)
+        self.replayed = replayed
+
+
+class _NoAnswer(Exception):
+    """Nobody knows whether Stripe did it, or it did not: ask the same under the same key."""
+
+    def __init__(self, *, too_much: bool) -> None:
+        super().__init__()
+        self.too_much = too_much
+
+
+class Provider:
+    """Stripe's API, for one account."""
+
+    def __init__(self, settings: Settings, turns: Turns) -> None:
+        self._turns = turns
+        self._at_once = asyncio.Semaphore(settings.stripe_concurrency)
+        self._failures = 0
+        self._http = stripe.HTTPXClient(timeout=settings.stripe_timeout_ms / 1000)
+        address: Any = {"api": settings.stripe_url} if settings.stripe_url else {}
+        self.client = stripe.StripeClient(
+            settings.stripe_api_key,
+            base_addresses=address,
+            http_client=self._http,
+            max_network_retries=0,
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Requests of this process that wait for their turn."""
+        return self._turns.waiting
+
+    async def aclose(self) -> None:
+        """Close the connections to Stripe."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    async def ask(
+        self, endpoint: Endpoint, request: Callable[[], Awaitable[T]], on_wait: OnWait | None = None
+    ) -> T:
+        """Send a request when it is our turn; it may be sent several times, under its own key.
+
+        Raises:
+            Declined, NotPossible, Broken: Stripe answered.
+            Unavailable: it did not, or not now.
+            CalledOff: ``on_wait`` said so.
+        """
+        for _ in range(_TRIES):
+            await self._turns.take(endpoint, on_wait)
+            try:
+                async with self._at_once:
+                    answer = await _in_our_words(request)
+            except _NoAnswer as silence:
+                await self._slow_down(endpoint, silence)
+            else:
+                self._failures = 0
+                return answer
+        raise Unavailable(LONGER)
+
+    async def _slow_down(self, endpoint: Endpoint, silence: _NoAnswer) -> None:
+        """One lost reply is an accident; several in a row are an outage."""
+        if silence.too_much:
+            await self._turns.pause(endpoint, _TOO_MUCH_MS)
+            return
+        self._failures += 1
+        if self._failures >= _SILENCES:
+            doubled = min(self._failures - _SILENCES, 5)
+            await self._turns.pause(endpoint, min(_TOO_MUCH_MS << doubled, _LONGEST_PAUSE_MS))
+
+
+async def _in_our_words(request: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await request()
+    except stripe.CardError as error:
+        answer: Any = error.json_body or {}
+        body = answer.get("error") or {}
+        intent = body.get("payment_intent") or {}
+        code = body.get("decline_code") or error.code or "card_declined"
+        raise Declined(code, intent.get("id")) from None
+    except stripe.InvalidRequestError as error:
+        if error.param in {"payment_method", "confirmation_token"}:
+            raise NotPossible("invalid_payment_method") from None
+        if error.code != "payment_intent_unexpected_state":
+            log.error("payments: stripe refused: %s %s", error.code, error.param)
+        raise NotPossible(error.code or "not_possible") from None
+    except stripe.StripeError as error:
+        cause, status = type(error.__cause__ or error).__name__, error.http_status or 0
+        log.warning("payments: stripe: %s %s", cause, status or "")
+        if status >= 500:
+            headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+            raise Broken(replayed=headers.get("idempotent-replayed") == "true") from None
+        raise _NoAnswer(too_much=status == 429) from None
