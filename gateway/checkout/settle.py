@@ -237,11 +237,11 @@ class Settler:
             case.shop, record, Phase.VOIDING, {"intent": intent.id}
         ):
             return True
-        if record.pinned and intent.status == "succeeded":
-            return await self._sell(case, intent.id, self.records.commit, if_over=None)
-        if record.reason != "expired":
+        if record.reason != "expired" and not (record.pinned and intent.status == "succeeded"):
             return False
-        return await self._sell(case, intent.id, self.records.commit_late, if_over=None)
+        # A pinned payment's units are still held.
+        commit = self.records.commit if record.pinned else self.records.commit_late
+        return await self._sell(case, intent.id, commit, if_over=None)
 
     async def _give_back(self, case: _Case, intent: str) -> None:
         """Cancel an intent; refund it if its money was taken."""
