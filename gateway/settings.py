@@ -142,6 +142,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     relay_backoff_max_s: Seconds = 300
 
     @property
+    def page_url(self) -> str:
+        """Where browsers find us."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
     def live(self) -> bool:
         """Whether the key is one of Stripe's live mode, in which money is real."""
         return self.stripe_api_key.startswith(("sk_live_", "rk_live_"))

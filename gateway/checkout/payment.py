@@ -133,6 +133,7 @@ class Payments:
             params["capture_method"] = "automatic"
             params["allowed_payment_method_types"] = ["card", *automatic]
             params["payment_method_options"] = {"card": {"capture_method": "manual"}}
+            params["return_url"] = self._settings.page_url
         match record.token_kind:
             case "confirmation_token":
                 params["confirmation_token"] = record.token
@@ -165,9 +166,17 @@ class Payments:
         return await self._change(Endpoint.CAPTURE, record.intent or "", key, capture, on_wait)
 
     async def cancel(
-        self, shop: str, record: Record, intent: str, on_wait: OnWait | None = None
+        self,
+        shop: str,
+        record: Record,
+        intent: str,
+        status: str = "requires_capture",
+        on_wait: OnWait | None = None,
     ) -> Intent:
         """Give an authorization back. It need not be the one the record is bound to.
+
+        ``status`` is what the intent was found in: what Stripe refuses in one state it would refuse
+        under the same key in every other.
 
         Raises:
             NotPossible: it is cancelled already, or captured.
@@ -176,7 +185,7 @@ class Payments:
         def cancel(key: str) -> Awaitable[stripe.PaymentIntent]:
             return self._intents.cancel_async(intent, {}, {"idempotency_key": key})
 
-        key = self._key(shop, record, f"void/{intent}")
+        key = self._key(shop, record, f"void/{intent}/{status}")
         return await self._change(Endpoint.CANCEL, intent, key, cancel, on_wait)
 
     async def give_back(self, shop: str, record: Record, intent: str) -> None:

@@ -158,14 +158,14 @@ class Settler:
                 return phase is Phase.PAYING
         now = await self._find(shop, record.order)
         if now.intent != intent.id:
-            await self._give_back(case, intent.id)
+            await self._give_back(case, intent.id, intent.status)
         return False
 
     async def _decline(self, case: _Case, decline_code: str, intent: str | None) -> bool:
         """The attempt failed for good. Its intent is cancelled, for a page still has its secret."""
         fields = {"decline_code": decline_code}
         if intent:
-            await self._give_back(case, intent)
+            await self._give_back(case, intent, "requires_payment_method")
             fields["intent"] = intent
         grace_ms = self.settings.decline_grace_s * 1000
         return await self.records.move(
@@ -215,7 +215,7 @@ class Settler:
                 return True
             reason = "gone" if reason == "expired" else reason
         if intent:
-            await self._give_back(case, intent.id)
+            await self._give_back(case, intent.id, intent.status)
         return await self.records.move(shop, record, Phase.VOIDED, {"reason": reason})
 
     async def _lost_or_known(self, case: _Case) -> Intent | None:
@@ -243,11 +243,11 @@ class Settler:
         commit = self.records.commit if record.pinned else self.records.commit_late
         return await self._sell(case, intent.id, commit, if_over=None)
 
-    async def _give_back(self, case: _Case, intent: str) -> None:
+    async def _give_back(self, case: _Case, intent: str, status: str) -> None:
         """Cancel an intent; refund it if its money was taken."""
         shop, record = case.shop, case.record
         try:
-            await self.payments.cancel(shop, record, intent, case.on_wait)
+            await self.payments.cancel(shop, record, intent, status, case.on_wait)
         except NotPossible:
             state = await self.payments.read(intent)
             if state.status == "succeeded":
@@ -275,7 +275,7 @@ class Settler:
             return False
         if found.open and self.payments.is_for(shop, order, found):
             log.warning("payments: order %s: a stray intent is cancelled", order)
-            await self._give_back(_Case(shop, record, _patient), intent)
+            await self._give_back(_Case(shop, record, _patient), intent, found.status)
             return True
         return False
 
