@@ -13,7 +13,8 @@ The walk of one purchase, from the browser to the point of sale:
    then is the money captured. A crash between any two steps is repaired from the record.
 4. ``orders`` keeps the event in a stream; the relay in ``pos`` delivers it, again and again if need
    be, and the till drops what it has already.
-5. Whatever nobody came back for, ``sweep`` finishes: it expires holds and settles payments.
+5. Whatever nobody came back for, ``sweep`` finishes: it expires holds, settles payments, and
+   compares what Redis, Stripe and the order stream say (``reconcile``).
 
 Calls go down this list, values go along the walk; ``.importlinter`` holds the order.
 
@@ -28,8 +29,9 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     sessions             what one connected shopper may do, as a pure machine
     rooms                everything below, joined: what the doors are given
     tickets              shoppers' tickets and programs' keys
+    reconcile            Redis against Stripe against the order stream, and the repairs
     pos                  the relay process: delivers orders, retries, parks
-    checkout             payments in recovery points; Stripe is seen only here
+    checkout             payments and refunds in recovery points; how Stripe is asked
     stock                holds, movements, the sweep of deadlines, the audit
     shows                catalogue and shows
     orders               the event of an order, and the stream it waits in
@@ -37,6 +39,9 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     lane                 one connection to Redis that everybody shares
     scripts, keys        the Lua files; every key, in one place
     messages, model      what is said over a socket; the nouns
+    strict_json          a client's JSON into a type, strictly
+    problems             an error as HTTP tells it
+    cards                finds card numbers, which no door lets in
     settings, errors     every setting; every error and close code
     clock, process       time, handed in; how a process runs and stops
     sandbox              the other side of the wire: Stripe, a till, a Valkey

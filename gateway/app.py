@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 
 from gateway.api import routes as api
 from gateway.api.answers import CarefulHeaders
-from gateway.api.problems import HANDLERS
+from gateway.api.failures import HANDLERS
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.clock import Clock, SystemClock
@@ -24,7 +24,7 @@ from gateway.metrics import registry
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.sockets.endpoint import Endpoint
-from gateway.sockets.listener import Listener
+from gateway.sockets.listener import NewsListener
 from gateway.sockets.server import SocketProtocol
 from gateway.web import pages
 
@@ -40,7 +40,7 @@ class Gateway:
 
     rooms: Rooms
     desk: Desk
-    listener: Listener
+    listener: NewsListener
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -73,7 +73,7 @@ def assemble(
     """Make a gateway; nothing is opened yet."""
     rooms = join(settings, clock, rng, lane, payments)
     desk = Desk(rooms.settler, settings, rng)
-    return Gateway(rooms, desk, Listener(rooms))
+    return Gateway(rooms, desk, NewsListener(rooms))
 
 
 def application(gateway: Gateway) -> Starlette:

@@ -11,6 +11,7 @@ facts a program needs. ``status`` is the HTTP status of the same error (RFC 9457
     ├── the answer is no, and the shopper should hear why
     │   SoldOut  LimitExceeded  ShowNotLive  TotalChanged  PaymentDeclined
     │   HoldExpired  HoldAlreadyCommitted  HoldAlreadyReleased  CompletionInProgress
+    │   NotCaptured  RefundTooMuch
     └── not now: send the same request again after ``retry_after_ms``
         RateLimited  Overloaded  Unavailable
 
@@ -130,6 +131,20 @@ class PaymentDeclined(HoldfastError):
     """The payment provider declined; fact: ``decline_code``. Another method may work."""
 
     code, status = "payment_declined", 402
+
+
+class NotCaptured(HoldfastError):
+    """The order's money is not ours, so there is none to give back; fact: ``state``."""
+
+    code, status = "not_captured", 409
+
+
+class RefundTooMuch(HoldfastError):
+    """More than is left to refund; facts: ``refundable`` (money), and for a line that was not sold
+    so often or came back already, ``sku`` and ``quantity``, the units still to refund.
+    """
+
+    code, status = "refund_too_much", 409
 
 
 class RateLimited(HoldfastError):

@@ -35,7 +35,7 @@ class StripeKeys:
 
     @property
     def reconciling(self) -> str:
-        """String with an expiry: which sweep reconciles just now; see ``relay_lease``."""
+        """String with an expiry: which sweep reconciles just now; see ``lease``."""
         return self._key("reconciling")
 
     def queue(self, endpoint: str) -> str:

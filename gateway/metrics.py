@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from gateway.checkout.desk import Desk
 from gateway.lane import Lane
-from gateway.sockets.listener import Listener
+from gateway.sockets.listener import NewsListener
 from gateway.sockets.tally import Tally
 
 
@@ -17,7 +17,7 @@ from gateway.sockets.tally import Tally
 class _Gateway(Collector):
     lane: Lane
     desk: Desk
-    listener: Listener
+    listener: NewsListener
     tally: Tally
 
     def collect(self) -> Iterable[Metric]:
@@ -50,7 +50,7 @@ class _Gateway(Collector):
         yield refused
 
 
-def registry(lane: Lane, desk: Desk, listener: Listener, tally: Tally) -> CollectorRegistry:
+def registry(lane: Lane, desk: Desk, listener: NewsListener, tally: Tally) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
     made = CollectorRegistry()
     ProcessCollector(registry=made)

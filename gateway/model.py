@@ -36,6 +36,7 @@ Name = Annotated[str, Meta(max_length=200, pattern=LINE_PATTERN)]
 Timestamp = Annotated[str, Meta(max_length=40, description="RFC 3339, UTC, milliseconds")]
 
 FulfillmentState = Literal["proposed", "reserved", "prepared", "completed", "canceled", "failed"]
+OrderState = Literal["confirmed", "partially_refunded", "refunded", "canceled"]
 HoldState = Literal["active", "committed", "released", "expired"]
 ShowState = Literal["scheduled", "live", "ended"]
 MovementKind = Literal["received", "adjusted", "counted", "returned", "fulfilled", "safety_stock"]
@@ -162,14 +163,36 @@ class OrderFulfillment(Struct, frozen=True, omit_defaults=True):
     ship_to: Address | None = None
 
 
+class OrderRefund(Struct, frozen=True, omit_defaults=True):
+    """Money that went back for an order, and the units it was for, if any were named.
+
+    ``restocked`` units are back in the stock already: nobody need report them as returned.
+    """
+
+    id: str
+    amount: Money
+    restocked: bool
+    reference: str
+    """What the payment provider calls it."""
+    recorded_at: Timestamp
+    lines: tuple[Line, ...] = ()
+    reason: str | None = None
+
+
 class Order(Struct, frozen=True, omit_defaults=True):
     """What the POS gets, as the ``data`` of a CloudEvent; its effect is exactly once by
     ``event_id`` and ``order_version``.
+
+    ``lines`` and ``total`` stay what was sold; ``refunds`` says what of it was undone. An order is
+    ``partially_refunded`` until all its money went back. Then it is ``canceled`` if every unit went
+    back into the stock before it was handed over, so that there is nothing left to do, and
+    ``refunded`` if not. ``occurred_at`` is when it was sold, ``recorded_at`` when it became this
+    version.
     """
 
     id: str
     order_version: int
-    state: Literal["confirmed", "canceled", "refunded"]
+    state: OrderState
     lines: tuple[Line, ...]
     total: Money
     tenders: tuple[Tender, ...]
@@ -178,3 +201,4 @@ class Order(Struct, frozen=True, omit_defaults=True):
     show: str
     occurred_at: Timestamp
     recorded_at: Timestamp
+    refunds: tuple[OrderRefund, ...] = ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gateway.checkout.payment import Payments
 from gateway.checkout.records import Records
+from gateway.checkout.refunds import Refunds
 from gateway.checkout.settle import Settler
 from gateway.checkout.unknown import UnknownEvents
 from gateway.clock import Clock
@@ -37,6 +38,7 @@ class Rooms:
     movements: Movements
     records: Records
     payments: Payments
+    refunds: Refunds
     settler: Settler
     unknown: UnknownEvents
 
@@ -46,6 +48,7 @@ def join(
 ) -> Rooms:
     """Join the rooms over one lane."""
     records = Records(lane, settings)
+    refunds = Refunds(lane, payments, settings, clock, _encode_event)
     return Rooms(
         settings=settings,
         clock=clock,
@@ -58,7 +61,8 @@ def join(
         movements=Movements(lane, settings),
         records=records,
         payments=payments,
-        settler=Settler(lane, records, payments, clock, settings, _encode_event),
+        refunds=refunds,
+        settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event),
         unknown=UnknownEvents(lane, clock, settings),
     )
 

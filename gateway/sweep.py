@@ -1,16 +1,20 @@
-"""The sweep, a process of its own: expires holds and goes on with payments nobody came back for.
+"""The sweep, a process of its own: expires holds, goes on with payments nobody came back for, and
+compares Redis, Stripe and the order stream.
 
 Several may run at once: each hold and each payment is looked at again by the script that moves it.
 """
 
 import asyncio
 import logging
+import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 from gateway.checkout.unknown import About
 from gateway.errors import HoldfastError
 from gateway.keys import SHOPS
+from gateway.reconcile.reconciler import Reconciler
+from gateway.reconcile.watch import Watch
 from gateway.rooms import Rooms
 from gateway.stock.sweeper import expire_due
 
@@ -113,5 +117,6 @@ async def serve(rooms: Rooms) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(rooms.lane.run())
             group.create_task(Sweep(rooms).run())
+            group.create_task(Watch(Reconciler(rooms.settler), owner=uuid.uuid4().hex).run())
     finally:
         await rooms.payments.aclose()

@@ -8,6 +8,7 @@ carries the scopes it opens. Tokens come in a frame or a header, never in a URL:
 import base64
 import hashlib
 import hmac
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,6 +16,7 @@ import jwt
 import msgspec
 from msgspec import Meta, Struct
 
+from gateway.cards import refuse_card_numbers
 from gateway.clock import Clock
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.model import Id
@@ -85,6 +87,7 @@ class Tokens:
         Raises:
             TicketExpired: it was good once.
             Unauthenticated: it is not ours.
+            Invalid: a claim holds a card number.
         """
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
@@ -98,6 +101,7 @@ class Tokens:
             )
         except (jwt.PyJWTError, msgspec.ValidationError, ValueError, OverflowError):
             raise Unauthenticated("This ticket is not valid.") from None
+        refuse_card_numbers(json.dumps(claims, ensure_ascii=False))
         if ticket.exp + _LEEWAY_S <= self.clock.now_ms() / 1000:
             raise TicketExpired("This ticket has expired.")
         return ticket

@@ -36,12 +36,15 @@ for i, line in ipairs(lines) do
   end
 end
 
+local known = redis.call('EXISTS', KEYS[6]) == 1
 local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HSET', KEYS[7], 'phase', 'failed', 'reason', ARGV[2])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[6], 'order:' .. ARGV[1])
 for i, line in ipairs(lines) do
-  redis.call('HINCRBY', KEYS[6], 'units:' .. order[4] .. ':' .. line.sku, -line.quantity)
+  if known then
+    redis.call('HINCRBY', KEYS[6], 'units:' .. order[4] .. ':' .. line.sku, -line.quantity)
+  end
   redis.call('XADD', KEYS[3], '*', 'kind', 'released', 'sku', line.sku, 'location', line.location,
     'quantity', back[i], 'on_hand', 0, 'safety_stock', 0, 'held', 0, 'committed', -back[i],
     'reference', ARGV[1], 'version', version)

@@ -37,6 +37,13 @@ if order[2] ~= ARGV[2] or (phase ~= ARGV[3] and not edges[ARGV[3]]) then
   return {'REFUSED', phase}
 end
 local fields = cjson.decode(ARGV[4])
+if phase == ARGV[3] and not edges[phase] then
+  -- It rests; whatever is still to be done beside, such as a refund, stays to be done.
+  for field, text in pairs(fields) do
+    redis.call('HSET', KEYS[5], field, text)
+  end
+  return {'MOVED', phase}
+end
 local time = redis.call('TIME')
 local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)

@@ -10,6 +10,9 @@ _KEY = {"Authorization": "Bearer sk_test_0123456789abcdef"}
 CREATE = "POST /v1/payment_intents"
 CANCEL = "POST /v1/payment_intents/{id}/cancel"
 CAPTURE = "POST /v1/payment_intents/{id}/capture"
+REFUND = "POST /v1/refunds"
+
+BACK = "https://shop.example/back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +34,29 @@ class Bank:
         listed = await self._ask("GET", "/v1/payment_intents?limit=100")
         return [one for one in listed["data"] if one["metadata"].get("order") == order]
 
-    async def token(self, method: str) -> str:
-        """A confirmation token, as Stripe's form makes it in the page."""
-        form = {"payment_method": method}
+    async def token(self, method: str, return_url: str | None = BACK) -> str:
+        """A confirmation token, as Stripe's form makes it in the page; `pm_ideal` works, too."""
+        form = {"payment_method": method} | ({"return_url": return_url} if return_url else {})
         made = await self._ask("POST", "/v1/test_helpers/confirmation_tokens", data=form)
         return str(made["id"])
 
     async def second_step(self, client_secret: str, outcome: str = "succeed") -> None:
-        """What the shopper does on the bank's page."""
+        """What the shopper does on the bank's page: `succeed`, `fail`, or for iDEAL `process`.
+
+        What is processing is told `succeed` or `fail` in the same way, as the bank reports it.
+        """
         intent = client_secret.partition("_secret_")[0]
         form = {"client_secret": client_secret, "outcome": outcome}
         await self._ask("POST", f"/v1/sandbox/payment_intents/{intent}/complete_action", data=form)
+
+    async def refunds(self, intent: str) -> list[Any]:
+        """The refunds of an intent, newest first."""
+        listed = await self._ask("GET", f"/v1/refunds?payment_intent={intent}&limit=100")
+        return list(listed["data"])
+
+    async def refund_ends(self, refund: str, outcome: str = "succeed") -> None:
+        """What becomes of a refund that is pending: `succeed` or `fail`."""
+        await self._ask("POST", f"/v1/sandbox/refunds/{refund}/complete", data={"outcome": outcome})
 
     async def _ask(self, method: str, path: str, **content: Any) -> Any:
         async with httpx.AsyncClient(base_url=self.url, headers=_KEY) as client:

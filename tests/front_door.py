@@ -11,9 +11,10 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from gateway.api.answers import CarefulHeaders
-from gateway.api.problems import HANDLERS, MEDIA_TYPE
+from gateway.api.failures import HANDLERS
 from gateway.api.routes import routes
 from gateway.checkout.desk import Desk
+from gateway.problems import MEDIA_TYPE
 from gateway.rooms import Rooms
 from gateway.tickets import Scope
 

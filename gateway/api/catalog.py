@@ -11,9 +11,9 @@ from starlette.responses import Response
 from gateway.api.answers import as_json
 from gateway.api.callers import any_key, shop_with
 from gateway.api.inputs import query_flag, read_body, read_json
-from gateway.api.problems import problem
 from gateway.errors import Invalid
 from gateway.model import CatalogEntry
+from gateway.problems import problem
 from gateway.rooms import Rooms
 from gateway.shows import shopify
 from gateway.shows.table import RowError

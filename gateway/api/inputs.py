@@ -1,17 +1,18 @@
 """What a request brings: its body, its path, its query; bounded and checked, one clear error each.
 
-JSON is decoded straight into the wire's types. What a decoder would let pass and two readers would
-understand differently is refused as well: repeated keys, and NUL characters.
+JSON is decoded straight into the wire's types (``strict_json``). A card number is refused wherever
+it is found.
 """
 
 import asyncio
-import json
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
 
+from gateway import strict_json
+from gateway.cards import refuse_card_numbers
 from gateway.errors import Invalid
 from gateway.model import ID_PATTERN
 
@@ -24,12 +25,19 @@ BODY_WITHIN_S = 15
 
 _LARGE = 65_536
 """From so many bytes on, a body is decoded beside the loop, which has sockets to serve."""
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_KEPT_HEADERS = ("idempotency-key",)
 
 
 class NotJson(Invalid):
     """The body is not JSON at all."""
+
+    status = 400
+
+
+class NoKey(Invalid):
+    """The request needs an ``Idempotency-Key``."""
 
     status = 400
 
@@ -96,20 +104,18 @@ def parse_json(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
     Raises:
         NotJson: it is not JSON, or nested beyond reason.
-        Invalid: it is not of that type, or ambiguous.
+        Invalid: it is not of that type, or ambiguous, or holds a card number.
     """
     try:
-        value = decoder.decode(body)
-        _STRICT.decode(body.decode())
+        return strict_json.decode(body.decode(), decoder)
     except msgspec.ValidationError as error:
         raise Invalid(in_words(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         raise NotJson("The body is not JSON.") from None
-    except RecursionError:
-        raise NotJson("The body is nested too deeply.") from None
-    if _NUL.search(body):
-        raise Invalid("The body holds a NUL character.")
-    return value
+    except strict_json.NotJson as error:
+        raise NotJson(f"{error}") from None
+    except strict_json.NotStrict as error:
+        raise Invalid(f"{error}") from None
 
 
 def in_words(error: msgspec.ValidationError) -> str:
@@ -117,6 +123,17 @@ def in_words(error: msgspec.ValidationError) -> str:
     rule, _, path = str(error).partition(" - at ")
     field = path.replace("`", "").replace("$.", "").removeprefix("$")
     return f"{field}: {rule}." if field else f"{rule}."
+
+
+def check_address(request: Request) -> None:
+    """Look for card numbers in what comes beside the body and may be kept or answered.
+
+    Raises:
+        Invalid: there is one.
+    """
+    query = (part for pair in request.query_params.multi_items() for part in pair)
+    headers = (request.headers.get(name, "") for name in _KEPT_HEADERS)
+    refuse_card_numbers("#".join((request.scope["path"], *query, *headers)))
 
 
 def path_id(request: Request, name: str) -> str:
@@ -129,6 +146,18 @@ def path_id(request: Request, name: str) -> str:
     if not re.fullmatch(ID_PATTERN, value):
         raise Invalid(f"{name} has 1 to 64 letters, digits, _ and -.")
     return value
+
+
+def idempotency_key(request: Request) -> str:
+    """The ``Idempotency-Key``, for what would be done twice without one.
+
+    Raises:
+        NoKey: there is none, or it is not a key.
+    """
+    key = request.headers.get("idempotency-key", "")
+    if not _KEY.fullmatch(key):
+        raise NoKey("Send an Idempotency-Key of 1 to 255 visible ASCII characters.")
+    return key
 
 
 def query_number(request: Request, name: str, default: int) -> int:
@@ -157,19 +186,3 @@ def query_flag(request: Request, name: str) -> bool:
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> None:
-    if len(pairs) == len(dict(pairs)):
-        return
-    names = [name for name, _ in pairs]
-    twice = next(name for name in names if names.count(name) > 1)
-    raise Invalid(f"The key {twice[:64]!r} appears twice in one object.")
-
-
-_STRICT = json.JSONDecoder(
-    # Numbers stay text: this pass looks at keys only, and int() would refuse 5,000 digits.
-    object_pairs_hook=_each_key_once,
-    parse_int=str,
-    parse_float=str,
-)

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.answers import as_json
-from gateway.api.problems import problem
 from gateway.errors import HoldfastError, Unavailable
 from gateway.lane import Lane
+from gateway.problems import problem
 
 PING_WITHIN_S = 1.0
 """Longer than one attempt of the lane, shorter than a probe's usual patience."""

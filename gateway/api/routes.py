@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.api import catalog, orders, probes, shows, stock, stripe, tickets, webhooks
-from gateway.api.problems import Endpoint, answering
+from gateway.api import catalog, orders, probes, refunds, shows, stock, stripe, tickets, webhooks
+from gateway.api.failures import Endpoint, answering
 from gateway.checkout.desk import Desk
 from gateway.checkout.webhook import StripeWebhook
 from gateway.rooms import Rooms
@@ -42,6 +42,7 @@ TABLE: tuple[tuple[str, str, RoomsEndpoint], ...] = (
     ("POST", "/v1/stock/movements", stock.move),
     ("GET", "/v1/orders", orders.page),
     ("GET", "/v1/orders/{order}", orders.read),
+    ("POST", "/v1/orders/{order}/refunds", refunds.create),
     ("GET", "/v1/webhooks", webhooks.read),
     ("PUT", "/v1/webhooks/{name}", webhooks.put),
     ("DELETE", "/v1/webhooks/{name}", webhooks.remove),
@@ -53,7 +54,7 @@ def routes(
     rooms: Rooms, desk: Desk, registry: CollectorRegistry, draining: Callable[[], bool]
 ) -> list[Route]:
     """Every HTTP route but the pages; ``draining`` says whether this process is going away."""
-    webhook = StripeWebhook(desk, rooms.settings, rooms.clock)
+    webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
     return [
         *_for_pages("/v1/tickets", partial(tickets.create, rooms), rooms.settings),
         *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),

@@ -6,6 +6,8 @@
 ``provider``  how Stripe is asked: in turn, again if there is no answer, in our words
 ``payment``   what Stripe is asked
 ``sale``      the order of a sale, as the POS gets it (pure)
+``refund``    what a refund is, and what an order becomes by it (pure)
+``refunds``   refunds of captured orders; ``payback`` asks Stripe for them
 ``settle``    the one way a payment moves on, whoever calls
 ``desk``      runs payments in this process
 ``words``     what a shopper is told about them (pure)

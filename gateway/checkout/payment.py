@@ -14,7 +14,7 @@ from typing import Any
 import stripe
 from msgspec import Struct
 
-from gateway.checkout.provider import LONGER, Broken, Declined, NotPossible, Provider
+from gateway.checkout.provider import KEY_REUSED, LONGER, Broken, Declined, NotPossible, Provider
 from gateway.checkout.records import Record
 from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
 from gateway.errors import Unavailable
@@ -102,6 +102,9 @@ class Payments:
         try:
             return _intent(await self.provider.ask(Endpoint.CREATE, create, on_wait))
         except NotPossible as refusal:
+            # The same order was asked for by other settings: what was made then is its intent.
+            if refusal.code == KEY_REUSED and (found := await self.find(shop, record)):
+                return found
             # Whatever is wrong with it, asking again under the same key will not help.
             raise Declined(refusal.code) from None
         except Broken as broken:

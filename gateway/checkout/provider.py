@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+KEY_REUSED = "idempotency_key_reused"
 LONGER = "Payment takes longer than usual; we keep trying."
 _TRIES = 3
 """Times one request is sent, under the same key. Then it is left to whoever settles next."""
@@ -133,6 +134,11 @@ async def _in_our_words(request: Callable[[], Awaitable[T]]) -> T:
         intent = body.get("payment_intent") or {}
         code = body.get("decline_code") or error.code or "card_declined"
         raise Declined(code, intent.get("id")) from None
+    except stripe.IdempotencyError as error:
+        if error.http_status == 409:
+            raise _NoAnswer(too_much=False) from None  # The first of them is still under way.
+        log.error("payments: stripe was asked something else under this key before")
+        raise NotPossible(KEY_REUSED) from None
     except stripe.InvalidRequestError as error:
         if error.param in {"payment_method", "confirmation_token"}:
             raise NotPossible("invalid_payment_method") from None

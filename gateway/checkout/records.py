@@ -9,11 +9,12 @@ import msgspec
 from msgspec import Struct
 
 from gateway.checkout.phases import Phase
+from gateway.checkout.refund import Refund
 from gateway.errors import CompletionInProgress, NotFound, TotalChanged
 from gateway.keys import ShopKeys
 from gateway.lane import Durable, Lane, Reply, pairs
 from gateway.messages import Checkout, OrderView
-from gateway.model import Address, Contact, Fulfillment, Line, Money
+from gateway.model import Address, Contact, Fulfillment, Line, Money, OrderState
 from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
@@ -54,17 +55,36 @@ class Record(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
     units were sold), ``mismatch``, ``capture_refused``."""
+    given_back: str | None = None
+    """The intent whose money was taken without a sale, and refunded."""
     units: tuple[tuple[str, str, int, int], ...] = ()
     """sku, location, first unit number, units: set by the commit."""
+    refunds: tuple[Refund, ...] = ()
+    order_version: int = 1
+    order_state: OrderState = "confirmed"
+    """Of a captured order, as the POS has it."""
 
     @property
     def total(self) -> Money:
         """What the shopper pays."""
         return Money(self.amount, self.currency)
 
-    def view(self, state: str) -> OrderView:
+    @property
+    def refunding(self) -> bool:
+        """A refund is still to be made."""
+        return any(refund.state == "pending" for refund in self.refunds)
+
+    @property
+    def view(self) -> OrderView:
         """The order as its shopper sees it."""
-        return OrderView(self.order, self.hold, 1, state, self.lines, self.total)
+        match self.phase:
+            case Phase.CAPTURED:
+                state: str = self.order_state
+            case Phase.FAILED:
+                state = "canceled"
+            case _:
+                state = "processing"
+        return OrderView(self.order, self.hold, self.order_version, state, self.lines, self.total)
 
 
 class CommitEnded(Exception):
@@ -79,7 +99,7 @@ class NotDurable(Exception):
     """The commit is written, but not yet on the replicas asked for: never capture yet."""
 
 
-_JSON_FIELDS = {"lines", "fulfillment", "contact", "ship_to", "units"}
+_JSON_FIELDS = {"lines", "fulfillment", "contact", "ship_to", "units", "refunds"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ time: the scripts and Stripe's idempotency keys see to it that it takes effect o
 
     paying      ask Stripe, once it is our turn; approved: commit; declined: say so
     committed   make sure that the replicas have it; capture
+    captured    give back what was asked to be refunded
     voiding     the hold is gone; approved late and units left: sell them; else give the money back
 """
 
@@ -20,6 +21,7 @@ from gateway.checkout.payment import Intent, Payments
 from gateway.checkout.phases import RESTING, Phase
 from gateway.checkout.provider import Declined, NotPossible
 from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
+from gateway.checkout.refunds import Encode, Refunds
 from gateway.checkout.sale import order_of
 from gateway.checkout.turns import CalledOff, OnWait, Place
 from gateway.checkout.words import checkout_frame, frames, queued_frame
@@ -27,7 +29,6 @@ from gateway.clock import Clock
 from gateway.errors import NotFound, Unavailable
 from gateway.lane import Lane
 from gateway.messages import CheckoutFrame, Frame, encode
-from gateway.model import Order
 from gateway.news import News, publish
 from gateway.settings import Settings
 
@@ -37,9 +38,6 @@ _MOST_STEPS = 8
 """Steps of one call. The longest honest way, paying to captured, takes four."""
 _LOST_INTENT_MS = 60_000
 """How long after Stripe was last asked for an intent the request may still arrive, at least."""
-
-Encode = Callable[[str, Order], tuple[str, bytes]]
-"""Writes the POS' event of an order: shop, order → event id, encoded event."""
 
 Hear = Callable[[CheckoutFrame], None]
 """Hears a place in the queue as soon as it is known."""
@@ -64,6 +62,7 @@ class Settler:
     payments: Payments
     clock: Clock
     settings: Settings
+    refunds: Refunds
     encode_event: Encode
 
     async def settle(self, shop: str, order: str, hear: Hear | None = None) -> CheckoutFrame:
@@ -75,7 +74,7 @@ class Settler:
         """
         record = await self._find(shop, order)
         for _ in range(_MOST_STEPS):
-            if record.phase in RESTING:
+            if record.phase in RESTING and not record.refunding:
                 break
             case = _Case(shop, record, self._waiting(shop, record, hear))
             if not await self._step(case):
@@ -91,6 +90,7 @@ class Settler:
         steps: dict[Phase, Callable[[_Case], Awaitable[bool]]] = {
             Phase.PAYING: self._pay,
             Phase.COMMITTED: self._capture,
+            Phase.CAPTURED: self._refund,
             Phase.VOIDING: self._void,
         }
         try:
@@ -201,6 +201,9 @@ class Settler:
             return False
         return True
 
+    async def _refund(self, case: _Case) -> bool:
+        return await self.refunds.go_on(case.shop, case.record)
+
     # Voiding
 
     async def _void(self, case: _Case) -> bool:
@@ -251,6 +254,9 @@ class Settler:
         except NotPossible:
             state = await self.payments.read(intent)
             if state.status == "succeeded":
+                # Written first: whoever reads the record must not tell the shopper otherwise.
+                taken = {"given_back": intent}
+                await self.records.move(shop, record, record.phase, taken)
                 await self.payments.give_back(shop, record, intent)
             elif state.status != "canceled":
                 log.error("payments: order %s: cannot void: %s", record.order, state.status)

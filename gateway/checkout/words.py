@@ -26,6 +26,10 @@ _ENDS = {
     ),
     "released": ("hold_already_released", "You gave it back. You were not charged."),
 }
+_GIVEN_BACK = (
+    "payment_declined",
+    "This was charged, but is not sold to you. All of it is given back to you.",
+)
 _NOT_CHARGED = ("payment_declined", "The payment did not go through. You were not charged.")
 
 
@@ -33,9 +37,10 @@ def checkout_frame(record: Record) -> CheckoutFrame:
     """Say how far a payment is."""
     match record.phase:
         case Phase.CAPTURED:
-            return CheckoutFrame(
-                hold=record.hold, state="confirmed", order=record.view("confirmed")
-            )
+            return CheckoutFrame(hold=record.hold, state="confirmed", order=record.view)
+        case Phase.VOIDED | Phase.FAILED | Phase.DECLINED if record.given_back:
+            code, message = _GIVEN_BACK
+            return CheckoutFrame(hold=record.hold, state="declined", code=code, message=message)
         case Phase.DECLINED:
             return CheckoutFrame(
                 hold=record.hold,
@@ -59,7 +64,7 @@ def queued_frame(record: Record, position: int, eta_s: int) -> CheckoutFrame:
 def frames(record: Record) -> tuple[Frame, ...]:
     """Everything there is to say about an order."""
     if record.phase is Phase.CAPTURED:
-        return checkout_frame(record), OrderFrame(order=record.view("confirmed"))
+        return checkout_frame(record), OrderFrame(order=record.view)
     return (checkout_frame(record),)
 
 

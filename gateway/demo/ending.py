@@ -16,6 +16,7 @@ from gateway.demo.parts import Site, audit
 from gateway.demo.reading import TROUBLE, Reader
 from gateway.demo.stop import Stop
 from gateway.demo.summary import Sold, Summary, sold
+from gateway.sandbox.stripe.faults import NO_FAULTS, FaultPlan
 
 T = TypeVar("T")
 
@@ -32,8 +33,9 @@ class Pace:
     processes: float
 
 
-PATIENT = Pace(crowd=25.0, rest=45.0, audit=30.0, processes=8.0)
-"""Rest: a payment left at the bank's question is voided when its budget ends, 30 s at most."""
+PATIENT = Pace(crowd=25.0, rest=90.0, audit=30.0, processes=8.0)
+"""Rest: a payment left at the bank's question is voided when its budget ends, 30 s at most; one
+whose request a fault left without an answer is asked about once that has timed out."""
 HURRIED = Pace(crowd=0.7, rest=0.3, audit=1.5, processes=1.9)
 """Together under the 5 s that Ctrl-C may take."""
 
@@ -62,6 +64,22 @@ class Ending:
         await self._until(is_gone, lambda pace: pace.crowd)
         crowd.child.kill()
         await crowd.last_report()
+
+    async def calm(self) -> bool:
+        """Switch the sandbox's faults off; whether there were any.
+
+        What they did has to be put right by whoever they did it to. An outage that never ends
+        could not be.
+        """
+        client, url = self.reader.client, self.site.faults_url
+        headers = {"authorization": f"Bearer {self.site.home.secrets.stripe_key}"}
+        with contextlib.suppress(*TROUBLE):
+            shown = (await client.get(url, headers=headers)).raise_for_status()
+            if msgspec.json.decode(shown.content, type=FaultPlan) != NO_FAULTS:
+                none = msgspec.json.encode(NO_FAULTS)
+                (await client.post(url, headers=headers, content=none)).raise_for_status()
+                return True
+        return False
 
     async def rest(self) -> bool:
         """Wait until no payment is under way and the till has every order; whether it came so."""

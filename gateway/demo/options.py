@@ -5,10 +5,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
+from gateway.sandbox.stripe.faults import NO_FAULTS, FaultPlan
+
 DEFAULT_PORT = 8080
 MOST_SHOPPERS = 5_000
 """More shoppers than one process of them can play."""
 LONGEST_S = 7 * 86_400
+FAULTS_EXAMPLE = (
+    '{"lose_reply_percent": 5, "webhooks": {"shuffle": true, "duplicate_percent": 100}}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,7 @@ class DemoOptions:
     for_s: float | None = None
     catalog: Path | None = None
     data_dir: Path | None = None
+    faults: FaultPlan = NO_FAULTS
     json: bool = False
 
     @classmethod
@@ -74,6 +82,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep stock, orders, payments, secrets and logs here; otherwise nothing is kept",
     )
     add(
+        "--faults",
+        type=_faults,
+        default=NO_FAULTS,
+        metavar="JSON",
+        help="what goes wrong at the Stripe sandbox, e.g. "
+        + f"'{FAULTS_EXAMPLE}'".replace("%", "%%")
+        + "; all of it is in gateway/sandbox/stripe/faults.py, and can be switched while it runs",
+    )
+    add(
         "--json",
         action="store_true",
         help="on standard output, one JSON line with the addresses, keys and stock, and at the "
@@ -94,6 +111,14 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= LONGEST_S:
         raise argparse.ArgumentTypeError(f"must be more than 0 and at most {LONGEST_S}")
     return seconds
+
+
+def _faults(text: str) -> FaultPlan:
+    try:
+        return msgspec.json.decode(text, type=FaultPlan)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        message = f"not a plan of faults ({error}); an example is '{FAULTS_EXAMPLE}'"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def _within(number: int, least: int, most: int) -> int:

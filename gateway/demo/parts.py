@@ -4,8 +4,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gateway.demo.addresses import HOST
 from gateway.demo.home import Home
+from gateway.sandbox.stripe.faults import NO_FAULTS, FaultPlan
 
 SHOP = "demo"
 SHOW = "tonight"
@@ -41,6 +44,7 @@ class Site:
     stripe_port: int
     till_port: int
     crowd: int = 0
+    faults: FaultPlan = NO_FAULTS
 
     @property
     def url(self) -> str:
@@ -51,6 +55,11 @@ class Site:
     def stripe_url(self) -> str:
         """Where the sandbox is."""
         return f"http://{HOST}:{self.stripe_port}"
+
+    @property
+    def faults_url(self) -> str:
+        """Where the sandbox's faults are shown, and switched."""
+        return f"{self.stripe_url}/v1/sandbox/faults"
 
     @property
     def till_url(self) -> str:
@@ -158,6 +167,7 @@ def _stripe_arguments(site: Site) -> tuple[str, ...]:
             "--rate-limit": str(STRIPE_RATE_PER_S),
             "--webhook-url": f"{site.url}/v1/stripe/webhook",
             "--webhook-secret": site.home.secrets.stripe_webhook,
+            "--faults": msgspec.json.encode(site.faults).decode(),
         }
     )
 

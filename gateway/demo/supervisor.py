@@ -88,7 +88,8 @@ class _Demo:
         """Start Valkey, and settle where everything is."""
         stripe_port, till_port = free_ports(2)
         redis_url = await self.family.start_valkey()
-        return Site(self.home, redis_url, self.port, stripe_port, till_port, self.options.crowd)
+        crowd, faults = self.options.crowd, self.options.faults
+        return Site(self.home, redis_url, self.port, stripe_port, till_port, crowd, faults)
 
     async def _opens(self, reader: Reader) -> bool:
         """Start the parts and open the shop; ``False`` when told to stop before that is done."""
@@ -121,6 +122,7 @@ class _Demo:
                 "show": SHOW,
                 "till_url": site.till_url,
                 "sandbox_url": site.stripe_url,
+                "faults_url": site.faults_url,
                 "keys": sign_keys(site),
                 "stock": self.stock,
             }
@@ -130,6 +132,8 @@ class _Demo:
             failure = await self._until_over()
             if self.crowd:
                 await ending.crowd_goes(self.crowd)
+            if await ending.calm():
+                self.voice.say("The sandbox's faults are switched off: all must come to rest now.")
             at_rest = await ending.rest()
         return await self._sum_up(ending, failure, at_rest=at_rest)
 

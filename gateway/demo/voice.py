@@ -8,6 +8,8 @@ import msgspec
 from gateway.demo.options import DemoOptions
 from gateway.demo.parts import SHOW, Site
 
+_EXAMPLE = '{"lose_reply_percent": 20}'
+
 
 class Voice:
     """Sentences for people; with ``--json`` those go to standard error, and objects to output."""
@@ -40,5 +42,6 @@ def addresses(site: Site, for_s: float | None) -> str:
         f"  the page           {site.url}/\n"
         f"  the till           {site.till_url}/\n"
         f"  Stripe's sandbox   curl -u sk_test_any: {site.stripe_url}/v1/sandbox/summary\n"
+        f"  its faults         curl -u sk_test_any: {site.faults_url} -d '{_EXAMPLE}'\n"
         f"  logs               {site.home.logs}\n"
     )

@@ -1,7 +1,7 @@
 """The event of an order, as the POS gets it: a CloudEvent whose ``data`` is the order. Pure.
 
-The event is encoded once, when the hold is committed, and kept as it is: every delivery of it, by
-push or by pull, is the same bytes.
+The event is encoded once, when the hold is committed or the order changes, and kept as it is: every
+delivery of it, by push or by pull, is the same bytes.
 """
 
 import msgspec
@@ -38,7 +38,7 @@ def event(shop: str, order: Order) -> OrderEvent:
         source=f"/shops/{shop}",
         type=f"holdfast.order.{order.state}",
         subject=order.id,
-        time=order.occurred_at,
+        time=order.recorded_at,
         data=order,
     )
 

@@ -119,9 +119,7 @@ class Relay:
             await asyncio.gather(*(OrderStream(self._lane, shop).trim() for shop in self._leased))
 
     async def _ask_lease(self, shop: str, for_ms: int) -> bool:
-        reply = await self._lane.call(
-            load("relay_lease"), [ShopKeys(shop).relay], [self._owner, for_ms]
-        )
+        reply = await self._lane.call(load("lease"), [ShopKeys(shop).relay], [self._owner, for_ms])
         return bool(reply[0] == b"HELD")
 
     async def _match(self, wanted: dict[Place, Webhook]) -> None:

@@ -155,14 +155,14 @@ def _fault(faults: Faults) -> Response:
 def _page(summary: dict[str, Any], events: list[dict[str, Any]]) -> str:
     """A page for people; everything on it is somebody else's text, so all of it is escaped."""
     rows = "".join(_row(event["data"]) for event in events)
-    taken = ", ".join(_money(amount, name) for name, amount in summary["amount"].items())
+    taken, back = _sums(summary["amount"]), _sums(summary["refunded"])
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Till</title>
 <meta http-equiv="refresh" content="2">
 <style>body{{font:16px system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem}}
 table{{border-collapse:collapse;width:100%}}td,th{{text-align:left;padding:.4rem .6rem;
 border-bottom:1px solid #ddd}}td.n,th.n{{text-align:right}}</style>
-<h1>Till</h1><p>{summary["orders"]} orders, {summary["units"]} units, {html.escape(taken) or "0"};
-{summary["duplicates"]} duplicates dropped.</p>
+<h1>Till</h1><p>{summary["orders"]} orders, {summary["units"]} units, {html.escape(taken) or "0"},
+{html.escape(back) or "0"} of it refunded; {summary["duplicates"]} duplicates dropped.</p>
 <table><tr><th>Order<th>State<th>Lines<th class="n">Total<th>Placed</tr>{rows}</table></html>"""
 
 
@@ -174,6 +174,10 @@ def _row(order: dict[str, Any]) -> str:
     amount = html.escape(_money(total["amount"], total["currency"]))
     placed = html.escape(str(order.get("occurred_at", "")))
     return f'<tr>{left}<td class="n">{amount}<td>{placed}</tr>'
+
+
+def _sums(amounts: dict[str, int]) -> str:
+    return ", ".join(_money(amount, name) for name, amount in amounts.items())
 
 
 def _money(amount: int, currency: str) -> str:

@@ -21,6 +21,11 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE TABLE IF NOT EXISTS duplicates (event_id TEXT NOT NULL, received_at TEXT NOT NULL);
 """
 
+_REFUNDED = """
+SELECT currency, sum(json_extract(refund.value, '$.amount.amount'))
+FROM orders, json_each(orders.body, '$.data.refunds') AS refund GROUP BY currency
+"""
+
 
 class _Money(Struct):
     amount: _Count
@@ -31,11 +36,16 @@ class _Line(Struct):
     quantity: _Count
 
 
+class _Refund(Struct):
+    amount: _Money
+
+
 class _Order(Struct):
     id: str
     order_version: _Count
     lines: tuple[_Line, ...]
     total: _Money
+    refunds: tuple[_Refund, ...] = ()
 
 
 class Event(Struct):
@@ -82,16 +92,21 @@ class Book:
         return [json.loads(body) for (body,) in rows]
 
     def summary(self) -> dict[str, Any]:
-        """How many orders, units and duplicates there are, and the money by currency."""
+        """How many orders, units and duplicates there are, and the money by currency.
+
+        An order counts as it was sold, whatever became of it; ``refunded`` is what went back.
+        """
         orders, units = self._db.execute(
             "SELECT count(*), coalesce(sum(units), 0) FROM orders"
         ).fetchone()
         amounts = self._db.execute("SELECT currency, sum(amount) FROM orders GROUP BY currency")
+        refunded = self._db.execute(_REFUNDED)
         duplicates = self._db.execute("SELECT count(*) FROM duplicates").fetchone()[0]
         return {
             "orders": orders,
             "units": units,
             "amount": dict(amounts.fetchall()),
+            "refunded": dict(refunded.fetchall()),
             "duplicates": duplicates,
         }
 

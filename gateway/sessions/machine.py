@@ -90,8 +90,8 @@ class Machine:
         """The holds this shopper is known to have."""
         return frozenset(self._active)
 
-    def arrived(self, size: int, command: int | None, now_s: float) -> list[Effect]:
-        """A frame has come in; an effect means that it is not to be looked at."""
+    def arrived(self, size: int, now_s: float) -> list[Effect]:
+        """A frame has come in, not read yet; an effect means that it is not to be read."""
         if self._state is _State.CLOSED:
             return [Close(CloseCode.NORMAL)]
         wait_ms = self.bucket.take(1 + size / _BYTES_PER_TOKEN, now_s)
@@ -101,7 +101,7 @@ class Machine:
         if self._refusals > _MOST_REFUSALS:
             return self._close(CloseCode.COMMAND_RATE)
         error = RateLimited("Too many messages; slow down.", retry_after_ms=wait_ms)
-        return [Refuse(error, command)]
+        return [Refuse(error, None)]
 
     def garbled(self, error: HoldfastError, command: int | None) -> list[Effect]:
         """A frame could not be read. A few are forgiven."""

@@ -4,8 +4,6 @@ import asyncio
 from dataclasses import dataclass
 
 from gateway.checkout.desk import Desk
-from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record
 from gateway.errors import Forbidden, Invalid, ShowNotLive
 from gateway.keys import ShopKeys
 from gateway.lane import pairs
@@ -30,11 +28,6 @@ from gateway.tickets import Ticket
 
 _MOST_ORDERS = 50
 """Orders of one shopper that a welcome names, the newest."""
-_ORDER_STATES = {
-    Phase.COMMITTED: "processing",
-    Phase.CAPTURED: "confirmed",
-    Phase.FAILED: "canceled",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +80,7 @@ async def _belongings(
     newest = bought[-_MOST_ORDERS:]
     records = await asyncio.gather(*(rooms.records.find(shop, order) for _, order in newest))
     active = tuple(hold for hold in found if hold.state == "active")
-    return active, tuple(_view(record) for record in records if record)
-
-
-def _view(record: Record) -> OrderView:
-    return record.view(_ORDER_STATES.get(record.phase, "processing"))
+    return active, tuple(record.view for record in records if record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from gateway.cards import holds_card_number
 from gateway.model import ID_PATTERN, MAX_QUANTITY, CatalogEntry, Money
 from gateway.shows.plain_text import plain_text
 from gateway.shows.prices import minor_units
@@ -36,6 +37,13 @@ MAX_SHOWN = 40
 
 _REQUIRED = ("Handle", "Title", "Variant Price")
 _OPTION_NUMBERS = (1, 2, 3)
+_READ = (
+    *("Handle", "Title", "Body (HTML)", "Published", "Status", "Image Src", "Variant Image"),
+    *("Variant SKU", "Variant Price", "Variant Compare At Price", "Variant Inventory Qty"),
+    *(f"Option{number} {what}" for number in _OPTION_NUMBERS for what in ("Name", "Value")),
+)
+"""The columns that are kept, or repeated by an error. Others may hold what they like: a barcode of
+14 digits can look like a card number."""
 _QUANTITY = re.compile(r"[0-9]{1,9}")
 _IMAGE = re.compile(r"https?://\S+", re.IGNORECASE)
 
@@ -97,7 +105,9 @@ def read(text: str | bytes, currency: str) -> CatalogFile:
     findings = Findings()
     products: dict[str, list[Row]] = {}
     for row in read_rows(text, _REQUIRED, findings):
-        if row["Handle"]:
+        if _holds_card_number(row):
+            findings.add(row.line, "card_number", "The row holds a card number.")
+        elif row["Handle"]:
             products.setdefault(row["Handle"], []).append(row)
         else:
             findings.add(row.line, "missing_handle", "The row has no Handle.")
@@ -115,6 +125,12 @@ def read(text: str | bytes, currency: str) -> CatalogFile:
         errors=tuple(errors[:MAX_ERRORS]),
         unreported=len(errors[MAX_ERRORS:]),
     )
+
+
+def _holds_card_number(row: Row) -> bool:
+    """Whether a cell that is read does, as it is or once its markup is gone."""
+    cells = (*(row[column] for column in _READ), plain_text(row["Body (HTML)"]))
+    return holds_card_number("#".join(cells))
 
 
 def _is_listed(first: Row) -> bool:

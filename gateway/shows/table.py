@@ -37,6 +37,7 @@ Code = Literal[
     "bad_price",
     "bad_quantity",
     "bad_image",
+    "card_number",
 ]
 
 

@@ -1,6 +1,5 @@
 """Sockets: one browser at the other end of each.
 
-``cards``     finds card numbers where none belong (pure)
 ``frames``    JSON text ⇄ typed commands (pure)
 ``outbox``    what waits to be written to one socket, bounded
 ``roster``    who is connected to which show; one encoded frame to many

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -25,13 +24,14 @@ from gateway.clock import rfc3339
 from gateway.errors import CloseCode, Forbidden, HoldfastError, Invalid, LimitExceeded, Unavailable
 from gateway.messages import SUBPROTOCOL, AnyCommand, Connect, Frame, Ok, Refresh, Welcome, encode
 from gateway.model import Hold, ShowState
+from gateway.problems import of_error
 from gateway.rooms import Rooms
 from gateway.sessions.limits import Bucket
 from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
 from gateway.sessions.session import Session, admit, join
 from gateway.sockets import frames
 from gateway.sockets.feed import Feed
-from gateway.sockets.listener import Listener
+from gateway.sockets.listener import NewsListener
 from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
@@ -49,7 +49,7 @@ class Endpoint:
 
     rooms: Rooms
     desk: Desk
-    listener: Listener
+    listener: NewsListener
     tally: Tally = field(default_factory=Tally)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,13 +59,8 @@ class Endpoint:
             self._admit(socket)
         except HoldfastError as error:
             self.tally.refused[error.code] += 1
-            problem = {"type": "about:blank", "title": error.code, "status": error.status}
-            problem |= {"code": error.code, "detail": error.message}
             scope["query_string"] = b""  # The server logs the address, and a token may be in it.
-            media = "application/problem+json"
-            await socket.send_denial_response(
-                JSONResponse(problem, status_code=error.status, media_type=media)
-            )
+            await socket.send_denial_response(of_error(error))
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
         await _Connection(socket, self.rooms, self.desk, self.listener, self.tally).serve()
@@ -103,7 +98,7 @@ class _Connection:
     socket: WebSocket
     rooms: Rooms
     desk: Desk
-    listener: Listener
+    listener: NewsListener
     tally: Tally
     machine: Machine = field(init=False)
     outbox: Outbox = field(init=False)
@@ -168,7 +163,7 @@ class _Connection:
 
     def _arrived(self, text: str) -> None:
         now_s = self.rooms.clock.monotonic_s()
-        effects = self.machine.arrived(len(text), None, now_s)
+        effects = self.machine.arrived(len(text), now_s)
         if effects:
             self._act([_with_id(effect, text) for effect in effects])
             return

@@ -33,7 +33,7 @@ _IDLE_S = 1.0
 
 
 @dataclass(slots=True)
-class Listener:
+class NewsListener:
     """Keeps the feeds of this process true, and counts its viewers."""
 
     rooms: Rooms

@@ -10,7 +10,7 @@ from gateway.model import Hold, ShowState
 from gateway.sockets.outbox import Outbox
 
 
-class Listener(Protocol):
+class SeatHolder(Protocol):
     """A session that wants to know what its pushes mean."""
 
     def active_holds(self) -> frozenset[str]:
@@ -33,7 +33,7 @@ class Seat:
     show: str
     shopper: str
     outbox: Outbox
-    session: Listener
+    session: SeatHolder
 
 
 @dataclass(slots=True)

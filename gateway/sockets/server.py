@@ -3,6 +3,7 @@
 The base class is not public API: uvicorn is pinned, and a test fails when what we rely on moves.
 """
 
+from asyncio import BaseTransport
 from typing import TYPE_CHECKING
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -22,11 +23,24 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     a grace.
     """
 
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Somebody has connected.
+
+        The library would log each frame and header at DEBUG: tickets, addresses, and what a shopper
+        typed by mistake.
+        """
+        super().connection_made(transport)
+        self.conn.debug = False
+
     async def send(self, message: "ASGISendEvent") -> None:
         """Send what the application says.
 
-        A refusal completes the handshake; without saying so uvicorn logs each one as an error.
+        A refusal completes the handshake; without saying so uvicorn logs each one as an error. The
+        address of a socket that is closed before it was accepted is none of ours, and uvicorn would
+        log it with whatever it holds.
         """
+        if message["type"] == "websocket.close" and not self.handshake_complete:
+            self.scope["path"], self.scope["query_string"] = "", b""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True

@@ -48,7 +48,8 @@ class Verdict(Struct, frozen=True):
     version: int
     movements: int
     committed_units: int
-    """Units sold and not undone, whether handed over or not."""
+    """Units sold and not undone, whether handed over or not. What a refund put back stays sold: it
+    is ``returned``."""
     active_holds: int
     shortfalls: int
     """Rows whose available is negative: the world has less than was promised."""

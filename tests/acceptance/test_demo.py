@@ -21,6 +21,7 @@ from gateway.sandbox.warden import GRACE_S
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 END_S = 60.0
+FAULTY_END_S = 150.0
 CTRL_C_S = 5.0
 
 Json = dict[str, Any]
@@ -135,6 +136,30 @@ def test_a_crowd_buys_and_in_the_end_everything_agrees() -> None:
     assert summary["committed_units"] >= summary["orders"]
     assert summary["drift"] == summary["errors"] == 0, said
     assert is_gone(group)
+
+
+def test_whatever_goes_wrong_at_stripe_everything_agrees_in_the_end() -> None:
+    webhooks = {"shuffle": True, "duplicate_percent": 100}
+    plan = {"lose_reply_percent": 5, "webhooks": webhooks}
+    with running("--for", "8", "--crowd", "20", "--faults", json.dumps(plan)) as demo:
+        demo.starts()
+        url, key = demo.first["faults_url"], ("sk_test_any", "")
+        shown = httpx.get(url, auth=key, trust_env=False).json()
+        assert (shown["lose_reply_percent"], shown["webhooks"]["shuffle"]) == (5, True)
+        httpx.post(url, auth=key, json=plan | {"cut_percent": 20}, trust_env=False)
+        code, summary, said = demo.ends(FAULTY_END_S)
+    assert code == 0, said
+    assert url in said
+    assert "faults are switched off" in said
+    assert summary["orders"] == summary["captured"] == summary["till_orders"] > 0, said
+    assert summary["drift"] == 0, said
+
+
+def test_faults_with_a_mistake_are_named_before_anything_starts() -> None:
+    with running("--faults", '{"lose": 5}') as demo:
+        code, nothing, said = demo.ends()
+    assert (code, nothing) == (2, {})
+    assert "--faults: not a plan of faults" in said
 
 
 def test_ctrl_c_stops_everything_in_time_and_a_data_directory_remembers(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.api.problems import MEDIA_TYPE
+from gateway.problems import MEDIA_TYPE
 from gateway.tickets import SCOPES, Scope
 from tests.front_door import Door, problem
 

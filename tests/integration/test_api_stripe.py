@@ -54,11 +54,11 @@ async def phase(site: Site, order: str) -> Phase:
 
 
 def told(shop: str, order: str, kind: str = "amount_capturable_updated") -> bytes:
-    metadata = {"shop": shop, "order": order, "hold": "hold_of_it", "attempt": "1"}
+    metadata = {"env": "main", "shop": shop, "order": order, "hold": "hold_of_it", "attempt": "1"}
     body = {
         "type": f"payment_intent.{kind}",
         "livemode": False,
-        "data": {"object": {"metadata": metadata}},
+        "data": {"object": {"id": "pi_1", "metadata": metadata}},
     }
     return json.dumps(body).encode()
 

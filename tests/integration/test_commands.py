@@ -97,6 +97,37 @@ async def test_an_audit_ends_with_its_verdict(run: Run, site: Site, settings: Se
     assert "tee at main: on_hand is 4, must be 3; repaired" in out
 
 
+async def test_payments_are_reconciled_once(
+    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIPE_API_KEY", settings.stripe_api_key)
+    monkeypatch.setenv("HOLDFAST_STRIPE_URL", site.stripe_url)
+    await site.sells("tee", 3)
+    async with site.shopper("ann") as ann:
+        assert (await ann.buys("tee", "k"))["state"] == "confirmed"
+    audit = ("audit", "--payments", "--since", "1", "--shop", settings.shop)
+    code, out, _ = await asyncio.to_thread(run, *audit)
+    assert (code, out.splitlines()[0].split(" since ")[0]) == (
+        0,
+        "1 orders of 1 shops, 1 payments, 1 events",
+    )
+    await site.rooms.lane.command("DEL", ShopKeys(settings.shop).orders)
+    code, out, _ = await asyncio.to_thread(run, *audit, "--json")
+    found = json.loads(out)
+    assert (code, found["differences"], found["left"]) == (1, {"event_missing": 1}, 1)
+    code, out, _ = await asyncio.to_thread(run, *audit, "--repair")
+    assert code == 0
+    assert out.endswith(": event_missing; repaired\n")
+    assert (await asyncio.to_thread(run, *audit))[0] == 0
+
+
+@pytest.mark.parametrize("hours", ["0", "x", "-1", "9601"])
+def test_how_far_to_look_back_is_a_number_of_hours(run: Run, hours: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("audit", "--payments", "--since", hours)
+    assert ended.value.code == 2
+
+
 async def test_without_a_name_every_shop_is_audited(run: Run, lane: Lane, shop: str) -> None:
 
     await lane.command("SADD", SHOPS, shop)

@@ -12,7 +12,7 @@ from gateway.keys import ShopKeys
 from gateway.model import Fulfillment, LineRequest
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
-from gateway.sockets.listener import Listener
+from gateway.sockets.listener import NewsListener
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site, settings_of
 from tests.shopper import PATIENCE_S, Message, Shopper
 
@@ -179,4 +179,4 @@ async def test_whoever_leaves_while_a_shop_is_being_read_spoils_nothing(site: Si
 async def test_without_redis_there_is_no_feed(site: Site) -> None:
     # A listener that nobody runs is one whose Redis does not answer.
     with pytest.raises(Unavailable):
-        await Listener(site.rooms).feed(site.shop)
+        await NewsListener(site.rooms).feed(site.shop)

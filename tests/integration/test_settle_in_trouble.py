@@ -1,6 +1,7 @@
 """A payment whose answers are lost, late, broken or not durable: one charge or none."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.settle import Settler, _Case, _patient
+from gateway.checkout.settle import _Case, _patient
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import pairs
@@ -165,9 +166,7 @@ async def test_replicas_that_do_not_confirm_mean_no_capture(ann: Purchase) -> No
     strict = msgspec.structs.replace(rooms.settings, wait_replicas=1, wait_timeout_ms=50)
     lane_settings, rooms.lane.settings = rooms.lane.settings, strict
     records = type(rooms.records)(rooms.lane, strict)
-    settler = Settler(
-        rooms.lane, records, rooms.payments, rooms.clock, strict, ann.settler.encode_event
-    )
+    settler = dataclasses.replace(ann.settler, records=records, settings=strict)
     await ann.begins()
     try:
         for _ in range(2):

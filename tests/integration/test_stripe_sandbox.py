@@ -1,7 +1,9 @@
 """The real SDK, its async client, over a real socket: it cannot tell the difference."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,8 +12,13 @@ import stripe
 from gateway.sandbox.stripe.app import Settings
 from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.sandbox.stripe.server import serving
+from tests.bank import Bank
 from tests.stripe_contract import violations
+from tests.stripe_inprocess import PAID
+from tests.stripe_seed import seed
 
+DEADLINE_S = 5.0
+READ_S = 8.0
 UNLIMITED = Settings(per_endpoint=0, per_account=0)
 CAPTURE = "POST /v1/payment_intents/{id}/capture"
 
@@ -206,3 +213,110 @@ async def test_lists_page_through_the_sdk() -> None:
         assert listed == made[::-1]
         found = await client.v1.payment_intents.search_async({"query": "metadata['order']:'7'"})
         assert len(found.data) == 5
+
+
+def _by_ideal() -> stripe.params.PaymentIntentCreateParams:
+    return {
+        "amount": 1250,
+        "currency": "eur",
+        "capture_method": "automatic",
+        "confirm": True,
+        "payment_method_data": {"type": "ideal"},
+        "payment_method_options": {"card": {"capture_method": "manual"}},
+        "allowed_payment_method_types": ["card", "ideal"],
+        "return_url": "https://shop.example/back",
+    }
+
+
+async def test_a_payment_without_manual_capture_from_the_page_to_the_refund() -> None:
+    async with (
+        serving(UNLIMITED) as url,
+        sdk(url) as client,
+        httpx.AsyncClient(base_url=url, trust_env=False) as page,
+    ):
+        intents = client.v1.payment_intents
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await intents.create_async({**_by_ideal(), "capture_method": "manual"})
+        assert refused.value.code == "payment_intent_incompatible_payment_method"
+        intent = await intents.create_async(_by_ideal())
+        assert intent.next_action is not None
+        assert intent.next_action.redirect_to_url is not None
+        path = f"/v1/sandbox/payment_intents/{intent.id}/complete_action"
+        for outcome, status in (("process", "processing"), ("succeed", "succeeded")):
+            answer = {"client_secret": str(intent.client_secret), "outcome": outcome}
+            await page.post(path, data=answer)
+            now = await intents.retrieve_async(intent.id, {"expand": ["latest_charge"]})
+            assert now.status == status
+            assert violations(now.to_dict(for_json=True)) == []
+        wanted: stripe.params.RefundCreateParams = {
+            "payment_intent": intent.id,
+            "metadata": {"n": "1"},
+        }
+        made = [
+            await client.v1.refunds.create_async(wanted, {"idempotency_key": "r1"})
+            for _ in range(2)
+        ]
+        assert made[0].id == made[1].id
+        listed = await client.v1.refunds.list_async({"payment_intent": intent.id})
+        assert [refund.metadata for refund in listed.data] == [made[0].metadata]
+        updated = await client.v1.refunds.update_async(made[0].id, {"metadata": {"n": "2"}})
+        assert violations(updated.to_dict(for_json=True)) == []
+        kinds = [event.type for event in (await client.v1.events.list_async()).data]
+        assert kinds[:3] == ["refund.updated", "charge.refunded", "refund.created"]
+
+
+async def test_an_outage_is_a_connection_error_and_leaves_nothing() -> None:
+    down = Settings(per_endpoint=0, per_account=0, faults=FaultPlan(down=True))
+    async with serving(down) as url, sdk(url, retries=1) as client:
+        with pytest.raises(stripe.APIConnectionError):
+            await client.v1.payment_intents.create_async(_wanted(), {"idempotency_key": "k"})
+        bank = Bank(url)
+        assert (await bank.summary())["payment_intents"] == {}
+        await bank.fails()
+        made = await client.v1.payment_intents.create_async(_wanted(), {"idempotency_key": "k"})
+        assert made.last_response is not None
+        assert "idempotent-replayed" not in made.last_response.headers
+
+
+async def test_whoever_gives_up_on_a_request_nobody_answers_may_ask_again() -> None:
+    async with (
+        serving(UNLIMITED) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, auth=("sk_test_x", "")) as shop,
+    ):
+        bank = Bank(url)
+        await bank.fails(hang_percent=100, times=1)
+        key = {"Idempotency-Key": "k"}
+        with pytest.raises(httpx.ReadTimeout):
+            await shop.post("/v1/payment_intents", data=PAID, headers=key, timeout=0.1)
+        assert (await bank.summary())["payment_intents"] == {}
+        deadline = time.monotonic() + DEADLINE_S
+        while (answer := await shop.post("/v1/payment_intents", data=PAID, headers=key)).is_error:
+            assert answer.status_code == httpx.codes.CONFLICT
+            assert time.monotonic() < deadline
+        assert "idempotent-replayed" not in answer.headers
+        assert (await bank.summary())["payment_intents"] == {"requires_capture": 1}
+
+
+@pytest.mark.parametrize("more", [{}, {"expand[]": "data.latest_charge"}])
+async def test_ten_thousand_intents_are_read_in_no_time(
+    more: dict[str, str], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "money.db")
+    made = seed(path, 10_000, lambda number: {"order": str(number)})
+    settings = Settings(data=path, per_endpoint=0, per_account=0)
+    async with (
+        serving(settings) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, auth=("sk_test_x", "")) as shop,
+    ):
+        began = time.process_time()
+        listed: list[str] = []
+        query = {"limit": "100"} | more
+        while True:
+            page = (await shop.get("/v1/payment_intents", params=query)).json()
+            listed += [intent["id"] for intent in page["data"]]
+            if not page["has_more"]:
+                break
+            query["starting_after"] = listed[-1]
+        assert listed == made[::-1]
+        # Ours included, and several times what an idle machine needs.
+        assert time.process_time() - began < READ_S

@@ -165,7 +165,11 @@ async def test_doubled_and_dropped() -> None:
         async with selling(target, drop_percent=100) as client:
             await _authorize(client)
             assert (await _settled(client))["dropped"] == 1
-    assert len(taker.arrived) == 2
+        assert len(taker.arrived) == 2
+        async with selling(target, duplicate_percent=100, copies=10, shuffle=True) as client:
+            await _authorize(client)
+            assert (await _settled(client))["delivered"] == 10
+    assert len(taker.arrived) == 12
 
 
 async def test_shuffled_events_overtake_each_other() -> None:

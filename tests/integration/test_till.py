@@ -59,6 +59,7 @@ async def test_an_order_is_kept_and_its_repetition_is_dropped_with_the_same_answ
         "orders": 1,
         "units": 2,
         "amount": {"USD": 3_900},
+        "refunded": {},
         "duplicates": 1,
     }
     (event,) = (await http.get("/orders")).json()

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.model import Money, OrderRefund
 from gateway.orders import entry
 from gateway.sandbox.tillbook import Book, Event
 from tests.sales import event_of
@@ -23,6 +24,7 @@ def test_an_event_that_comes_twice_counts_once() -> None:
         "orders": 1,
         "units": 2,
         "amount": {"USD": 3_900},
+        "refunded": {},
         "duplicates": 1,
     }
 
@@ -34,6 +36,40 @@ def test_the_newest_version_wins_whatever_the_order_of_arrival() -> None:
     (event,) = book.orders()
     assert event["data"]["order_version"] == 3
     assert book.summary()["orders"] == 1
+
+
+def test_an_order_counts_once_and_its_latest_version_says_what_was_refunded() -> None:
+    book = Book(":memory:")
+    first, second = take_refund(book, "o1", 2, 100), take_refund(book, "o1", 3, 100, 200)
+    assert first
+    assert second
+    assert take(book, "o1")
+    assert take(book, "o2")
+    assert book.summary() == {
+        "orders": 2,
+        "units": 4,
+        "amount": {"USD": 7_800},
+        "refunded": {"USD": 300},
+        "duplicates": 0,
+    }
+    assert {event["data"]["state"] for event in book.orders()} == {
+        "confirmed",
+        "partially_refunded",
+    }
+
+
+def take_refund(book: Book, order: str, version: int, *amounts: int) -> bool:
+    event = event_of("acme", order, version)
+    at = event.data.recorded_at
+    refunds = tuple(
+        OrderRefund(
+            f"r_{number}", Money(amount, "USD"), restocked=False, reference="re", recorded_at=at
+        )
+        for number, amount in enumerate(amounts)
+    )
+    changed = msgspec.structs.replace(event.data, state="partially_refunded", refunds=refunds)
+    body = entry.encode(entry.event("acme", changed))
+    return book.take(msgspec.json.decode(body, type=Event), body.decode())
 
 
 def test_newest_orders_come_first() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any
 
@@ -115,8 +116,10 @@ def test_a_wrong_quantity_is_named_by_its_place(quantity: bytes) -> None:
         (b"[]", "Expected `object`"),
         (b"{}", "missing required field `lines`"),
         (b'{"lines":[{"sku":"tee"}]}', r"lines\[0\]: .*`quantity`"),
-        (b'{"lines":[],"lines":[]}', "'lines' appears twice"),
-        (b'{"lines":[],"x":[{"a":1,"b":2,"\\u0061":3}]}', "'a' appears twice"),
+        (b'{"lines":[],"lines":[]}', "A key appears twice"),
+        (b'{"lines":[],"x":[{"a":1,"b":2,"\\u0061":3}]}', "A key appears twice"),
+        (b'{"lines":[],"x":"4242 4242 4242 4242"}', "Card numbers"),
+        (b'{"lines":[],"x":4242424242424242}', "Card numbers"),
         (b'{"lines":[],"note":"a\\u0000"}', "NUL"),
         (b'{"lines":[],"note":"a\\\\\\u0000"}', "NUL"),
     ],
@@ -173,6 +176,33 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(
     slow = Request(request().scope, receive=silence)
     with pytest.raises(inputs.TooSlow):
         await inputs.read_body(slow, "application/json", 10)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "headers"),
+    [
+        ("/v1/shows/4242424242424242", b"", {}),
+        ("/v1/shows/a?4242424242424242", b"", {}),
+        ("/", b"after=4242424242424242-0", {}),
+        ("/", b"a=1&4242+4242%2042424242", {}),
+        ("/", b"x=%34242424242424242", {}),
+        ("/", b"x=%EF%BC%94242424242424242", {}),
+        ("/", b"", {"idempotency-key": "5555-5555-5555-4444"}),
+    ],
+)
+def test_card_numbers_beside_the_body_are_refused(
+    path: str, query: bytes, headers: dict[str, str]
+) -> None:
+    asked = request(headers=headers, query=query)
+    asked.scope["path"] = path
+    with pytest.raises(Invalid, match="Card numbers") as refused:
+        inputs.check_address(asked)
+    assert not re.search("[0-9]", refused.value.message)
+
+
+def test_parts_of_an_address_are_not_read_as_one() -> None:
+    asked = request(query=b"a=4242&b=4242&c=4242", headers={"idempotency-key": "4242"})
+    inputs.check_address(asked)
 
 
 @pytest.mark.parametrize("value", ["", "a b", "a:b", "{a}", "ä", "a\n", "x" * 65])

@@ -267,7 +267,7 @@ class TestTheEndOfTheShow:
 class TestClosed:
     def test_nothing_happens_any_more(self) -> None:
         machine = closed()
-        assert codes(machine.arrived(10, None, 0)) == [CloseCode.NORMAL]
+        assert codes(machine.arrived(10, 0)) == [CloseCode.NORMAL]
         assert machine.commanded(RESERVE) == []
         assert machine.commanded(CONNECT) == []
         assert machine.ticked(10_000, 10_000_000) == []
@@ -287,20 +287,20 @@ class TestClosed:
 class TestTheRate:
     def test_more_than_the_burst_is_refused_with_how_long_to_wait(self) -> None:
         machine = fresh(burst=3)
-        assert [machine.arrived(0, None, 0) for _ in range(3)] == [[], [], []]
-        [effect] = machine.arrived(0, 9, 0)
+        assert [machine.arrived(0, 0) for _ in range(3)] == [[], [], []]
+        [effect] = machine.arrived(0, 0)
         assert isinstance(effect, Refuse)
-        assert (effect.command, effect.error.facts) == (9, {"retry_after_ms": 100})
-        assert machine.arrived(0, None, 0.1) == []
+        assert (effect.command, effect.error.facts) == (None, {"retry_after_ms": 100})
+        assert machine.arrived(0, 0.1) == []
 
     def test_a_large_frame_costs_more_but_can_be_paid_for(self) -> None:
         machine = fresh(burst=3)
-        assert machine.arrived(1_000_000, None, 0) == []
-        assert codes(machine.arrived(0, None, 0)) == ["rate_limited"]
+        assert machine.arrived(1_000_000, 0) == []
+        assert codes(machine.arrived(0, 0)) == ["rate_limited"]
 
     def test_whoever_does_not_slow_down_is_closed(self) -> None:
         machine = fresh(burst=1)
-        machine.arrived(0, None, 0)
+        machine.arrived(0, 0)
         for _ in range(100):
-            assert codes(machine.arrived(0, None, 0)) == ["rate_limited"]
-        assert codes(machine.arrived(0, None, 0)) == [CloseCode.COMMAND_RATE]
+            assert codes(machine.arrived(0, 0)) == ["rate_limited"]
+        assert codes(machine.arrived(0, 0)) == [CloseCode.COMMAND_RATE]

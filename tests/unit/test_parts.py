@@ -1,11 +1,14 @@
 """What every process of the demo is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.demo.home import Home, new_secrets
 from gateway.demo.parts import Site, audit, crowd, gateway_environment, parts, private
+from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.settings import read
 
 
@@ -38,6 +41,13 @@ def test_the_sandbox_is_as_slow_as_stripe() -> None:
     sandbox = parts(site())[1]
     rate = sandbox.arguments.index("--rate-limit")
     assert sandbox.arguments[rate + 1] == "25"
+
+
+def test_the_sandbox_is_told_what_goes_wrong() -> None:
+    plan = FaultPlan(lose_reply_percent=5)
+    sandbox = parts(replace(site(), faults=plan))[1]
+    told = sandbox.arguments[sandbox.arguments.index("--faults") + 1]
+    assert msgspec.json.decode(told, type=FaultPlan) == plan
 
 
 def test_money_and_orders_are_kept_only_in_a_data_directory() -> None:

@@ -1,24 +1,11 @@
 """Errors as problem details."""
 
 import json
-from collections.abc import Awaitable, Callable
 
 import pytest
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 
 from gateway import errors
-from gateway.api.problems import MEDIA_TYPE, answering, of_error, problem
-
-REQUEST = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
-
-
-def raising(error: Exception) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(_: Request) -> Response:
-        raise error
-
-    return answering(endpoint)
+from gateway.problems import MEDIA_TYPE, of_error, problem
 
 
 def test_a_problem_has_the_members_of_the_standard_the_code_and_the_facts() -> None:
@@ -51,43 +38,3 @@ def test_retry_after_is_in_whole_seconds_and_never_too_early(wait_ms: int, secon
 def test_unauthenticated_says_how_to_authenticate() -> None:
     assert of_error(errors.Unauthenticated("No key.")).headers["www-authenticate"] == "Bearer"
     assert "www-authenticate" not in of_error(errors.Forbidden("No.")).headers
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type)
-        and issubclass(kind, errors.HoldfastError)
-        and kind is not errors.HoldfastError
-    ],
-)
-async def test_every_error_of_ours_has_its_own_status(kind: type[errors.HoldfastError]) -> None:
-    answer = await raising(kind("A sentence."))(REQUEST)
-    assert answer.status_code == kind.status
-    assert json.loads(bytes(answer.body))["code"] == kind.code
-
-
-async def test_a_defect_is_logged_inside_and_silent_outside(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    answer = await raising(ZeroDivisionError("the secret of the house"))(REQUEST)
-    body = json.loads(bytes(answer.body))
-    assert (answer.status_code, body["code"]) == (500, "unavailable")
-    assert b"secret" not in bytes(answer.body)
-    assert "the secret of the house" in caplog.text
-    assert "Traceback" in caplog.text
-
-
-async def test_a_refusal_of_the_router_keeps_its_headers() -> None:
-    answer = await raising(HTTPException(405, headers={"Allow": "POST"}))(REQUEST)
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert json.loads(bytes(answer.body))["code"] == "invalid"
-    assert (await raising(HTTPException(404))(REQUEST)).status_code == 404
-
-
-async def test_a_client_that_left_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
-    answer = await raising(ClientDisconnect())(REQUEST)
-    assert answer.status_code == 400
-    assert not caplog.records

@@ -313,3 +313,34 @@ def test_whatever_the_cells_hold_what_is_read_is_good(faults: list[dict[str, str
 def test_no_input_makes_it_raise(text: str | bytes) -> None:
     file = read(text, "EUR")
     assert file.errors or file.entries or file.left_out
+
+
+CARD = "4242 4242 4242 4242"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [{column: CARD} for column in COLUMNS]
+    + [{"body": "<p>4242<b>4242</b>4242</p>4242"}, {"body": "&#52;242424242424242"}],
+    ids=str,
+)
+def test_a_row_with_a_card_number_is_refused_and_not_repeated(cells: dict[str, str]) -> None:
+    file = read(table(row(sku="pot"), row(handle="cup", sku="cup") | cells), "EUR")
+    assert found(file) == [(3, "card_number")]
+    assert "42" not in file.errors[0].message
+    assert [entry.sku for entry in file.entries] == ["pot"]
+
+
+def test_without_its_first_row_a_product_is_not_there() -> None:
+    file = read(
+        table(row(title=CARD, value1="S", name1="Size"), more(price="9.99", value1="M")), "EUR"
+    )
+    assert not file.entries
+    assert found(file)[0] == (2, "card_number")
+
+
+def test_a_barcode_is_nobodys_card() -> None:
+    head = "Handle,Title,Variant Price,Variant SKU,Variant Barcode\n"
+    for sku, barcode in (("4006381333931", "36227206271667"), ("012345678905", "4242424242424242")):
+        file = read(f"{head}pot,Pot,9.99,{sku},{barcode}\n", "EUR")
+        assert (found(file), [entry.sku for entry in file.entries]) == ([], [sku])

@@ -17,7 +17,7 @@ async def test_faults_are_shown_and_replaced() -> None:
         assert (await shop.get("sandbox/faults")).body["latency_ms"] == 0
 
 
-@pytest.mark.parametrize("body", [b'{"latency": 5}', b"{", b"[]"])
+@pytest.mark.parametrize("body", [b'{"latency": 5}', b"{", b"[]", b'{"endpoint": "\xff"}'])
 async def test_faults_with_a_mistake_are_refused_by_name(body: bytes) -> None:
     async with sandbox() as shop:
         answer = await shop.client.post("/v1/sandbox/faults", content=body)

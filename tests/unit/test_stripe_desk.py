@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
+from gateway.sandbox.stripe import faults
 from gateway.sandbox.stripe.app import Settings
 from gateway.sandbox.stripe.desk import MAX_BODY
+from gateway.sandbox.stripe.idempotency import KEPT_FOR_S
 from gateway.sandbox.stripe.objects import API_VERSION
-from tests.stripe_inprocess import PAID, UNLIMITED, sandbox
+from tests.stripe_inprocess import PAID, UNLIMITED, Answer, sandbox
 
 CREATE = "POST /v1/payment_intents"
 
@@ -153,3 +155,76 @@ async def test_bodies_that_are_no_form_are_refused(content: bytes, kind: str) ->
         )
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("plan", [{"cut_percent": 100}, {"down": True}])
+async def test_an_outage_leaves_nothing_behind_and_the_key_free(plan: dict[str, object]) -> None:
+    async with sandbox() as shop:
+        await shop.faults(**plan)
+        for path in ("payment_intents", "payment_intents/pi_nobody/capture"):
+            with pytest.raises(ConnectionResetError):
+                await shop.post(path, PAID, key="k")
+        assert (await shop.get("sandbox/summary")).body["payment_intents"] == {}
+        await shop.faults()
+        answer = await shop.post("payment_intents", PAID | {"amount": "700"}, key="k")
+        assert (answer.status, answer.body["amount"]) == (200, 700)
+        assert "idempotent-replayed" not in answer.headers
+
+
+async def test_a_request_nobody_answers_holds_its_key_and_does_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(faults, "HANG_S", 0.2)
+    async with sandbox() as shop:
+        await shop.faults(hang_percent=100)
+        answers = await asyncio.gather(
+            *(shop.post("payment_intents", PAID, key="k") for _ in range(2)),
+            return_exceptions=True,
+        )
+        (refused,) = (answer for answer in answers if isinstance(answer, Answer))
+        assert (refused.status, refused.error["code"]) == (409, "idempotency_key_in_use")
+        assert [type(answer) for answer in answers if answer is not refused] == [
+            ConnectionResetError
+        ]
+        await shop.faults()
+        answer = await shop.post("payment_intents", PAID, key="k")
+        assert answer.status == 200
+        assert "idempotent-replayed" not in answer.headers
+        assert len((await shop.get("payment_intents")).body["data"]) == 1
+
+
+@pytest.mark.parametrize("effect", [True, False])
+async def test_a_500_is_replayed_for_a_day(effect: bool) -> None:  # noqa: FBT001 - the parameter of the test
+    async with sandbox() as shop:
+        intent = await shop.intent()
+        path = f"payment_intents/{intent['id']}/capture"
+        await shop.faults(error_500_percent=100, error_500_effect=effect, times=1)
+        assert (await shop.post(path, key="k")).status == 500
+        shop.clock.now += KEPT_FOR_S
+        replay = await shop.post(path, key="k")
+        assert (replay.status, replay.headers["idempotent-replayed"]) == (500, "true")
+        status = (await shop.get(f"payment_intents/{intent['id']}")).body["status"]
+        assert status == ("succeeded" if effect else "requires_capture")
+        shop.clock.now += 1
+        assert (await shop.post(path, key="k")).status == (400 if effect else 200)
+
+
+async def test_other_parameters_are_400_after_a_500_too() -> None:
+    async with sandbox() as shop:
+        await shop.faults(error_500_percent=100, error_500_effect=False, times=1)
+        await shop.post("payment_intents", PAID, key="k")
+        other = await shop.post("payment_intents", PAID | {"amount": "9999"}, key="k")
+        assert (other.status, other.error["type"]) == (400, "idempotency_error")
+
+
+async def test_a_slow_reply_has_had_its_effect_and_is_replayed_meanwhile() -> None:
+    async with sandbox() as shop:
+        await shop.faults(reply_delay_ms=60_000, endpoint=CREATE)
+        slow = asyncio.create_task(shop.post("payment_intents", PAID, key="k"))
+        while not (await shop.get("payment_intents")).body["data"]:
+            await asyncio.sleep(0)
+        await shop.faults()
+        replay = await shop.post("payment_intents", PAID, key="k")
+        assert replay.headers["idempotent-replayed"] == "true"
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)

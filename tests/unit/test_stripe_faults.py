@@ -41,12 +41,46 @@ def test_so_many_times_and_no_more() -> None:
     assert faults.loses_reply("a")
 
 
+def test_a_cut_strikes_as_often_as_planned_and_an_outage_always() -> None:
+    faults = _faults(FaultPlan(cut_percent=100, times=1))
+    assert [faults.cuts("a") for _ in range(2)] == [True, False]
+    down = _faults(FaultPlan(down=True, times=0, endpoint="a"))
+    assert [down.cuts(endpoint) for endpoint in ("a", "a", "b")] == [True, True, False]
+    assert not _faults(FaultPlan(down=True)).cuts(SPARED)
+
+
+def test_every_percentage_has_its_strike() -> None:
+    strikes = {
+        "hang_percent": Faults.hangs,
+        "lock_percent": Faults.locks,
+        "declines_percent": Faults.declines,
+        "second_step_percent": Faults.asks,
+        "capture_loses_percent": Faults.capture_loses,
+        "cancel_loses_percent": Faults.cancel_loses,
+        "pending_refund_percent": Faults.delays_refund,
+    }
+    for name, strikes_at in strikes.items():
+        faults = _faults(msgspec.convert({name: 100, "endpoint": "a"}, FaultPlan))
+        assert strikes_at(faults, "a"), name
+        assert not strikes_at(faults, "b"), name
+
+
+def test_the_bank_hears_what_the_plan_says() -> None:
+    def heard(plan: FaultPlan) -> list[str | None]:
+        return [_faults(plan).answer(endpoint, "succeed") for endpoint in ("a", "b")]
+
+    assert heard(FaultPlan()) == ["succeed", "succeed"]
+    assert heard(FaultPlan(second_step="fail")) == ["fail", "fail"]
+    assert heard(FaultPlan(second_step="never", endpoint="b")) == ["succeed", None]
+
+
 def test_webhooks_are_dropped_doubled_and_delayed() -> None:
     def deliveries(**plan: float) -> list[float]:
         return _faults(FaultPlan(webhooks=msgspec.convert(plan, WebhookFaults))).deliveries()
 
     assert deliveries(drop_percent=100) == []
     assert deliveries(duplicate_percent=100, delay_ms=50) == [0.05, 0.05]
+    assert len(deliveries(duplicate_percent=100, copies=10)) == 10
 
 
 def test_shuffled_webhooks_are_spread() -> None:
@@ -65,6 +99,9 @@ def test_shuffled_webhooks_are_spread() -> None:
         b'{"lose_reply_percent": 101}',
         b'{"times": -1}',
         b'{"webhooks": {"drop": 1}}',
+        b'{"webhooks": {"copies": 1}}',
+        b'{"second_step": "maybe"}',
+        b'{"down": 1}',
         b"[]",
     ],
 )

@@ -1,9 +1,13 @@
 """The PaymentIntent moves along Stripe's edges, and along no other."""
 
+import asyncio
+
 import pytest
 
 from tests.stripe_inprocess import MANUAL, PAID, Answer, Sandbox, sandbox
 
+VISA = "pm_card_visa"
+AUTOMATIC = MANUAL | {"capture_method": "automatic", "currency": "eur"}
 THREE_D_SECURE = ("pm_card_threeDSecure2Required", "pm_card_authenticationRequired")
 
 
@@ -241,3 +245,91 @@ async def test_allowed_types_are_narrowed_to_what_fits() -> None:
         narrowed = {"allowed_payment_method_types[0]": "card", "payment_method": "pm_card_visa"}
         paid = (await shop.post(f"payment_intents/{intent['id']}/confirm", narrowed)).body
         assert (paid["status"], paid["payment_method_types"]) == ("succeeded", ["card"])
+
+
+async def test_of_a_capture_and_a_cancel_at_once_one_wins() -> None:
+    async with sandbox() as shop:
+        for _ in range(5):
+            intent = await shop.intent()
+            path = f"payment_intents/{intent['id']}"
+            answers = await asyncio.gather(
+                *(shop.post(f"{path}/{verb}") for verb in ("capture", "cancel", "capture"))
+            )
+            assert sorted(answer.status for answer in answers) == [200, 400, 400]
+            now = (await shop.get(path)).body
+            assert (now["status"], now["amount_received"]) in (("succeeded", 1250), ("canceled", 0))
+
+
+@pytest.mark.parametrize(
+    ("fault", "verb", "status", "received", "event"),
+    [
+        ("capture_loses_percent", "capture", "canceled", 0, "payment_intent.canceled"),
+        ("cancel_loses_percent", "cancel", "succeeded", 1250, "payment_intent.succeeded"),
+    ],
+)
+async def test_somebody_else_may_be_faster(
+    fault: str, verb: str, status: str, received: int, event: str
+) -> None:
+    async with sandbox() as shop:
+        await shop.faults(**{fault: 100, "times": 1})
+        intent = await shop.intent()
+        path = f"payment_intents/{intent['id']}"
+        for _ in range(2):
+            refused = await shop.post(f"{path}/{verb}", key="k")
+            assert refused.error["code"] == "payment_intent_unexpected_state"
+        assert refused.headers["idempotent-replayed"] == "true"
+        now = (await shop.get(path)).body
+        assert (now["status"], now["amount_received"]) == (status, received)
+        newest = (await shop.get("events")).body["data"][0]
+        assert (newest["type"], newest["request"]["idempotency_key"]) == (event, None)
+
+
+async def test_a_token_goes_before_the_method_on_file() -> None:
+    async with sandbox() as shop:
+        intent = (await shop.post("payment_intents", MANUAL | {"payment_method": VISA})).body
+        form = {"payment_method": "pm_card_mastercard"}
+        token = (await shop.post("test_helpers/confirmation_tokens", form)).body["id"]
+        path = f"payment_intents/{intent['id']}/confirm"
+        paid = (await shop.post(path, {"confirmation_token": token})).body
+        method = (await shop.get(f"payment_methods/{paid['payment_method']}")).body
+        assert method["card"]["brand"] == "mastercard"
+
+
+@pytest.mark.parametrize("unset", [False, True])
+async def test_a_card_may_be_captured_later_where_the_payment_is_not(unset: bool) -> None:  # noqa: FBT001 - the parameter of the test
+    async with sandbox() as shop:
+        later = {"payment_method_options[card][capture_method]": "manual"}
+        intent = (await shop.post("payment_intents", AUTOMATIC | later)).body
+        assert intent["capture_method"] == "automatic"
+        assert intent["payment_method_options"]["card"]["capture_method"] == "manual"
+        form = {"payment_method": VISA}
+        if unset:
+            form["payment_method_options[card][capture_method]"] = ""
+        paid = (await shop.post(f"payment_intents/{intent['id']}/confirm", form)).body
+        assert paid["status"] == ("succeeded" if unset else "requires_capture")
+        assert ("capture_method" in paid["payment_method_options"]["card"]) is not unset
+
+
+async def test_a_method_the_payment_does_not_take_is_refused_and_its_token_kept() -> None:
+    async with sandbox() as shop:
+        back = {"return_url": "https://shop.example/", "payment_method": "pm_ideal"}
+        token = (await shop.post("test_helpers/confirmation_tokens", back)).body["id"]
+        for way in (
+            {"payment_method": "pm_ideal"},
+            {"payment_method_data[type]": "ideal"},
+            {"confirmation_token": token},
+        ):
+            refused = await shop.post("payment_intents", MANUAL | {"confirm": "true"} | way)
+            assert refused.error["code"] == "payment_intent_incompatible_payment_method", way
+        taking = AUTOMATIC | {"allowed_payment_method_types[1]": "ideal", "confirm": "true"}
+        asked = (await shop.post("payment_intents", taking | {"confirmation_token": token})).body
+        assert asked["status"] == "requires_action"
+
+
+async def test_a_method_is_named_in_one_way() -> None:
+    async with sandbox() as shop:
+        twice = {"payment_method": VISA, "payment_method_data[type]": "ideal"}
+        refused = await shop.post("payment_intents", MANUAL | twice)
+        assert (refused.status, refused.error["param"]) == (400, "payment_method_data")
+        numbers = {"payment_method_data[type]": "card"}
+        assert (await shop.post("payment_intents", MANUAL | numbers)).status == 400

@@ -1,5 +1,7 @@
 """Every object the sandbox shows is one the SDK's types and Stripe's examples know."""
 
+from typing import Any
+
 import pytest
 import stripe
 
@@ -8,6 +10,23 @@ from tests.stripe_contract import deviations, example, violations
 from tests.stripe_inprocess import Sandbox, sandbox
 
 SHIPPING = {"shipping[name]": "Ann", "shipping[address][line1]": "1 High St"}
+
+
+async def _transfer(shop: Sandbox, outcome: str) -> dict[str, Any]:
+    """An iDEAL payment; `fail` after it was under way."""
+    form = {
+        "amount": "700",
+        "currency": "eur",
+        "allowed_payment_method_types[0]": "ideal",
+        "payment_method_data[type]": "ideal",
+        "return_url": "https://shop.example/",
+        "confirm": "true",
+    }
+    intent = (await shop.post("payment_intents", form)).body
+    path = f"sandbox/payment_intents/{intent['id']}/complete_action"
+    for told in ("process", "fail") if outcome == "fail" else (outcome,):
+        answer = await shop.post(path, {"client_secret": intent["client_secret"], "outcome": told})
+    return answer.body
 
 
 async def _everything(shop: Sandbox) -> list[dict[str, object]]:
@@ -42,8 +61,16 @@ async def _everything(shop: Sandbox) -> list[dict[str, object]]:
         },
     )
     in_error = declined.error["payment_intent"]
+    transfers = [await _transfer(shop, outcome) for outcome in ("succeed", "process", "fail")]
+    await shop.post("refunds", {"payment_intent": transfers[0]["id"]})
+    await shop.faults(pending_refund_percent=100)
+    pending = (await shop.post("refunds", {"payment_intent": captured["id"], "amount": "50"})).body
+    gone = await shop.post(f"sandbox/refunds/{pending['id']}/complete", {"outcome": "fail"})
     charges = (await shop.get("charges")).body["data"]
-    methods = [await shop.get(f"payment_methods/{captured['payment_method']}")]
+    methods = [
+        await shop.get(f"payment_methods/{paid['payment_method']}")
+        for paid in (captured, transfers[0])
+    ]
     events = (await shop.get("events", limit="100")).body["data"]
     return [
         token,
@@ -53,6 +80,9 @@ async def _everything(shop: Sandbox) -> list[dict[str, object]]:
         authorized,
         captured,
         refund,
+        pending,
+        gone.body,
+        *transfers,
         canceled.body,
         in_error,
         (await shop.get("account")).body,

@@ -15,6 +15,7 @@ from gateway.sandbox.stripe.params import (
     Record,
     Spec,
     Text,
+    Unsettable,
 )
 from gateway.sandbox.stripe.refusal import RefusedError
 
@@ -27,6 +28,7 @@ SPEC: Spec = {
     "shipping": Record({"city": Text(), "name": Text()}, required=("name",)),
     "speed": Choice(("slow", "fast")),
     "types": Items(Text()),
+    "when": Unsettable(Choice(("manual",))),
 }
 
 
@@ -42,6 +44,8 @@ SPEC: Spec = {
         ("shipping[name]=Ann", {"shipping": {"name": "Ann"}}),
         ("speed=fast", {"speed": "fast"}),
         ("types[1]=b&types[0]=a", {"types": ["a", "b"]}),
+        ("when=manual", {"when": "manual"}),
+        ("when=", {"when": None}),
     ],
 )
 def test_reads(body: str, read: dict[str, Any]) -> None:

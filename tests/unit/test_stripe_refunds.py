@@ -77,3 +77,68 @@ async def test_refunds_are_listed_by_intent_and_charge() -> None:
         assert [refund["payment_intent"] for refund in by_intent] == [intents[0]["id"]]
         by_charge = (await shop.get("refunds", charge=intents[1]["latest_charge"])).body["data"]
         assert [refund["payment_intent"] for refund in by_charge] == [intents[1]["id"]]
+
+
+async def test_notes_and_key_come_back_and_one_key_is_one_refund() -> None:
+    async with sandbox() as shop:
+        intent = await _captured(shop)
+        form = {"payment_intent": intent["id"], "amount": "100", "metadata[n]": "1"}
+        first = await shop.post("refunds", form, key="r1")
+        again = await shop.post("refunds", form, key="r1")
+        assert first.body == again.body
+        assert (first.body["metadata"], again.headers["idempotent-replayed"]) == (
+            {"n": "1"},
+            "true",
+        )
+        await shop.post("refunds", form | {"metadata[n]": "2"}, key="r2")
+        listed = (await shop.get("refunds", payment_intent=intent["id"], limit="1")).body
+        assert ([refund["metadata"] for refund in listed["data"]], listed["has_more"]) == (
+            [{"n": "2"}],
+            True,
+        )
+        reused = await shop.post("refunds", form | {"amount": "200"}, key="r1")
+        assert reused.error["type"] == "idempotency_error"
+
+
+async def test_changed_notes_are_an_update() -> None:
+    async with sandbox() as shop:
+        intent = await _captured(shop)
+        form = {"payment_intent": intent["id"], "metadata[n]": "1", "metadata[by]": "ann"}
+        refund = (await shop.post("refunds", form)).body
+        assert "refund.updated" not in await shop.kinds()
+        path = f"refunds/{refund['id']}"
+        updated = (await shop.post(path, {"metadata[n]": "2", "metadata[by]": ""})).body
+        assert updated == refund | {"metadata": {"n": "2"}}
+        newest = (await shop.get("events")).body["data"][0]
+        assert (newest["type"], newest["data"]["object"]) == ("refund.updated", updated)
+        assert (await shop.post(path, {"amount": "1"})).error["code"] == "parameter_unknown"
+        assert (await shop.post("refunds/re_nobody", {"metadata[n]": "2"})).status == 404
+
+
+@pytest.mark.parametrize(
+    ("pending", "outcome", "events", "left"),
+    [
+        (100, "succeed", ["refund.updated"], 1000),
+        (100, "fail", ["refund.updated", "refund.failed"], 1250),
+        (0, "fail", ["refund.updated", "refund.failed"], 1250),
+    ],
+)
+async def test_a_refund_may_be_known_only_later(
+    pending: int, outcome: str, events: list[str], left: int
+) -> None:
+    async with sandbox() as shop:
+        intent = await _captured(shop)
+        await shop.faults(pending_refund_percent=pending)
+        form = {"payment_intent": intent["id"], "amount": "250"}
+        refund = (await shop.post("refunds", form)).body
+        assert refund["status"] == ("pending" if pending else "succeeded")
+        assert refund["pending_reason"] == ("processing" if pending else None)
+        before = await shop.kinds()
+        path = f"sandbox/refunds/{refund['id']}/complete"
+        settled = (await shop.post(path, {"outcome": outcome})).body
+        assert settled["status"] == ("succeeded" if outcome == "succeed" else "failed")
+        assert (await shop.kinds())[len(before) :] == events
+        assert (await shop.get("balance")).body["available"][0]["amount"] == left
+        assert (await shop.post(path, {"outcome": "succeed"})).status == 400
+        counted = (await shop.get("sandbox/summary")).body["refunds"]["count"]
+        assert counted == (outcome == "succeed")

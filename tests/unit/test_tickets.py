@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import Forbidden, Unauthenticated
+from gateway.errors import Forbidden, Invalid, Unauthenticated
 from gateway.settings import Settings
 from gateway.tickets import SCOPES, Scope, Ticket, TicketExpired, Tokens
 
@@ -61,6 +61,25 @@ def test_a_shop_can_sign_tickets_itself() -> None:
     assert TOKENS.read_ticket(signed()).sub == "ann"
     extra = signed(iat=NOW_S + 3, jti="1", name="Ann")
     assert TOKENS.read_ticket(extra).sub == "ann"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": "4242424242424242"},
+        {"name": "Ann 4242 4242 4242 4242"},
+        {"name": "\uff14242424242424242"},
+        {"name": 4242424242424242},
+        {"more": {"of": ["5555-5555-5555-4444"]}},
+        {"4242424242424242": True},
+    ],
+)
+def test_a_ticket_that_holds_a_card_number_is_refused(claims: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="Card numbers") as refused:
+        TOKENS.read_ticket(signed(**claims))
+    assert "42" not in refused.value.message
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_ticket(signed(secret="x" * 32, **claims))
 
 
 def test_a_ticket_lasts_a_little_longer_than_it_says() -> None:

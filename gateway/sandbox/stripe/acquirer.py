@@ -8,8 +8,15 @@ from gateway.sandbox.stripe.store import Json
 
 
 def card_of(method: Json) -> Card:
-    """The test card behind a payment method."""
+    """The test card behind a payment method of type card."""
     return BY_LAST4[method["card"]["last4"]]
+
+
+def _is_captured_later(intent: Json, method: Json) -> bool:
+    """What the intent says for this type of method goes before what it says for all."""
+    own = intent["payment_method_options"].get(method["type"], {}).get("capture_method")
+    chosen: str = own or intent["capture_method"]
+    return chosen == "manual"
 
 
 class Acquirer:
@@ -26,11 +33,12 @@ class Acquirer:
             decline = GENERIC
         if decline is not None:
             raise self._declined(intent, method, decline)
-        return self._approved(intent, method)
+        return self.approve(intent, method)
 
-    def _approved(self, intent: Json, method: Json) -> Json:
+    def approve(self, intent: Json, method: Json) -> Json:
+        """The intent, authorized or paid; the bank has said yes."""
         bench = self._bench
-        manual = intent["capture_method"] == "manual"
+        manual = _is_captured_later(intent, method)
         charge = bench.store.add(
             objects.charge(bench.ids.new("ch"), intent, method, bench.now(), captured=not manual)
         )

@@ -28,7 +28,7 @@ from gateway.sandbox.stripe.ids import Ids
 from gateway.sandbox.stripe.intents import Intents
 from gateway.sandbox.stripe.limit import Limiter
 from gateway.sandbox.stripe.methods import Methods
-from gateway.sandbox.stripe.secondstep import PAGE
+from gateway.sandbox.stripe.secondstep import PAGE, SecondStep
 from gateway.sandbox.stripe.store import Store
 from gateway.sandbox.stripe.webhooks import Target, Webhooks
 
@@ -52,11 +52,13 @@ def build(settings: Settings, clock: Callable[[], float], rng: random.Random) ->
     journal = Journal(store, ids, clock, delivered=settings.webhook is not None)
     bench = Bench(store, ids, clock, journal)
     methods = Methods(bench)
-    intents = Intents(bench, methods, Acquirer(bench, faults))
+    acquirer = Acquirer(bench, faults)
+    steps = SecondStep(bench, acquirer, faults)
+    intents = Intents(bench, methods, acquirer, steps, faults)
     webhooks = Webhooks(settings.webhook, store, clock, faults)
     limiter = Limiter(settings.per_endpoint, settings.per_account, clock)
     desk = Desk(bench, limiter, Keys(store, clock), faults, webhooks)
-    table = endpoints.table(bench, intents, methods, Control(bench, webhooks))
+    table = endpoints.table(bench, intents, methods, Control(bench, webhooks), faults)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -73,7 +75,7 @@ def build(settings: Settings, clock: Callable[[], float], rng: random.Random) ->
                 for endpoint in table
             ),
             Route("/v1/sandbox/faults", partial(_faults, faults), methods=["GET", "POST"]),
-            *_for_pages(desk, endpoints.for_pages(intents, methods)),
+            *_for_pages(desk, endpoints.for_pages(steps, methods)),
             Route("/{path:path}", front.unknown, methods=["GET", "POST", "DELETE"]),
         ],
         lifespan=lifespan,
@@ -114,7 +116,7 @@ async def _faults(faults: Faults, request: Request) -> Response:
         keys.check(request.headers.get("authorization"))
         if request.method == "POST":
             faults.switch(msgspec.json.decode(await request.body() or b"{}", type=FaultPlan))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         refused = refusal.malformed(f"Invalid faults: {error}")
         return _as_json({"error": refused.error}, refused.status)
     except refusal.RefusedError as refused:

@@ -54,7 +54,9 @@ class Control:
             "open_authorizations": _totals(
                 [row for row in capturable if row[0] == "requires_capture"]
             ),
-            "refunds": _totals(self._store.tally("refund", "amount")),
+            "refunds": _totals(
+                [row for row in self._store.tally("refund", "amount") if row[0] != "failed"]
+            ),
             "webhooks": {"waiting": self._webhooks.waiting, **asdict(self._webhooks.tally)},
         }
 

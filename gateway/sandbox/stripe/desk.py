@@ -1,8 +1,10 @@
 """Answers one request, in Stripe's order.
 
-key -> limit -> form -> idempotency -> parameters -> [faults] -> effect, events and the
-recorded reply, committed together -> webhooks -> [faults] -> reply
+[faults] -> key -> limit -> form -> idempotency -> parameters -> [faults] -> effect, events and
+the recorded reply, committed together -> webhooks -> [faults] -> reply
 """
+
+import asyncio
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -10,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.sandbox.serving import CUT
+from gateway.sandbox.stripe import faults as failing
 from gateway.sandbox.stripe import forms, keys, objects, params, refusal
 from gateway.sandbox.stripe.bench import Bench, Call
 from gateway.sandbox.stripe.endpoints import Endpoint
@@ -40,6 +43,8 @@ class Desk:
         self, endpoint: Endpoint, request: Request, *, public: bool = False
     ) -> Response:
         """The reply; `public` endpoints need no API key."""
+        if self._faults.cuts(endpoint.name):
+            return LostReply()
         request_id = self._bench.ids.new("req")
         try:
             if not public:
@@ -48,7 +53,7 @@ class Desk:
             reply = await self._reply(endpoint, request, request_id)
         except refusal.RefusedError as refused:
             reply = _refused(refused)
-        except ClientDisconnect:  # in the middle of the body: nothing has happened
+        except (ClientDisconnect, _UnansweredError):  # nothing has happened
             return LostReply()
         await self._faults.hold_back(endpoint.name)
         if self._faults.loses_reply(endpoint.name):
@@ -87,6 +92,9 @@ class Desk:
         self, endpoint: Endpoint, request: Request, form: Form, request_id: str, key: str | None
     ) -> Reply:
         given = params.read(endpoint.takes, form, endpoint.requires)
+        if self._faults.hangs(endpoint.name):
+            await _wait_until_gone(request)
+            raise _UnansweredError
         await self._faults.hold_up(endpoint.name)
         call = Call(endpoint.name, request.path_params, given, str(request.base_url))
         journal = self._bench.journal
@@ -119,14 +127,27 @@ class Desk:
         return _refused(refusal.broken()) if broken else reply
 
 
+class _UnansweredError(Exception):
+    """Nobody answers this request, and its caller has gone."""
+
+
+async def _wait_until_gone(request: Request) -> None:
+    try:
+        async with asyncio.timeout(failing.HANG_S):
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return
+
+
 class LostReply(Response):
-    """The effect has happened, and nobody hears of it: the connection is cut."""
+    """The connection is cut: whatever has happened, nobody hears of it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the point is that nothing is sent
         """Cut the connection and see that it is cut."""
         cut = scope.get("extensions", {}).get(CUT, {}).get("cut")
         if cut is None:
-            raise ConnectionResetError("the reply is lost by a fault switch")
+            raise ConnectionResetError("the connection is cut by a fault switch")
         cut()
         while (await receive())["type"] != "http.disconnect":
             pass

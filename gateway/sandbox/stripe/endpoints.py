@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.sandbox.stripe.bench import Bench, Call
-from gateway.sandbox.stripe.cards import TEST_METHODS
 from gateway.sandbox.stripe.control import Control
-from gateway.sandbox.stripe.faults import SPARED
+from gateway.sandbox.stripe.faults import SPARED, Faults
 from gateway.sandbox.stripe.intents import Intents
 from gateway.sandbox.stripe.listing import MAX_LIMIT, Listing
-from gateway.sandbox.stripe.methods import Methods
+from gateway.sandbox.stripe.methods import PAGE_METHODS, Methods
 from gateway.sandbox.stripe.params import (
     Choice,
     Flag,
@@ -22,8 +21,10 @@ from gateway.sandbox.stripe.params import (
     Removed,
     Spec,
     Text,
+    Unsettable,
 )
 from gateway.sandbox.stripe.refunds import Refunds
+from gateway.sandbox.stripe.secondstep import SecondStep
 from gateway.sandbox.stripe.store import Json
 
 
@@ -63,11 +64,18 @@ _SHIPPING = Record(
     },
     required=("address", "name"),
 )
+# Raw card numbers have no business here, and are refused by the name of their type.
+_METHOD_DATA = Record({"type": Choice(("ideal",))}, required=("type",))
+_METHOD_OPTIONS = Record(
+    {"card": Record({"capture_method": Unsettable(Choice(("manual",)))})},
+)
 CONFIRM: Spec = {
     "allowed_payment_method_types": Items(Text()),
     "capture_method": Choice(("automatic", "automatic_async", "manual")),
     "confirmation_token": Text(),
     "payment_method": Text(),
+    "payment_method_data": _METHOD_DATA,
+    "payment_method_options": _METHOD_OPTIONS,
     "payment_method_types": Removed(
         "payment_method_types_no_longer_supported",
         "payment_method_types is no longer supported on this API version. Use dynamic payment "
@@ -109,8 +117,10 @@ REFUND: Spec = {
     "reason": Choice(("duplicate", "fraudulent", "requested_by_customer")),
     **_EXPAND,
 }
-_TOKEN: Spec = {
+REFUND_UPDATE: Spec = {"metadata": Metadata(), **_EXPAND}
+TOKEN: Spec = {
     "payment_method": Text(),
+    "payment_method_data": _METHOD_DATA,
     "return_url": Text(),
     "setup_future_usage": Choice(("off_session", "on_session")),
     "shipping": _SHIPPING,
@@ -129,15 +139,18 @@ _SEARCH: Spec = {
     "query": Text(),
     **_EXPAND,
 }
-_ACTION: Spec = {"client_secret": Text(), "outcome": Choice(("succeed", "fail"))}
-_PAGE_TOKEN: Spec = {"payment_method": Choice(tuple(TEST_METHODS))}
+_ACTION: Spec = {"client_secret": Text(), "outcome": Choice(("succeed", "fail", "process"))}
+_PAGE_TOKEN: Spec = {"payment_method": Choice(PAGE_METHODS), "return_url": Text()}
+_REPORT: Spec = {"outcome": Choice(("succeed", "fail"))}
 
 COMPLETE_ACTION = "POST /v1/sandbox/payment_intents/{id}/complete_action"
 
 
-def table(bench: Bench, intents: Intents, methods: Methods, control: Control) -> list[Endpoint]:
+def table(
+    bench: Bench, intents: Intents, methods: Methods, control: Control, faults: Faults
+) -> list[Endpoint]:
     """All endpoints that need a secret key, in the order in which paths are matched."""
-    listing, refunds = Listing(bench), Refunds(bench)
+    listing, refunds = Listing(bench), Refunds(bench, faults)
 
     def retrieve(kind: str, call: Call) -> Json:
         return bench.require(kind, call.id, "id")
@@ -158,15 +171,18 @@ def table(bench: Bench, intents: Intents, methods: Methods, control: Control) ->
         Endpoint("POST /v1/refunds", refunds.create, REFUND),
         pages("/v1/refunds", "refund", "payment_intent", "charge"),
         Endpoint("GET /v1/refunds/{id}", refunds.retrieve, _EXPAND),
+        Endpoint("POST /v1/refunds/{id}", refunds.update, REFUND_UPDATE),
+        Endpoint(
+            "POST /v1/sandbox/refunds/{id}/complete",
+            refunds.complete,
+            _REPORT,
+            ("outcome",),
+            limited=False,
+        ),
         pages("/v1/charges", "charge", "payment_intent"),
         Endpoint("GET /v1/charges/{id}", partial(retrieve, "charge"), _EXPAND),
         Endpoint("GET /v1/payment_methods/{id}", methods.retrieve, _EXPAND),
-        Endpoint(
-            "POST /v1/test_helpers/confirmation_tokens",
-            methods.create_token,
-            _TOKEN,
-            ("payment_method",),
-        ),
+        Endpoint("POST /v1/test_helpers/confirmation_tokens", methods.create_token, TOKEN),
         Endpoint("GET /v1/confirmation_tokens/{id}", methods.retrieve_token, _EXPAND),
         pages("/v1/events", "event", "type"),
         Endpoint("GET /v1/events/{id}", partial(retrieve, "event"), {}),
@@ -176,14 +192,14 @@ def table(bench: Bench, intents: Intents, methods: Methods, control: Control) ->
     ]
 
 
-def for_pages(intents: Intents, methods: Methods) -> list[Endpoint]:
+def for_pages(steps: SecondStep, methods: Methods) -> list[Endpoint]:
     """What Stripe.js and the bank's page do, for a page without a key: it shows what it has.
 
-    A second step needs the client secret; a token of a test card is nobody's.
+    A second step needs the client secret; a token of a test method is nobody's.
     """
     step, card = ("client_secret", "outcome"), ("payment_method",)
     return [
-        Endpoint(COMPLETE_ACTION, intents.complete_action, _ACTION, step, limited=False),
+        Endpoint(COMPLETE_ACTION, steps.complete, _ACTION, step, limited=False),
         Endpoint(
             "POST /v1/sandbox/confirmation_tokens",
             methods.create_page_token,

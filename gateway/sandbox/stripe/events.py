@@ -1,10 +1,13 @@
 """What happened, written down as Stripe's event objects in the same transaction as the effect."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from gateway.sandbox.stripe import objects
 from gateway.sandbox.stripe.ids import Ids
 from gateway.sandbox.stripe.store import Json, Store
+
+_NOBODYS: Json = {"id": None, "idempotency_key": None}
 
 
 class Journal:
@@ -18,13 +21,20 @@ class Journal:
         self._ids = ids
         self._clock = clock
         self._pending = int(delivered)
-        self._request: Json = {"id": None, "idempotency_key": None}
+        self._request = _NOBODYS
         self._written: list[Json] = []
 
     def open(self, request_id: str | None, idempotency_key: str | None) -> None:
         """A new request begins; the events that follow are its doing."""
         self._request = {"id": request_id, "idempotency_key": idempotency_key}
         self._written = []
+
+    @contextmanager
+    def unasked(self) -> Iterator[None]:
+        """What is written meanwhile was done by somebody else, with no request of the shop's."""
+        request, self._request = self._request, _NOBODYS
+        yield
+        self._request = request
 
     def write(self, kind: str, resource: Json) -> None:
         """`kind` happened to `resource`, which is shown as it is now."""

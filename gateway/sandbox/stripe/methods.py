@@ -2,35 +2,55 @@
 
 from gateway.sandbox.stripe import objects, refusal
 from gateway.sandbox.stripe.bench import Bench, Call
-from gateway.sandbox.stripe.cards import BY_LAST4, TEST_METHODS, Card
+from gateway.sandbox.stripe.cards import BY_LAST4, TEST_METHODS
+from gateway.sandbox.stripe.instruments import IDEAL_METHOD, card_method, ideal_method
 from gateway.sandbox.stripe.params import Params
 from gateway.sandbox.stripe.store import Json
 
 PAGE_TOKENS = 10_000
 """Most unspent tokens kept once pages, which need no key, make them; the oldest go first."""
+PAGE_METHODS = (*TEST_METHODS, IDEAL_METHOD)
+"""What a page can offer its shopper."""
+
+_WAYS_TO_PAY = ("confirmation_token", "payment_method", "payment_method_data")
+
+
+def require_one_way_to_pay(params: Params) -> None:
+    """Raises RefusedError where `params` name a method in more than one way."""
+    ways = [name for name in _WAYS_TO_PAY if name in params]
+    if len(ways) > 1:
+        message = f"You may only specify one of these parameters: {', '.join(ways)}."
+        raise refusal.malformed(message, param=ways[-1])
 
 
 class Methods:
-    """Turns `pm_card_visa`, `pm_…` and `ctoken_…` into something that can be charged."""
+    """Turns `pm_card_visa`, `pm_…`, `ctoken_…` and payment_method_data into what can be charged."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
-    def chosen(self, params: Params, intent: Json) -> Json | None:
-        """The payment method that `params` name, or None; a token is used up by `intent`."""
-        token, method = params.get("confirmation_token"), params.get("payment_method")
-        if token and method:
-            message = "Only one of payment_method and confirmation_token may be given."
-            raise refusal.invalid(message, param="confirmation_token", payment_intent=intent)
-        if token:
-            return self._redeem(self._token(token), intent)
-        return self.resolve(method) if method else None
+    def kind(self, params: Params, intent: Json) -> str | None:
+        """The type of what `chosen` would give, for the same arguments; nothing is used up."""
+        if "confirmation_token" in params:
+            shown = self._token(params["confirmation_token"])["payment_method_preview"]
+            return str(shown["type"])
+        identifier = _named(params) or intent["payment_method"]
+        if identifier is None:
+            return None
+        if identifier in PAGE_METHODS:
+            return "ideal" if identifier == IDEAL_METHOD else "card"
+        return str(self.resolve(identifier)["type"])
+
+    def chosen(self, params: Params, intent: Json) -> Json:
+        """What `params` name, else what `intent` has on file; a token is used up by the intent."""
+        if "confirmation_token" in params:
+            return self._redeem(self._token(params["confirmation_token"]), intent)
+        return self.resolve(_named(params) or intent["payment_method"])
 
     def resolve(self, identifier: str) -> Json:
-        """A stored method, or a new one of a test card; raises RefusedError if neither."""
-        card = TEST_METHODS.get(identifier)
-        if card is not None:
-            return self._new(card)
+        """A stored method, or a new one of a test method; raises RefusedError if neither."""
+        if identifier in PAGE_METHODS:
+            return self._bench.store.add(self._new(identifier))
         stored = self._bench.store.get("payment_method", identifier)
         if stored is None:
             raise refusal.no_such("PaymentMethod", identifier, "payment_method", status=400)
@@ -42,21 +62,18 @@ class Methods:
 
     def create_token(self, call: Call) -> Json:
         """POST /v1/test_helpers/confirmation_tokens: what Stripe.js would do in the page."""
-        bench = self._bench
-        method = self.resolve(call.params["payment_method"])
-        identifier = bench.ids.new("ctoken")
-        token = objects.confirmation_token(identifier, method, bench.now(), call.params)
-        return bench.store.add(token)
+        require_one_way_to_pay(call.params)
+        identifier = _named(call.params)
+        if identifier is None:
+            message = "Missing required param: payment_method."
+            raise refusal.malformed(message, code="parameter_missing", param="payment_method")
+        return self._keep_token(self.resolve(identifier), call.params)
 
     def create_page_token(self, call: Call) -> Json:
-        """POST /v1/sandbox/confirmation_tokens: as above, for a page and of a test card only."""
-        bench = self._bench
-        card = TEST_METHODS[call.params["payment_method"]]
-        # The token shows the card and keeps no method: it gets one when it is redeemed.
-        method = objects.payment_method(bench.ids.new("pm"), card, bench.now())
-        token = objects.confirmation_token(bench.ids.new("ctoken"), method, bench.now(), {})
-        bench.store.add(token)
-        bench.store.forget_unspent("confirmation_token", PAGE_TOKENS)
+        """POST /v1/sandbox/confirmation_tokens: as above, for a page and of a test method only."""
+        # The token shows the method and keeps none: it gets one when it is redeemed.
+        token = self._keep_token(self._new(call.params["payment_method"]), call.params)
+        self._bench.store.forget_unspent("confirmation_token", PAGE_TOKENS)
         return token
 
     def retrieve_token(self, call: Call) -> Json:
@@ -71,9 +88,18 @@ class Methods:
         url: str | None = source.get("return_url")
         return url
 
-    def _new(self, card: Card) -> Json:
+    def _new(self, name: str) -> Json:
         bench = self._bench
-        return bench.store.add(objects.payment_method(bench.ids.new("pm"), card, bench.now()))
+        identifier = bench.ids.new("pm")
+        if name == IDEAL_METHOD:
+            return ideal_method(identifier, bench.now())
+        return card_method(identifier, TEST_METHODS[name], bench.now())
+
+    def _keep_token(self, method: Json, given: Params) -> Json:
+        bench = self._bench
+        identifier = bench.ids.new("ctoken")
+        token = objects.confirmation_token(identifier, method, bench.now(), given)
+        return bench.store.add(token)
 
     def _token(self, identifier: str) -> Json:
         param = "confirmation_token"
@@ -84,8 +110,22 @@ class Methods:
             raise _useless(token, "has expired", intent)
         if token["payment_intent"]:
             raise _useless(token, "has already confirmed a PaymentIntent", intent)
-        self._bench.store.change(token, payment_intent=intent["id"])
-        return self._new(BY_LAST4[token["payment_method_preview"]["card"]["last4"]])
+        shown = token["payment_method_preview"]
+        bench = self._bench
+        bench.store.change(token, payment_intent=intent["id"])
+        identifier = bench.ids.new("pm")
+        if shown["type"] == "ideal":
+            return bench.store.add(ideal_method(identifier, bench.now()))
+        card = BY_LAST4[shown["card"]["last4"]]
+        return bench.store.add(card_method(identifier, card, bench.now()))
+
+
+def _named(params: Params) -> str | None:
+    """The payment method that `params` name, be it by its type alone."""
+    if "payment_method_data" in params:
+        return IDEAL_METHOD
+    identifier: str | None = params.get("payment_method")
+    return identifier
 
 
 def _useless(token: Json, why: str, intent: Json) -> refusal.RefusedError:

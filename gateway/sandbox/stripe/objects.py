@@ -4,73 +4,25 @@ The SDK's generated types and Stripe's own example resources are the contract; a
 object against both. Times are whole seconds since 1970, amounts are minor units.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.sandbox.stripe.cards import Card, Decline
+from gateway.sandbox.stripe.cards import Decline
+from gateway.sandbox.stripe.instruments import NO_ADDRESS, as_charged
 from gateway.sandbox.stripe.refusal import DOCS
 from gateway.sandbox.stripe.store import Json
 
 API_VERSION = "2026-10-28.endive"
 """The version the SDK in use speaks; a test keeps the two equal."""
 
-MODELLED_TYPES = ("card", "link")
-"""Link rides on cards; nothing else is modelled."""
+MODELLED_TYPES = ("card", "link", "ideal")
+"""Link rides on cards; iDEAL stands for all that cannot be captured later."""
+UNASKED_TYPES = ("card", "link")
+"""What this account has switched on: the rest is offered only where it is asked for by name."""
 
 TOKEN_LIFE_S = 12 * 3600
-
-_EXPIRES = (12, 2034)
-_NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
-
-
-def _billing_details() -> Json:
-    return {"address": _NO_ADDRESS, "email": None, "name": None, "phone": None, "tax_id": None}
-
-
-def _fingerprint(card: Card) -> str:
-    return hashlib.sha256(card.last4.encode()).hexdigest()[:16]
-
-
-def _card_on_file(card: Card) -> Json:
-    month, year = _EXPIRES
-    return {
-        "brand": card.brand,
-        "checks": {
-            "address_line1_check": None,
-            "address_postal_code_check": None,
-            "cvc_check": "pass",
-        },
-        "country": "US",
-        "display_brand": card.brand,
-        "exp_month": month,
-        "exp_year": year,
-        "fingerprint": _fingerprint(card),
-        "funding": card.funding,
-        "generated_from": None,
-        "last4": card.last4,
-        "networks": {"available": [card.brand], "preferred": None},
-        "regulated_status": "unregulated",
-        "three_d_secure_usage": {"supported": True},
-        "wallet": None,
-    }
-
-
-def payment_method(identifier: str, card: Card, created: int) -> Json:
-    """A card, ready to be charged once."""
-    return {
-        "id": identifier,
-        "object": "payment_method",
-        "allow_redisplay": "unspecified",
-        "billing_details": _billing_details(),
-        "card": _card_on_file(card),
-        "created": created,
-        "customer": None,
-        "customer_account": None,
-        "livemode": False,
-        "metadata": {},
-        "type": "card",
-    }
+TRANSFER_FAILED = "payment_method_provider_decline"
+TRANSFER_MESSAGE = "The payment was declined by the customer's bank."
 
 
 def confirmation_token(
@@ -80,7 +32,7 @@ def confirmation_token(
     sent_to = shipping(given.get("shipping")) or {}
     preview = {
         name: method[name]
-        for name in ("allow_redisplay", "billing_details", "card", "customer", "type")
+        for name in ("allow_redisplay", "billing_details", method["type"], "customer", "type")
     }
     return {
         "id": identifier,
@@ -107,13 +59,30 @@ def shipping(given: Mapping[str, Any] | None) -> Json | None:
     if given is None:
         return None
     names = ("carrier", "name", "phone", "tracking_number")
-    address = _NO_ADDRESS | dict(given.get("address") or {})
+    address = NO_ADDRESS | dict(given.get("address") or {})
     return {"address": address} | {name: given.get(name) for name in names}
 
 
-def compatible(allowed: list[str] | None) -> list[str]:
-    """The modelled payment method types among those allowed; None allows all."""
-    return [kind for kind in MODELLED_TYPES if allowed is None or kind in allowed]
+def compatible(allowed: list[str] | None, currency: str, capture_method: str) -> list[str]:
+    """The modelled payment method types that fit a payment; `allowed` None leaves the choice to us.
+
+    iDEAL moves euros and takes them at once: it has no manual capture.
+    """
+    wanted = UNASKED_TYPES if allowed is None else allowed
+    fits_ideal = currency == "eur" and capture_method != "manual"
+    return [kind for kind in MODELLED_TYPES if kind in wanted and (kind != "ideal" or fits_ideal)]
+
+
+def method_options(kinds: list[str], *given: Mapping[str, Any]) -> Json:
+    """`payment_method_options` of an intent for `kinds`; later ones win, and None unsets."""
+    options: Json = {"card": {"request_three_d_secure": "automatic"}}
+    if "ideal" in kinds:
+        options["ideal"] = {}
+    for layer in given:
+        for kind, members in layer.items():
+            merged = options.get(kind, {}) | members
+            options[kind] = {name: value for name, value in merged.items() if value is not None}
+    return options
 
 
 def payment_intent(identifier: str, secret: str, created: int, given: Mapping[str, Any]) -> Json:
@@ -123,6 +92,8 @@ def payment_intent(identifier: str, secret: str, created: int, given: Mapping[st
     if allowed is None:
         chosen = given.get("automatic_payment_methods", {"enabled": True})
         automatic = {"allow_redirects": "always"} | chosen
+    capture_method = given.get("capture_method", "automatic_async")
+    kinds = compatible(allowed, given["currency"], capture_method)
     return {
         "id": identifier,
         "object": "payment_intent",
@@ -136,7 +107,7 @@ def payment_intent(identifier: str, secret: str, created: int, given: Mapping[st
         "automatic_payment_methods": automatic,
         "canceled_at": None,
         "cancellation_reason": None,
-        "capture_method": given.get("capture_method", "automatic_async"),
+        "capture_method": capture_method,
         "client_secret": secret,
         "confirmation_method": "automatic",
         "created": created,
@@ -153,8 +124,8 @@ def payment_intent(identifier: str, secret: str, created: int, given: Mapping[st
         "on_behalf_of": None,
         "payment_method": None,
         "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": compatible(allowed),
+        "payment_method_options": method_options(kinds, given.get("payment_method_options", {})),
+        "payment_method_types": kinds,
         "processing": None,
         "receipt_email": given.get("receipt_email"),
         "review": None,
@@ -201,39 +172,28 @@ def payment_error(decline: Decline, method: Json, charge: str) -> Json:
 
 def authentication_error(method: Json) -> Json:
     """`last_payment_error` after the shopper failed the second step."""
-    code = "payment_intent_authentication_failure"
+    return _method_error(
+        "payment_intent_authentication_failure",
+        "The provided PaymentMethod has failed authentication. You can provide "
+        "payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent "
+        "again.",
+        method,
+    )
+
+
+def transfer_error(method: Json, charge: str) -> Json:
+    """`last_payment_error` after a bank let a transfer fail that was under way."""
+    return _method_error(TRANSFER_FAILED, TRANSFER_MESSAGE, method) | {"charge": charge}
+
+
+def _method_error(code: str, message: str, method: Json) -> Json:
     return {
         "code": code,
         "doc_url": DOCS + code.replace("_", "-"),
-        "message": (
-            "The provided PaymentMethod has failed authentication. You can provide "
-            "payment_method_data or a new PaymentMethod to attempt to fulfill this PaymentIntent "
-            "again."
-        ),
+        "message": message,
         "payment_method": method,
         "payment_method_type": method["type"],
         "type": "invalid_request_error",
-    }
-
-
-def _card_as_charged(method: Json, amount: int) -> Json:
-    kept = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding")
-    card = method["card"]
-    return {name: card[name] for name in (*kept, "last4", "regulated_status")} | {
-        "amount_authorized": amount,
-        "authorization_code": None,
-        "extended_authorization": {"status": "disabled"},
-        "incremental_authorization": {"status": "unavailable"},
-        "installments": None,
-        "mandate": None,
-        "multicapture": {"status": "unavailable"},
-        "network": card["brand"],
-        "network_token": {"used": False},
-        "network_transaction_id": None,
-        "overcapture": {"maximum_amount_capturable": amount, "status": "unavailable"},
-        "three_d_secure": None,
-        "transaction_link_id": None,
-        "wallet": None,
     }
 
 
@@ -263,10 +223,12 @@ def charge(
     created: int,
     *,
     captured: bool,
+    pending: bool = False,
     decline: Decline | None = None,
 ) -> Json:
-    """One attempt to take the money of `intent` from `method`."""
+    """One attempt to take the money of `intent` from `method`; `pending` while nobody knows."""
     amount = intent["amount"]
+    status = "pending" if pending else "failed" if decline else "succeeded"
     return {
         "id": identifier,
         "object": "charge",
@@ -293,10 +255,10 @@ def charge(
         "metadata": intent["metadata"],
         "on_behalf_of": None,
         "outcome": outcome(decline),
-        "paid": decline is None,
+        "paid": status == "succeeded",
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": {"card": _card_as_charged(method, amount), "type": "card"},
+        "payment_method_details": as_charged(method, amount, identifier),
         "receipt_email": intent["receipt_email"],
         "receipt_number": None,
         "receipt_url": None,
@@ -306,14 +268,23 @@ def charge(
         "source_transfer": None,
         "statement_descriptor": intent["statement_descriptor"],
         "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
-        "status": "failed" if decline else "succeeded",
+        "status": status,
         "transfer_data": None,
         "transfer_group": None,
     }
 
 
-def refund(identifier: str, of: Json, amount: int, created: int, given: Mapping[str, Any]) -> Json:
-    """Money on its way back to the card of the charge `of`."""
+def refund(
+    identifier: str,
+    of: Json,
+    amount: int,
+    created: int,
+    given: Mapping[str, Any],
+    *,
+    pending: bool = False,
+) -> Json:
+    """Money on its way back to where the charge `of` took it; `pending` until it has arrived."""
+    by_card = of["payment_method_details"]["type"] == "card"
     return {
         "id": identifier,
         "object": "refund",
@@ -322,13 +293,14 @@ def refund(identifier: str, of: Json, amount: int, created: int, given: Mapping[
         "charge": of["id"],
         "created": created,
         "currency": of["currency"],
-        "destination_details": {"card": {"type": "refund"}, "type": "card"},
+        "destination_details": {"card": {"type": "refund"}, "type": "card"} if by_card else None,
         "metadata": {key: note for key, note in given.get("metadata", {}).items() if note},
         "payment_intent": of["payment_intent"],
+        "pending_reason": "processing" if pending else None,
         "reason": given.get("reason"),
         "receipt_number": None,
         "source_transfer_reversal": None,
-        "status": "succeeded",
+        "status": "pending" if pending else "succeeded",
         "transfer_reversal": None,
     }
 

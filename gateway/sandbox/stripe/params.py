@@ -137,6 +137,17 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsettable:
+    """What may also be empty, which takes a stored value away."""
+
+    kind: Kind
+
+    def read(self, value: "str | Form", param: str) -> object:
+        """The typed value, or None for an empty one."""
+        return None if value == "" else self.kind.read(value, param)
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """An object with named members."""
 

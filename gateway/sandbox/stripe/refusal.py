@@ -3,7 +3,7 @@
 Stripe leaves out what is null in an error, so the builders here do too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 DOCS = "https://stripe.com/docs/error-codes/"
@@ -66,6 +66,17 @@ def no_such(kind: str, identifier: str, param: str, *, status: int = 404) -> Ref
 def unexpected_state(message: str, intent: Mapping[str, Any]) -> RefusedError:
     """The PaymentIntent is in a state that forbids the request; the error carries it."""
     return invalid(message, code="payment_intent_unexpected_state", payment_intent=intent)
+
+
+def wrong_state(
+    intent: Mapping[str, Any], what: str, verb: str, allowed: Iterable[str]
+) -> RefusedError:
+    """As above, saying in which states it would have been possible."""
+    message = (
+        f"This PaymentIntent {what} because it has a status of {intent['status']}. Only a "
+        f"PaymentIntent with one of the following statuses may be {verb}: {', '.join(allowed)}."
+    )
+    return unexpected_state(message, intent)
 
 
 def declined(

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem details, with the codes the socket uses.
+"""Every request is answered: whatever goes wrong becomes a problem.
 
 An error of ours is told as it is. Anything else is a defect: it is logged, and the caller learns
 nothing but that it was not his fault.
@@ -9,49 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from gateway.errors import HoldfastError, Invalid, NotFound, Unauthenticated, Unavailable
+from gateway.api.inputs import check_address
+from gateway.errors import HoldfastError, Invalid, NotFound, Unavailable
+from gateway.problems import of_error, problem
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
-
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-def problem(
-    status: int,
-    code: str,
-    detail: str,
-    members: Mapping[str, Any] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Answer with a problem; ``members`` are its facts and never hide a member of the standard."""
-    body = {
-        **(members or {}),
-        "type": f"urn:holdfast:problem:{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    return Response(msgspec.json.encode(body), status, dict(headers or {}), media_type=MEDIA_TYPE)
-
-
-def of_error(error: HoldfastError) -> Response:
-    """Tell an error of ours, with the header HTTP has for it."""
-    headers = {}
-    if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
-    wait_ms = error.facts.get("retry_after_ms")
-    if isinstance(wait_ms, int):
-        headers["Retry-After"] = str(max(1, -(-wait_ms // 1000)))
-    return problem(error.status, error.code, error.message, error.facts, headers)
 
 
 async def of_router(request: Request, error: Exception) -> Response:
@@ -79,6 +48,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
+            check_address(request)
             return await endpoint(request)
         except HoldfastError as error:
             return of_error(error)

@@ -1,0 +1,43 @@
+"""Errors as RFC 9457 problem details, with the codes the socket uses: what HTTP answers, and what a
+socket is refused with before its upgrade.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.errors import HoldfastError, Unauthenticated
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    members: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Answer with a problem; ``members`` are its facts and never hide a member of the standard."""
+    body = {
+        **(members or {}),
+        "type": f"urn:holdfast:problem:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    return Response(msgspec.json.encode(body), status, dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def of_error(error: HoldfastError) -> Response:
+    """Tell an error of ours, with the header HTTP has for it."""
+    headers = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    wait_ms = error.facts.get("retry_after_ms")
+    if isinstance(wait_ms, int):
+        headers["Retry-After"] = str(max(1, -(-wait_ms // 1000)))
+    return problem(error.status, error.code, error.message, error.facts, headers)

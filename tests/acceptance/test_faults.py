@@ -1,0 +1,233 @@
+"""What goes wrong between a shopper, us, Redis and Stripe, and what must come of it: a row, a test.
+
+Whatever happens, one charge or none, and the shopper hears which.
+
+    here
+    a reserve's reply is lost              the same hold again
+    a gateway is killed, Redis pauses      latency; nothing is captured that replicas do not have
+    Stripe times out, breaks, is down      the same keys; queued, with a place, within the hold
+
+    in test_faults_money
+    webhooks come often, late, too early   the same end
+    webhooks are forged                    400, and nothing changes
+    an amount, an intent is not its own    refused, voided, and written down
+    approved after the deadline            sold if there is a unit left, else voided
+
+``test_lane`` loses the replies of every script, ``test_webhook`` forges more, and ``test_settle``
+settles step by step what is settled here as a whole.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+
+import msgspec
+import pytest
+
+from gateway.checkout.phases import Phase
+from gateway.sandbox.valkey import EmbeddedValkey
+from gateway.sandbox.warden import Warden
+from gateway.settings import Settings
+from gateway.stock.holds import order_id
+from tests.acceptance.buyer import Buyer
+from tests.acceptance.market import open_market
+from tests.acceptance.place import PATIENCE_S, UNITS, Place, hears_the_end, holds, opened
+from tests.bank import CAPTURE, CREATE
+from tests.integration.conftest import settings_of
+from tests.processes import free_port
+from tests.proxy import open_proxy
+from tests.sales import eventually
+
+# Redis
+
+
+async def test_reserve_executes_and_its_reply_is_dropped_three_times(
+    settings: Settings, valkey: EmbeddedValkey
+) -> None:
+    async with open_proxy(valkey.port) as proxy:
+        behind = msgspec.structs.replace(settings, redis_url=proxy.url)
+        async with opened(behind) as place, place.site.shopper("ann") as ann:
+            proxy.lose_replies(3)
+            line = {"sku": "tee", "quantity": 1}
+            first = await ann.ask("reserve", key="k", lines=[line])
+            assert first["code"] == "unavailable"
+            again = await holds(ann)
+            assert await holds(ann) == again
+            assert await place.left() == UNITS - 1
+            assert (await ann.pays(again))["state"] == "confirmed"
+            await place.adds_up()
+
+
+async def test_redis_paused_1_s(place: Place, valkey: EmbeddedValkey) -> None:
+    """In the middle of payments: it takes longer, and that is all."""
+    await place.bank.fails(reply_delay_ms=300, endpoint=CREATE)
+    async with contextlib.AsyncExitStack() as stack:
+        names = [f"s{n}" for n in range(4)]
+        shoppers = [await stack.enter_async_context(place.site.shopper(name)) for name in names]
+        mine = [await holds(shopper) for shopper in shoppers]
+        paying = [
+            asyncio.create_task(shopper.pays(hold))
+            for shopper, hold in zip(shoppers, mine, strict=True)
+        ]
+
+        async def authorized() -> bool:
+            return bool((await place.bank.summary())["payment_intents"])
+
+        await eventually(authorized)
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(1)
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        replies = await asyncio.gather(*paying)
+        for shopper, reply in zip(shoppers, replies, strict=True):
+            assert (await hears_the_end(shopper, reply))["state"] == "confirmed"
+    assert (await place.bank.summary())["captured"] == {"count": 4, "amount": {"eur": 6000}}
+    await place.adds_up()
+
+
+async def test_all_replicas_down(warden: Warden, shop: str) -> None:
+    """Nothing is captured that only the primary knows of."""
+    with EmbeddedValkey(warden.group, port=free_port()) as primary:
+        replicaof = {"replicaof": f"127.0.0.1 {primary.port}"}
+        with EmbeddedValkey(warden.group, port=free_port(), config=replicaof) as replica:
+            changes = {"wait_replicas": 1, "settle_interval_s": 1}
+            settings = msgspec.structs.replace(settings_of(primary.url, shop), **changes)
+            async with opened(settings) as place, place.site.shopper("ann") as ann:
+                await _replicated(place, 1)
+                assert (await ann.buys("tee", "k1"))["state"] == "confirmed"
+                replica.stop()
+                await _replicated(place, 0)
+                hold = await holds(ann, "k2")
+                assert (await ann.pays(hold))["state"] == "processing"
+                order = order_id(hold["id"])
+                for _ in range(3):
+                    await place.sweeps()
+                    assert await place.charges(order) == [("requires_capture", 0)]
+                replica.start()
+                await _replicated(place, 1)
+                await place.sweeps()
+                await place.comes_to(order, Phase.CAPTURED)
+                assert await place.charges(order) == [("succeeded", 1500)]
+                await place.adds_up()
+
+
+async def _replicated(place: Place, replicas: int) -> None:
+    async def so_many() -> bool:
+        role = await place.site.rooms.lane.command("ROLE")
+        return len(role[2]) == replicas
+
+    await eventually(so_many, PATIENCE_S)
+
+
+# The gateway
+
+
+async def test_gateway_killed_with_200_payments_under_way(redis_url: str, warden: Warden) -> None:
+    """All settle through the other within 30 s, at the rate Stripe grants."""
+    pace = {"hold_ttl_s": 5, "payment_budget_s": 60}
+    async with open_market(redis_url, warden, 25, **pace) as market:
+        await market.opens("tee", 200)
+        victim, doors = market.sockets[0], asyncio.Event()
+        buyers = [Buyer(market, f"s{n}", victim) for n in range(200)]
+        visits = [asyncio.create_task(buyer.visit(doors)) for buyer in buyers]
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.gather(*(buyer.is_in.wait() for buyer in buyers))
+            doors.set()
+
+            async def all_hold() -> bool:
+                return all(buyer.hold for buyer in buyers)
+
+            await eventually(all_hold, PATIENCE_S)
+            assert await market.running(victim) >= 150
+            await market.dies(victim)
+            async with asyncio.timeout(30):
+                await asyncio.gather(*(buyer.done.wait() for buyer in buyers))
+        finally:
+            for visit in visits:
+                visit.cancel()
+            await asyncio.gather(*visits, return_exceptions=True)
+        assert {buyer.outcome and buyer.outcome["state"] for buyer in buyers} == {"confirmed"}
+        summary = await market.bank.summary()
+        assert summary["payment_intents"] == {"succeeded": 200}
+        assert (await market.audit()).drift == ()
+
+
+# Stripe
+
+
+async def test_capture_times_out_after_it_took_effect(place: Place) -> None:
+    await place.bank.fails(reply_delay_ms=3000, endpoint=CAPTURE)
+    async with place.site.shopper("ann") as ann:
+        hold = await holds(ann)
+        reply = asyncio.create_task(ann.pays(hold))
+        order = order_id(hold["id"])
+
+        async def charged() -> bool:
+            return await place.charges(order) == [("succeeded", 1500)]
+
+        await eventually(charged)
+        assert (await place.record(order)).phase is Phase.COMMITTED
+        await place.bank.fails()
+        assert (await hears_the_end(ann, await reply))["state"] == "confirmed"
+        assert await place.charges(order) == [("succeeded", 1500)]
+    await place.adds_up()
+
+
+@pytest.mark.parametrize("endpoint", [CREATE, CAPTURE])
+async def test_stripe_500_replayed(place: Place, endpoint: str) -> None:
+    """It had worked, and Stripe will not say so under that key: the state is read."""
+    await place.bank.fails(error_500_percent=100, times=1, endpoint=endpoint)
+    async with place.site.shopper("ann") as ann:
+        hold = await holds(ann)
+        reply = await hears_the_end(ann, await ann.pays(hold))
+        assert reply["state"] == "confirmed"
+        assert await place.charges(order_id(hold["id"])) == [("succeeded", 1500)]
+
+
+@pytest.mark.parametrize("endpoint", [CREATE, CAPTURE])
+async def test_stripe_429(place: Place, endpoint: str) -> None:
+    """Asked again under the same key: one intent, one attempt."""
+    await place.bank.fails(lock_percent=100, times=5, endpoint=endpoint)
+    async with place.site.shopper("ann") as ann:
+        hold = await holds(ann)
+        assert (await hears_the_end(ann, await ann.pays(hold)))["state"] == "confirmed"
+        order = order_id(hold["id"])
+        assert await place.charges(order) == [("succeeded", 1500)]
+        assert (await place.record(order)).attempt == 1
+
+
+async def test_stripe_down_10_minutes(settings: Settings) -> None:
+    """A hundred times faster: six seconds, of which a hold by itself would last two."""
+    pace = {"hold_ttl_s": 2, "payment_budget_s": 12, "stripe_rate_per_s": 25}
+    async with (
+        opened(msgspec.structs.replace(settings, **pace)) as place,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        names = [f"s{n}" for n in range(UNITS)]
+        shoppers = [await stack.enter_async_context(place.site.shopper(name)) for name in names]
+        mine = [await holds(shopper) for shopper in shoppers]
+        await place.bank.fails(down=True)
+        down_until = time.monotonic() + 6
+        pay = (shopper.pays(hold) for shopper, hold in zip(shoppers, mine, strict=True))
+        replies = await asyncio.gather(*pay)
+        assert {reply["state"] for reply in replies} <= {"queued", "processing"}
+        for shopper in shoppers:
+            place_in_queue = await shopper.hears("checkout", state="queued")
+            assert place_in_queue["position"] >= 1
+            assert place_in_queue["eta_s"] >= 1
+        await asyncio.sleep(max(0.0, down_until - time.monotonic()))
+        assert (await place.bank.summary())["payment_intents"] == {}
+        await place.bank.fails()
+        back = time.monotonic()
+        for shopper, reply in zip(shoppers, replies, strict=True):
+            end = await shopper.hears("checkout", state="confirmed")
+            assert end["hold"] == reply["hold"]
+        assert time.monotonic() - back < 60
+        orders = [order_id(hold["id"]) for hold in mine]
+        assert [await place.charges(order) for order in orders] == [[("succeeded", 1500)]] * UNITS
+        assert {(await place.record(order)).attempt for order in orders} == {1}
+        await place.adds_up()
