@@ -221,10 +221,10 @@ export function phase(state, holdId, now) {
   return remaining(state, hold, now) < -EXPIRY_GRACE_MS ? "expired" : "pay";
 }
 
-/** The same for an order: `confirmed`, `canceled` (also when refunded), or still `processing`. */
+/** The same for an order: `confirmed` (also when part of it was refunded), `canceled`, or `processing`. */
 export function orderPhase(order) {
   if (order.state === "canceled" || order.state === "refunded") return "canceled";
-  return order.state === "confirmed" ? "confirmed" : "processing";
+  return order.state === "processing" ? "processing" : "confirmed";
 }
 
 /** Holds that still wait for the shopper or the bank, the one that lapses first in front. */
