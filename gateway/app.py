@@ -108,7 +108,7 @@ def serve(settings: Settings) -> None:
         clock=SystemClock(),
         rng=random.SystemRandom(),
         lane=lane,
-        payments=Payments(settings, lane),
+        payments=Payments(settings, lane, SystemClock()),
     )
     uvicorn.Server(configuration(settings, application(gateway))).run()
 

@@ -59,7 +59,13 @@ def sweeper(_: argparse.Namespace) -> int:
     process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
     lane = Lane(connect(settings), settings)
-    rooms = join(settings, SystemClock(), random.SystemRandom(), lane, Payments(settings, lane))
+    rooms = join(
+        settings,
+        SystemClock(),
+        random.SystemRandom(),
+        lane,
+        Payments(settings, lane, SystemClock()),
+    )
     process.run(sweep.serve(rooms))
     return 0
 
@@ -128,7 +134,7 @@ async def _reconcile(
     settings: Settings, shop: str | None, since_ms: int, mend: Mend
 ) -> Reconciliation:
     async with served(settings) as lane:
-        payments = Payments(settings, lane)
+        payments = Payments(settings, lane, SystemClock())
         try:
             clock = SystemClock()
             rooms = join(settings, clock, random.SystemRandom(), lane, payments)

@@ -11,6 +11,11 @@ SHOPS = "hf:shops"
 """Set of the shops this server knows; what the sweep and the relay walk."""
 
 
+def unknown_events(environment: str) -> str:
+    """Sorted set: JSON of events about orders nobody here knows, by when to look again, ms."""
+    return f"hf:{{stripe}}:events:{environment}"
+
+
 @dataclass(frozen=True, slots=True)
 class StripeKeys:
     """The keys of one Stripe account; it serves all shops, and has a slot of its own."""
@@ -22,20 +27,17 @@ class StripeKeys:
         return f"hf:{{stripe-{self.account}}}:{name}"
 
     @property
-    def level(self) -> str:
-        """Hash: what the account may be asked at once; see ``stripe_turn``."""
-        return self._key("level")
+    def all(self) -> str:
+        """Hash: the queue of all requests, whichever the endpoint; see ``stripe_turn``."""
+        return self._key("all")
 
-    @property
-    def events(self) -> str:
-        """Sorted set: JSON of events about orders nobody here knows, scored by when to look again,
-        ms.
-        """
-        return self._key("events")
+    def ticket(self, mine: str) -> str:
+        """String: a ticket just taken, by a name its taker made up."""
+        return self._key(f"ticket:{mine}")
 
     @property
     def reconciling(self) -> str:
-        """String with an expiry: which sweep reconciles just now; see ``lease``."""
+        """String with an expiry: which sweep compares the books of the account just now."""
         return self._key("reconciling")
 
     def queue(self, endpoint: str) -> str:

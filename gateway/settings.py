@@ -79,12 +79,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     late_approval_s: Annotated[int, Meta(ge=0, le=60)] = 3
     """How long after a hold has lapsed its payment is left open: who approves in the last second
     still gets the units if they are there. Then it is cancelled."""
+    payment_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
+    """Payment methods that may be tried for one hold; who tries cards of others needs many."""
     decline_grace_s: Seconds = 60
     """How long a hold stays after a decline, for another card."""
     hold_retention_s: Seconds = 86_400
     """How long a hold that was released or expired answers repeated requests."""
-    order_retention_days: Days = 400
-    """How long an order, and the hold it was, can be read."""
+    order_retention_days: Annotated[int, Meta(ge=31, le=3_650)] = 400
+    """How long an order, and the hold it was, can be read: longer than the stream of orders is."""
     shopper_retention_days: Days = 30
     """How long after the last visit a shopper's holds, orders and limits are remembered."""
     movement_retention_days: Days = 90

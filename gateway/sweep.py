@@ -20,9 +20,10 @@ from gateway.stock.sweeper import expire_due
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 50
-"""Payments of one shop looked at in one round, and settled at once."""
+_AT_ONCE = 500
+"""Payments of one shop settled at once; most of them wait for their turn to ask Stripe."""
 _BACKOFF_S = 1.0
+_UNKNOWN_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -37,13 +38,23 @@ class Sweep:
     async def run(self) -> None:
         """Sweep until cancelled; the lane must be served elsewhere."""
         try:
-            while True:
-                rest_s = await self._go_round()
-                await asyncio.sleep(rest_s)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._look_at_unknown_events())
+                group.create_task(self._go_round_for_ever())
         finally:
             for task in self._under_way():
                 task.cancel()
             await asyncio.gather(*self._under_way(), return_exceptions=True)
+
+    async def _go_round_for_ever(self) -> None:
+        while True:
+            rest_s = await self._go_round()
+            await asyncio.sleep(rest_s)
+
+    async def _look_at_unknown_events(self) -> None:
+        while True:
+            await self._unknown_events()
+            await asyncio.sleep(_UNKNOWN_EVERY_S)
 
     async def _go_round(self) -> float:
         """Look at every shop; return how long to rest, in seconds."""
@@ -52,7 +63,6 @@ class Sweep:
         except HoldfastError as error:
             log.warning("sweep: %s", error.message)
             return _BACKOFF_S
-        await self._unknown_events()
         for shop in shops:
             try:
                 await self.round(shop)

@@ -16,20 +16,26 @@
 -- ARGV[3]  event id
 -- ARGV[4]  event    the encoded CloudEvent
 -- ARGV[5]  when the sweep looks at it (ms from now)
+-- ARGV[6]  intent whose money it is; kept with the sale
 --
 -- Replies:
 --   COMMITTED units   as hold_commit; now or before
 --   GONE              the units are not there any more, or the shopper has all of them one may have
---   REFUSED phase     the order is not being voided for its hold's expiry, under this attempt
+--   REFUSED phase     the order is not being voided for its hold's expiry, under this attempt; or
+--                     its money goes back already, or it was sold for another intent
 
 local order = redis.call('HMGET', KEYS[9], 'phase', 'attempt', 'units', 'hold', 'lines', 'reason',
-  'show')
-if order[1] == 'committed' or order[1] == 'captured' then
+  'show', 'intent', 'given_back')
+local sold = order[1] == 'committed' or order[1] == 'captured'
+if sold and order[8] ~= ARGV[6] then
+  return {'REFUSED', order[1]}
+end
+if sold then
   -- WAIT counts from this connection's last write on, so that a repetition must write as well.
   redis.call('HSET', KEYS[9], 'units', order[3])
   return {'COMMITTED', order[3]}
 end
-if order[1] ~= 'voiding' or order[2] ~= ARGV[2] or order[6] ~= 'expired' then
+if order[1] ~= 'voiding' or order[2] ~= ARGV[2] or order[6] ~= 'expired' or order[9] then
   return {'REFUSED', order[1] or ''}
 end
 
@@ -79,7 +85,7 @@ for sku, rows in pairs(stock) do
 end
 redis.call('HSET', KEYS[8], 'order:' .. ARGV[1], string.format('%.0f', now))
 redis.call('HDEL', KEYS[9], 'reason')
-redis.call('HSET', KEYS[9], 'phase', 'committed', 'units', numbered, 'event_id', ARGV[3],
+redis.call('HSET', KEYS[9], 'phase', 'committed', 'intent', ARGV[6], 'units', numbered, 'event_id', ARGV[3],
   'event', ARGV[4], 'committed_at', string.format('%.0f', now))
 for i, line in ipairs(lines) do
   redis.call('XADD', KEYS[4], '*', 'kind', 'held', 'sku', line.sku, 'location', line.location,

@@ -18,21 +18,28 @@
 -- ARGV[4]  event    the encoded CloudEvent
 -- ARGV[5]  when the sweep looks at it (ms from now)
 -- ARGV[6]  retention of the hold (ms): as long as the order's, for the same key must stay the same hold
+-- ARGV[7]  intent whose money it is; kept with the sale, for only that is ever captured
 --
 -- Replies:
 --   COMMITTED units   JSON [[sku, location, first unit number, units]]; committed now or before.
 --                     The caller waits for the replicas, then captures the money.
---   REFUSED phase     the order is not paying under this attempt: never capture, settle it again
+--   REFUSED phase     the order is not paying under this attempt, or was sold for another intent:
+--                     never capture, settle it again
 --   ENDED state       the hold is over: the money must be voided
 
-local order = redis.call('HMGET', KEYS[10], 'phase', 'attempt', 'units', 'hold', 'shopper', 'pinned')
-if order[1] == 'committed' or order[1] == 'captured' then
+local order = redis.call('HMGET', KEYS[10], 'phase', 'attempt', 'units', 'hold', 'shopper', 'pinned',
+  'intent', 'given_back')
+local sold = order[1] == 'committed' or order[1] == 'captured'
+if sold and order[7] ~= ARGV[7] then
+  return {'REFUSED', order[1]}
+end
+if sold then
   -- WAIT counts from this connection's last write on, so that a repetition must write as well.
   redis.call('HSET', KEYS[10], 'units', order[3])
   return {'COMMITTED', order[3]}
 end
 -- A pinned payment may turn out to have taken the money while it was being cancelled.
-local settling = order[1] == 'paying' or (order[1] == 'voiding' and order[6])
+local settling = order[1] == 'paying' or (order[1] == 'voiding' and order[6] and not order[8])
 if not settling or order[2] ~= ARGV[2] then
   return {'REFUSED', order[1] or ''}
 end
@@ -77,7 +84,7 @@ redis.call('HDEL', KEYS[9], 'hold:' .. order[4])
 redis.call('HSET', KEYS[9], 'order:' .. ARGV[1], string.format('%.0f', now))
 redis.call('HINCRBY', KEYS[9], 'holds', -1)
 redis.call('HDEL', KEYS[10], 'reason', 'pinned')
-redis.call('HSET', KEYS[10], 'phase', 'committed', 'units', numbered, 'event_id', ARGV[3],
+redis.call('HSET', KEYS[10], 'phase', 'committed', 'intent', ARGV[7], 'units', numbered, 'event_id', ARGV[3],
   'event', ARGV[4], 'committed_at', string.format('%.0f', now))
 for i, line in ipairs(lines) do
   redis.call('XADD', KEYS[4], '*', 'kind', 'committed', 'sku', line.sku, 'location', line.location,

@@ -15,13 +15,15 @@
 -- ARGV[5] when the sweep looks at it again (ms from now), or '' when it need not
 -- ARGV[6] what becomes of the hold's deadline:
 --         ''          it stays
---         'asked'     our queue is behind it: what it waited there is added to the budget, and the
---                     hold lasts as long as the budget. The first time in an attempt only
+--         'asked'     Stripe is asked now, and has not answered before: what the attempt has waited
+--                     for that until now is added to the budget, for the shopper could do nothing
 --         grace (ms)  it has so long, within the budget and never less than before the attempt
+-- ARGV[7] intent the caller saw, or '': an order is not voided over one it has got meanwhile
+-- ARGV[8] most that is added in one attempt (ms)
 --
 -- Replies:
 --   MOVED phase      moved now, or it was there before
---   REFUSED phase    there is no edge from this phase, or the attempt is another
+--   REFUSED phase    there is no edge from this phase, or the attempt or the intent is another
 
 local EDGES = {
   paying = {paying = true, declined = true, voiding = true},
@@ -30,10 +32,13 @@ local EDGES = {
 }
 
 local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'hold', 'shopper', 'budget_until',
-  'held_until', 'attempt_at', 'asked_at', 'pinned')
+  'held_until', 'attempt_at', 'waited', 'pinned', 'intent')
 local phase = order[1] or ''
 local edges = EDGES[phase] or {}
 if order[2] ~= ARGV[2] or (phase ~= ARGV[3] and not edges[ARGV[3]]) then
+  return {'REFUSED', phase}
+end
+if ARGV[3] == 'voided' and phase == 'voiding' and (order[10] or '') ~= ARGV[7] then
   return {'REFUSED', phase}
 end
 local fields = cjson.decode(ARGV[4])
@@ -54,11 +59,13 @@ local deadline
 -- A hold whose deadline has passed is not revived, even if the sweep has not been here yet.
 if hold[1] == 'active' and tonumber(hold[6]) > now then
   local budget = tonumber(order[5])
-  if ARGV[6] == 'asked' and not order[8] then
-    budget = budget + math.max(0, now - tonumber(order[7]))
+  if ARGV[6] == 'asked' then
+    local waited = math.min(math.max(0, now - tonumber(order[7])), tonumber(ARGV[8]))
+    budget = budget + math.max(0, waited - tonumber(order[8] or '0'))
+    fields.waited = string.format('%.0f', waited)
     fields.budget_until = string.format('%.0f', budget)
     deadline = math.max(budget, tonumber(order[6]))
-  elseif ARGV[6] ~= 'asked' and ARGV[6] ~= '' then
+  elseif ARGV[6] ~= '' then
     deadline = math.max(math.min(now + tonumber(ARGV[6]), budget), tonumber(order[6]))
   end
 end

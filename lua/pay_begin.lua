@@ -21,18 +21,20 @@
 -- ARGV[11] longest that our queue may keep it waiting before the budget counts (ms)
 -- ARGV[12] '1' when its method may take the money at once: the units then stay held until such a
 --          payment has ended; else ''
+-- ARGV[13] most attempts
 --
 -- Replies:
 --   PAYING attempt             begun now, or by an earlier copy of this request: settle it
 --   IN_PROGRESS                an attempt with another method is under way, or is being voided
 --   TOTAL_CHANGED amount currency   the hold's own total; nothing was begun
---   DONE phase                 sold, or this very method was declined: read the order
+--   DONE phase                 sold, or this very method was tried before: read the order
+--   LIMIT attempts             no more methods may be tried
 --   ENDED state                the hold is over
 --   NOT_FOUND                  no such hold, or another shopper's
 
 local hold = redis.call('HMGET', KEYS[4], 'shopper', 'state', 'expires_at', 'amount', 'currency',
   'lines', 'show', 'fulfillment')
-local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'token', 'budget_until')
+local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'token', 'budget_until', 'tried')
 local phase = order[1]
 if hold[1] ~= ARGV[2] then
   return {'NOT_FOUND'}
@@ -52,13 +54,17 @@ if phase == 'paying' then
   end
   return {'IN_PROGRESS'}
 end
-if phase == 'declined' and order[3] == ARGV[6] then
-  -- A late copy of the request that was declined; another attempt needs another token.
-  return {'DONE', phase}
-end
 if phase == 'voiding' then
   -- The next attempt would forget the intent that is still to be cancelled.
   return {'IN_PROGRESS'}
+end
+local tried = order[5] or ' '
+if phase and string.find(tried, ' ' .. ARGV[6] .. ' ', 1, true) then
+  -- A late copy of a request that was declined; another attempt needs another token.
+  return {'DONE', phase}
+end
+if tonumber(order[2] or '0') >= tonumber(ARGV[13]) then
+  return {'LIMIT', ARGV[13]}
 end
 
 local time = redis.call('TIME')
@@ -73,12 +79,12 @@ local until_ms = tonumber(order[4] or now + tonumber(ARGV[8]))
 local deadline = math.max(tonumber(hold[3]), until_ms + tonumber(ARGV[11]))
 
 redis.call('HDEL', KEYS[5], 'intent', 'client_secret', 'decline_code', 'asked_at', 'ship_to',
-  'reason', 'pinned')
+  'reason', 'pinned', 'waited', 'given_back')
 for field, text in pairs(details) do
   redis.call('HSET', KEYS[5], field, text)
 end
 redis.call('HSET', KEYS[5], 'phase', 'paying', 'pay_state', 'queued', 'attempt', attempt,
-  'token', ARGV[6], 'epoch', redis.call('HGET', KEYS[1], 'epoch') or '1',
+  'token', ARGV[6], 'tried', tried .. ARGV[6] .. ' ', 'epoch', redis.call('HGET', KEYS[1], 'epoch') or '1',
   'hold', ARGV[1], 'shopper', ARGV[2], 'show', hold[7], 'amount', hold[4], 'currency', hold[5],
   'lines', hold[6], 'fulfillment', hold[8], 'attempt_at', string.format('%.0f', now),
   'budget_until', string.format('%.0f', until_ms), 'held_until', hold[3])

@@ -17,12 +17,13 @@
 -- ARGV[9] when the sweep looks at it (ms from now)
 -- ARGV[10] retention of the order (ms)
 -- ARGV[11] most refunds of one order
+-- ARGV[12] '1' to ask only whether it is reserved, and by which replicas: nothing new is begun
 --
 -- Replies:
 --   BEGUN n                    reserved now, as the order's nth refund
 --   REPEATED n                 reserved by an earlier copy of this request
 --   KEY_REUSED                 the key came before with another request
---   NOT_FOUND                  no such order
+--   NOT_FOUND                  no such order; or asked only, and there is no such refund
 --   NOT_CAPTURED phase         there is no money to give back
 --   CURRENCY currency          the order's, which is another
 --   TOO_MUCH left              more than is left (minor units)
@@ -50,6 +51,9 @@ if known then
   -- WAIT counts from this connection's last write on, so that a repetition must write as well.
   redis.call('HSET', KEYS[3], 'refunds', order[5])
   return {'REPEATED', tostring(known.n)}
+end
+if ARGV[12] ~= '' then
+  return {'NOT_FOUND'}
 end
 if #refunds >= tonumber(ARGV[11]) then
   return {'FULL', ARGV[11]}

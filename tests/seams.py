@@ -8,6 +8,7 @@ clocks are one that the test moves, so that a run is the same each time.
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 import msgspec
+import pytest
 import stripe
 
 from gateway.checkout.desk import Desk
@@ -41,9 +43,6 @@ T = TypeVar("T")
 CARD = "pm_card_visa"
 SECOND_STEP = "pm_card_authenticationRequired"
 DECLINED = "pm_card_chargeDeclinedInsufficientFunds"
-
-STUCK_S = 20
-"""No single step takes so long."""
 
 NEWEST = 10
 """Intents among which an order's are looked for: one buyer comes after the other."""
@@ -295,7 +294,7 @@ async def _gateway(
     settings: Settings, clock: Calendar, seam: Seam, sandbox: httpx.AsyncBaseTransport
 ) -> AsyncIterator[Gateway]:
     lane = _SeamLane(connect(settings), settings)
-    payments = Payments(settings, lane)
+    payments = Payments(settings, lane, clock)
     gateway = Gateway(join(settings, clock, random.Random(1), lane, payments), seam)
     lane.gateway = gateway
     await payments.provider._http._client_async.aclose()
@@ -331,7 +330,9 @@ async def street(redis_url: str, shop: str, **changes: int | str) -> AsyncIterat
         stack.push_async_callback(bank.client.aclose)
         world = await stack.enter_async_context(_gateway(settings, clock, Open(), transport))
         stall = Stall(world.rooms.lane, settings)
-        yield Street(settings, clock, bank, world, stall, transport, stack)
+        opened = Street(settings, clock, bank, world, stall, transport, stack)
+        await opened.is_now(clock.ms)
+        yield opened
 
 
 async def comes_to_rest(street: Street, gateway: Gateway, *, rounds: int = 60) -> None:
@@ -373,43 +374,11 @@ async def ends_of(street: Street, buyer: Buyer) -> str:
     return "sold" if sold else "not sold"
 
 
-class Actor:
-    """Somebody at work at a gateway, parked before every effect until told to move on."""
+def new_key_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For controls: Stripe cannot tell a repetition from another request any more."""
+    made, key = itertools.count(), Payments._key
 
-    def __init__(self, gateway: Gateway, work: Callable[[], Awaitable[None]]) -> None:
-        self.steps: list[str] = []
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-        self._gate: asyncio.Future[None] | None = None
-        self._stands = asyncio.Event()
-        gateway.starts(self)
+    def new_key(self: Payments, shop: str, record: Record, step: str) -> str:
+        return f"{key(self, shop, record, step)}/{next(made)}"
 
-    @property
-    def done(self) -> bool:
-        return self._task is not None and self._task.done()
-
-    async def passes(self, step: str, effect: Effect[T]) -> T:
-        assert self._gate is None or self._gate.done(), "two steps at once: this is no sequence"
-        self._gate = asyncio.get_running_loop().create_future()
-        self.steps.append(step)
-        self._stands.set()
-        await self._gate
-        return await effect()
-
-    async def moves(self) -> None:
-        """Do one step, until before the next one; the first time, only come to stand there."""
-        self._stands.clear()
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._work())
-            self._task.add_done_callback(lambda _: self._stands.set())
-        elif self._gate:
-            self._gate.set_result(None)
-        async with asyncio.timeout(STUCK_S):
-            await self._stands.wait()
-        if self._task.done():
-            self._task.result()
-
-    async def finishes(self) -> None:
-        """Do all that is left."""
-        while not self.done:
-            await self.moves()
+    monkeypatch.setattr(Payments, "_key", new_key)

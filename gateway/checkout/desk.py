@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
 """How long a shopper's frame waits for the outcome before it hears ``processing``."""
 _BACKOFF_S = 0.5
-_LONGEST_BACKOFF_S = 8.0
+_LONGEST_BACKOFF_S = 2.0
+"""The queue before Stripe spaces the tries of all; this only keeps one from spinning."""
 _MOST = 5_000
 """Payments under way in one process; above it the shopper hears ``overloaded``."""
 _GRACE_S = 3.0

@@ -8,7 +8,6 @@ key. Every request takes its turn in the queue all processes share.
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import stripe
@@ -17,17 +16,16 @@ from msgspec import Struct
 from gateway.checkout.provider import KEY_REUSED, LONGER, Broken, Declined, NotPossible, Provider
 from gateway.checkout.records import Record
 from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
+from gateway.clock import Clock
 from gateway.errors import Unavailable
 from gateway.lane import Lane
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_KEYS = 3
-"""Keys under which a capture or a cancellation is asked for, each after a 5xx of the one before."""
-_DONE = {Endpoint.CAPTURE: {"succeeded"}, Endpoint.CANCEL: {"canceled"}}
-_PAGES = 100
-"""Pages of 100 intents searched for one whose id was lost."""
+_DONE = {Endpoint.CAPTURE: "succeeded", Endpoint.CANCEL: "canceled"}
+_PAGES = 500
+"""Pages of 100 intents searched for one whose id was lost, made while the attempt asked for it."""
 _CLOCKS_APART_MS = 600_000
 """How far our clock and Stripe's may be apart when we search by time."""
 _CANCELABLE = {"requires_payment_method", "requires_confirmation", "requires_action", "processing"}
@@ -66,9 +64,9 @@ class Payments:
     ``CalledOff`` when it says that it need not go on.
     """
 
-    def __init__(self, settings: Settings, lane: Lane) -> None:
+    def __init__(self, settings: Settings, lane: Lane, clock: Clock) -> None:
         self._settings = settings
-        self.provider = Provider(settings, Turns(lane, settings))
+        self.provider = Provider(settings, Turns(lane, settings), clock)
         self._intents = self.provider.client.v1.payment_intents
 
     async def aclose(self) -> None:
@@ -193,14 +191,14 @@ class Payments:
 
     async def give_back(self, shop: str, record: Record, intent: str) -> None:
         """Refund all of a payment that was taken without a sale. Again is fine."""
-        key = self._key(shop, record, f"void/{intent}/refund")
         refunds = self.provider.client.v1.refunds
 
-        def refund() -> Awaitable[stripe.Refund]:
+        def refund(key: str) -> Awaitable[stripe.Refund]:
             return refunds.create_async({"payment_intent": intent}, {"idempotency_key": key})
 
+        key = self._key(shop, record, f"void/{intent}/refund")
         try:
-            await self.provider.ask(Endpoint.REFUND, refund)
+            await self.provider.insist(Endpoint.REFUND, key, refund)
         except NotPossible as refusal:
             if refusal.code != "charge_already_refunded":
                 raise Unavailable(LONGER) from None
@@ -213,23 +211,14 @@ class Payments:
         ask: Callable[[str], Awaitable[stripe.PaymentIntent]],
         on_wait: OnWait | None,
     ) -> Intent:
-        """Capture or cancel an intent.
-
-        A 5xx is repeated by Stripe under its key for a day, so the intent's state is read: it may
-        have worked after all. If not, another key is safe here, for no intent can be captured, or
-        cancelled, twice.
-        """
-        for number in range(_KEYS):
-            mine = key if number == 0 else f"{key}/{number}"
-            try:
-                return _intent(await self.provider.ask(endpoint, partial(ask, mine), on_wait))
-            except Broken as broken:
-                found = await self.read(intent)
-                if found.status in _DONE[endpoint]:
-                    return found
-                if not broken.replayed:
-                    raise
-        raise Unavailable(LONGER)
+        """Capture or cancel an intent; what was answered with a 5xx may have worked after all."""
+        try:
+            return _intent(await self.provider.insist(endpoint, key, ask, on_wait))
+        except Broken:
+            found = await self.read(intent)
+            if found.status != _DONE[endpoint]:
+                raise
+            return found
 
     async def find(self, shop: str, record: Record) -> Intent | None:
         """Look for the intent of an attempt whose reply was lost, newest first.
@@ -237,8 +226,9 @@ class Payments:
         Raises:
             Unavailable: too many others are newer, so nobody knows yet.
         """
-        since = ((record.asked_at or record.attempt_at) - _CLOCKS_APART_MS) // 1000
-        params: Any = {"created": {"gte": since}, "limit": 100}
+        since = (record.attempt_at - _CLOCKS_APART_MS) // 1000
+        until = ((record.asked_at or record.attempt_at) + _CLOCKS_APART_MS) // 1000
+        params: Any = {"created": {"gte": since, "lte": until}, "limit": 100}
         for _ in range(_PAGES):
             page = await self.provider.ask(Endpoint.LIST, lambda: self._intents.list_async(params))
             for found in map(_intent, page.data):
@@ -247,7 +237,7 @@ class Payments:
             if not page.has_more:
                 return None
             params["starting_after"] = page.data[-1].id
-        log.warning("payments: order %s: its intent was not among the newest", record.order)
+        log.warning("payments: order %s: its intent was not among those of its time", record.order)
         raise Unavailable(LONGER)
 
     def is_for(self, shop: str, order: str, intent: Intent) -> bool:

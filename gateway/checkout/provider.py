@@ -8,11 +8,14 @@ possible, broken (a 5xx, which Stripe repeats under the same key for a day), or 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
+from functools import partial
 from typing import Any, TypeVar
 
 import stripe
 
-from gateway.checkout.turns import Endpoint, OnWait, Turns
+from gateway.checkout.turns import LONGEST_PAUSE_MS, Endpoint, OnWait, Turns
+from gateway.clock import Clock
 from gateway.errors import Unavailable
 from gateway.settings import Settings
 
@@ -26,9 +29,11 @@ _TRIES = 3
 """Times one request is sent, under the same key. Then it is left to whoever settles next."""
 _TOO_MUCH_MS = 200
 """How long nobody asks an endpoint that said it was too much."""
+_UNDER_WAY_S = 0.3
+"""How long a request waits for another of us that asks the same."""
 _SILENCES = 3
 """Failures in a row after which Stripe counts as down, and is asked more and more rarely."""
-_LONGEST_PAUSE_MS = 4_000
+_FRESH_KEY_MS = 60_000
 
 
 class Declined(Exception):
@@ -59,18 +64,29 @@ class Broken(Unavailable):
         self.replayed = replayed
 
 
+class _Why(Enum):
+    TOO_MUCH = auto()
+    UNDER_WAY = auto()
+    """Another of us asks the same at this moment."""
+    SILENCE = auto()
+
+
+_WHY = {409: _Why.UNDER_WAY, 429: _Why.TOO_MUCH}
+
+
 class _NoAnswer(Exception):
     """Nobody knows whether Stripe did it, or it did not: ask the same under the same key."""
 
-    def __init__(self, *, too_much: bool) -> None:
+    def __init__(self, why: _Why) -> None:
         super().__init__()
-        self.too_much = too_much
+        self.why = why
 
 
 class Provider:
     """Stripe's API, for one account."""
 
-    def __init__(self, settings: Settings, turns: Turns) -> None:
+    def __init__(self, settings: Settings, turns: Turns, clock: Clock) -> None:
+        self._clock = clock
         self._turns = turns
         self._at_once = asyncio.Semaphore(settings.stripe_concurrency)
         self._failures = 0
@@ -114,15 +130,42 @@ class Provider:
                 return answer
         raise Unavailable(LONGER)
 
+    async def insist(
+        self,
+        endpoint: Endpoint,
+        key: str,
+        request: Callable[[str], Awaitable[T]],
+        on_wait: OnWait | None = None,
+    ) -> T:
+        """Send a request that cannot take effect twice at Stripe: capture, cancel, refund it all.
+
+        A 5xx is repeated by Stripe under its key for a day; then it is asked for under another,
+        which changes with time, for nothing is worse than not to ask any more.
+
+        Raises:
+            as ``ask``.
+        """
+        fresh = f"{key}/{self._clock.now_ms() // _FRESH_KEY_MS}"
+        try:
+            return await self.ask(endpoint, partial(request, key), on_wait)
+        except Broken as broken:
+            if not broken.replayed:
+                raise
+        return await self.ask(endpoint, partial(request, fresh), on_wait)
+
     async def _slow_down(self, endpoint: Endpoint, silence: _NoAnswer) -> None:
         """One lost reply is an accident; several in a row are an outage."""
-        if silence.too_much:
-            await self._turns.pause(endpoint, _TOO_MUCH_MS)
-            return
+        match silence.why:
+            case _Why.TOO_MUCH:
+                await self._turns.pause(endpoint, _TOO_MUCH_MS)
+                return
+            case _Why.UNDER_WAY:
+                await self._turns.sleep(_UNDER_WAY_S)
+                return
         self._failures += 1
         if self._failures >= _SILENCES:
             doubled = min(self._failures - _SILENCES, 5)
-            await self._turns.pause(endpoint, min(_TOO_MUCH_MS << doubled, _LONGEST_PAUSE_MS))
+            await self._turns.pause(endpoint, min(_TOO_MUCH_MS << doubled, LONGEST_PAUSE_MS))
 
 
 async def _in_our_words(request: Callable[[], Awaitable[T]]) -> T:
@@ -134,9 +177,7 @@ async def _in_our_words(request: Callable[[], Awaitable[T]]) -> T:
         intent = body.get("payment_intent") or {}
         code = body.get("decline_code") or error.code or "card_declined"
         raise Declined(code, intent.get("id")) from None
-    except stripe.IdempotencyError as error:
-        if error.http_status == 409:
-            raise _NoAnswer(too_much=False) from None  # The first of them is still under way.
+    except stripe.IdempotencyError:
         log.error("payments: stripe was asked something else under this key before")
         raise NotPossible(KEY_REUSED) from None
     except stripe.InvalidRequestError as error:
@@ -151,4 +192,4 @@ async def _in_our_words(request: Callable[[], Awaitable[T]]) -> T:
         if status >= 500:
             headers = {name.lower(): value for name, value in (error.headers or {}).items()}
             raise Broken(replayed=headers.get("idempotent-replayed") == "true") from None
-        raise _NoAnswer(too_much=status == 429) from None
+        raise _NoAnswer(_WHY.get(status, _Why.SILENCE)) from None

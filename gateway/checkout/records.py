@@ -10,7 +10,13 @@ from msgspec import Struct
 
 from gateway.checkout.phases import Phase
 from gateway.checkout.refund import Refund
-from gateway.errors import CompletionInProgress, NotFound, TotalChanged
+from gateway.errors import (
+    CompletionInProgress,
+    LimitExceeded,
+    NotFound,
+    TotalChanged,
+    Unavailable,
+)
 from gateway.keys import ShopKeys
 from gateway.lane import Durable, Lane, Reply, pairs
 from gateway.messages import Checkout, OrderView
@@ -96,7 +102,7 @@ class CommitRefused(Exception):
 
 
 class NotDurable(Exception):
-    """The commit is written, but not yet on the replicas asked for: never capture yet."""
+    """It is written, but not yet on the replicas asked for: act on it later."""
 
 
 _JSON_FIELDS = {"lines", "fulfillment", "contact", "ship_to", "units", "refunds"}
@@ -123,6 +129,7 @@ class Records:
             NotFound, HoldExpired, HoldAlreadyReleased: there is nothing to pay for.
             TotalChanged: the shopper saw another price; nothing was begun.
             CompletionInProgress: an attempt with another method is under way.
+            LimitExceeded: too many methods were tried.
         """
         keys, settings, order = ShopKeys(shop), self.settings, order_id(checkout.hold)
         details: dict[str, str] = {
@@ -133,7 +140,7 @@ class Records:
         }
         if checkout.ship_to:
             details["ship_to"] = msgspec.json.encode(checkout.ship_to).decode()
-        reply: Reply = await self.lane.call(
+        durable = await self.lane.call_durably(
             load("pay_begin"),
             (
                 keys.meta,
@@ -156,13 +163,19 @@ class Records:
                 settings.order_retention_days * 86_400_000,
                 settings.stripe_queue_s * 1000,
                 "1" if settings.automatic_methods else "",
+                settings.payment_attempts,
             ),
         )
-        match [word.decode() for word in reply]:
+        if settings.automatic_methods and durable.replicas < settings.wait_replicas:
+            # The money may be taken at once: the units must be held for it on the replicas too.
+            raise Unavailable("The payment cannot begin yet; send it again.")
+        match [word.decode() for word in durable.reply]:
             case ["PAYING", _] | ["DONE", _]:
                 return order
             case ["IN_PROGRESS"]:
                 raise CompletionInProgress("A payment for this is already under way.")
+            case ["LIMIT", limit]:
+                raise LimitExceeded("Too many payment methods were tried.", limit=int(limit))
             case ["TOTAL_CHANGED", amount, currency]:
                 raise TotalChanged(
                     "The total is not what you saw; nothing was charged.",
@@ -204,6 +217,7 @@ class Records:
                 event,
                 settings.settle_interval_s * 1000,
                 settings.order_retention_days * 86_400_000,
+                record.intent or "",
             ),
         )
         self._check(durable)
@@ -230,7 +244,14 @@ class Records:
                 keys.shopper(record.shopper),
                 keys.order(record.order),
             ),
-            (record.order, record.attempt, event_id, event, settings.settle_interval_s * 1000),
+            (
+                record.order,
+                record.attempt,
+                event_id,
+                event,
+                settings.settle_interval_s * 1000,
+                record.intent or "",
+            ),
         )
         self._check(durable)
 
@@ -253,14 +274,18 @@ class Records:
         *,
         look_again_ms: int | None = None,
         hold_for_ms: int | Literal["asked"] | None = None,
+        durably: bool = False,
     ) -> bool:
         """Move a record to a phase, or keep fields with it; ``False`` when it has moved on.
 
         ``look_again_ms`` says when the sweep looks. ``hold_for_ms`` is how long the hold still has;
-        ``asked``: Stripe is asked now, so that the budget counts from here on.
+        ``asked``: Stripe is asked now; until it answers, no time counts.
+
+        Raises:
+            NotDurable: with ``durably``, moved, but the replicas do not have it yet.
         """
         keys = ShopKeys(shop)
-        reply: Reply = await self.lane.call(
+        durable = await self.lane.call_durably(
             load("order_move"),
             (
                 keys.meta,
@@ -277,9 +302,13 @@ class Records:
                 msgspec.json.encode(dict(fields)),
                 "" if look_again_ms is None else look_again_ms,
                 "" if hold_for_ms is None else hold_for_ms,
+                record.intent or "",
+                self.settings.stripe_queue_s * 1000,
             ),
         )
-        return bool(reply[0] == b"MOVED")
+        if durably and durable.replicas < self.settings.wait_replicas:
+            raise NotDurable
+        return bool(durable.reply[0] == b"MOVED")
 
     async def fail(self, shop: str, record: Record, reason: str) -> bool:
         """Undo a commit whose money could not be captured; ``False`` when it was, after all."""

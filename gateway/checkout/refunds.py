@@ -88,9 +88,13 @@ class Refunds:
         raise await self._refusal(shop, order, words)
 
     async def _reserve(
-        self, shop: str, order: str, key: str, fingerprint: str, request: RefundRequest
+        self, shop: str, order: str, key: str, fingerprint: str, request: RefundRequest | None
     ) -> tuple[list[str], bool]:
-        """Run ``refund_begin``; its words, and whether the replicas have what it wrote."""
+        """Run ``refund_begin``; its words, and whether the replicas have what it wrote.
+
+        Without a request, it is only asked for.
+        """
+        asked_only, request = request is None, request or RefundRequest()
         keys, settings = ShopKeys(shop), self.settings
         lines = msgspec.json.encode(request.lines) if request.lines else ""
         durable = await self.lane.call_durably(
@@ -108,6 +112,7 @@ class Refunds:
                 settings.settle_interval_s * 1000,
                 settings.order_retention_days * 86_400_000,
                 MOST,
+                "1" if asked_only else "",
             ),
         )
         words = [word.decode() for word in durable.reply]
@@ -187,7 +192,7 @@ class Refunds:
         if not self.settings.wait_replicas:
             return True
         words, durable = await self._reserve(
-            shop, record.order, refund.key, refund.fingerprint, RefundRequest()
+            shop, record.order, refund.key, refund.fingerprint, None
         )
         return durable and words[0] == "REPEATED"
 

@@ -11,9 +11,10 @@ time: the scripts and Stripe's idempotency keys see to it that it takes effect o
     voiding     the hold is gone; approved late and units left: sell them; else give the money back
 """
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -96,7 +97,10 @@ class Settler:
         try:
             return await steps[case.record.phase](case)
         except CalledOff:
-            return True  # The order has moved on while we waited: look again.
+            return True  # The order has moved on meanwhile: look again.
+        except NotDurable:
+            log.warning("payments: order %s: not on the replicas yet", case.record.order)
+            return False
 
     # Paying
 
@@ -149,17 +153,20 @@ class Settler:
         The hold may have been given back, or lapsed, while Stripe was asked. Whoever voids the
         order is told the intent; if nobody will look at it any more, it is cancelled here.
         """
-        shop, record = case.shop, case.record
-        kept = {"intent": intent.id, "client_secret": intent.client_secret, **fields}
+        fields |= {"intent": intent.id, "client_secret": intent.client_secret}
         for phase in (Phase.PAYING, Phase.VOIDING):
-            if await self.records.move(
-                shop, record, phase, kept, look_again_ms=self._look_again_ms
-            ):
+            if await self._keep(case, phase, **fields):
                 return phase is Phase.PAYING
-        now = await self._find(shop, record.order)
+        now = await self._find(case.shop, case.record.order)
         if now.intent != intent.id:
             await self._give_back(case, intent.id, intent.status)
         return False
+
+    async def _keep(self, case: _Case, phase: Phase, **fields: str) -> bool:
+        """Keep fields with an order in a phase; ``False`` when it is in another."""
+        return await self.records.move(
+            case.shop, case.record, phase, fields, look_again_ms=self._look_again_ms
+        )
 
     async def _decline(self, case: _Case, decline_code: str, intent: str | None) -> bool:
         """The attempt failed for good. Its intent is cancelled, for a page still has its secret."""
@@ -197,7 +204,7 @@ class Settler:
         event_id, event = self._event(case, case.record.intent or "")
         try:
             await self.records.commit(case.shop, case.record, event_id, event)
-        except (NotDurable, CommitRefused):
+        except (NotDurable, CommitRefused, CommitEnded):
             return False
         return True
 
@@ -209,17 +216,37 @@ class Settler:
     async def _void(self, case: _Case) -> bool:
         """The hold is gone. Sell the units after all, or give back whatever is authorized, once."""
         shop, record = case.shop, case.record
+        if not await self._is_over(case):
+            return True
         intent = await self._lost_or_known(case)
         reason = record.reason or "expired"
         if intent is None and self._may_still_come(record):
             return False
-        if intent and intent.approved and self.payments.may_settle(shop, record, intent):
+        if intent and record.intent is None:
+            if not await self._keep(case, Phase.VOIDING, intent=intent.id):
+                return True
+            record = msgspec.structs.replace(record, intent=intent.id)
+            case = replace(case, record=record)
+        may_sell = not record.given_back and intent and intent.approved
+        if intent and may_sell and self.payments.may_settle(shop, record, intent):
             if await self._sell_late(case, intent):
                 return True
             reason = "gone" if reason == "expired" else reason
-        if intent:
+        if intent and self.payments.is_for(shop, record.order, intent):
             await self._give_back(case, intent.id, intent.status)
         return await self.records.move(shop, record, Phase.VOIDED, {"reason": reason})
+
+    async def _is_over(self, case: _Case) -> bool:
+        """That it is voided must not be forgotten once the shopper is told."""
+        over = {"reason": case.record.reason or "expired"}
+        return await self.records.move(
+            case.shop,
+            case.record,
+            Phase.VOIDING,
+            over,
+            look_again_ms=self._look_again_ms,
+            durably=True,
+        )
 
     async def _lost_or_known(self, case: _Case) -> Intent | None:
         """The intent that the attempt has made at Stripe, if any."""
@@ -236,10 +263,6 @@ class Settler:
     async def _sell_late(self, case: _Case, intent: Intent) -> bool:
         """Approved after the deadline; ``False`` when the units are not there any more."""
         record = case.record
-        if record.intent is None and not await self.records.move(
-            case.shop, record, Phase.VOIDING, {"intent": intent.id}
-        ):
-            return True
         if record.reason != "expired" and not (record.pinned and intent.status == "succeeded"):
             return False
         # A pinned payment's units are still held.
@@ -247,16 +270,22 @@ class Settler:
         return await self._sell(case, intent.id, commit, if_over=None)
 
     async def _give_back(self, case: _Case, intent: str, status: str) -> None:
-        """Cancel an intent; refund it if its money was taken."""
+        """Cancel an intent; refund it if its money was taken, and nothing can be sold for it.
+
+        Raises:
+            CalledOff: it may have been sold meanwhile; look again.
+        """
         shop, record = case.shop, case.record
         try:
             await self.payments.cancel(shop, record, intent, status, case.on_wait)
         except NotPossible:
             state = await self.payments.read(intent)
             if state.status == "succeeded":
-                # Written first: whoever reads the record must not tell the shopper otherwise.
-                taken = {"given_back": intent}
-                await self.records.move(shop, record, record.phase, taken)
+                # Written first: from then on nobody sells it, nor tells the shopper otherwise.
+                if record.phase is not Phase.VOIDING or not await self.records.move(
+                    shop, record, Phase.VOIDING, {"given_back": intent}, look_again_ms=0
+                ):
+                    raise CalledOff from None
                 await self.payments.give_back(shop, record, intent)
             elif state.status != "canceled":
                 log.error("payments: order %s: cannot void: %s", record.order, state.status)
@@ -281,8 +310,9 @@ class Settler:
             return False
         if found.open and self.payments.is_for(shop, order, found):
             log.warning("payments: order %s: a stray intent is cancelled", order)
-            await self._give_back(_Case(shop, record, _patient), intent, found.status)
-            return True
+            with contextlib.suppress(CalledOff):
+                await self._give_back(_Case(shop, record, _patient), intent, found.status)
+                return True
         return False
 
     # The sale, and what is said
@@ -298,7 +328,9 @@ class Settler:
         """Write the sale. If the hold is over: void for ``if_over``, or say ``False``."""
         event_id, event = self._event(case, intent)
         try:
-            await commit(case.shop, case.record, event_id, event)
+            await commit(
+                case.shop, msgspec.structs.replace(case.record, intent=intent), event_id, event
+            )
         except CommitEnded:
             if if_over is None:
                 return False
@@ -327,9 +359,7 @@ class Settler:
 
     def _waiting(self, shop: str, record: Record, hear: Hear | None) -> OnWait:
         async def wait(place: Place) -> bool:
-            ours = await self.records.move(
-                shop, record, record.phase, look_again_ms=self._look_again_ms
-            )
+            ours = await self._keep(_Case(shop, record, _patient), record.phase)
             if ours and record.phase is Phase.PAYING and record.intent is None:
                 frame = queued_frame(record, place.position, place.eta_s)
                 if hear:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.clock import Clock
 from gateway.errors import HoldfastError, NotFound
-from gateway.keys import StripeKeys
+from gateway.keys import unknown_events
 from gateway.lane import Lane
 from gateway.model import Id
 from gateway.settings import Settings
@@ -50,7 +50,7 @@ class UnknownEvents:
 
     @property
     def _key(self) -> str:
-        return StripeKeys(self.settings.stripe_account).events
+        return unknown_events(self.settings.environment)
 
     async def keep(self, about: About) -> None:
         """Park an event; a copy of it is the same entry."""
@@ -78,6 +78,10 @@ class UnknownEvents:
             log.error("webhook: order %s stayed unknown; its event is forgotten", about.order)
         except HoldfastError as error:
             log.warning("webhook: order %s: %s", about.order, error.code)
+            return False
+        except Exception:
+            # One that cannot be taken keeps no other waiting.
+            log.exception("webhook: order %s: a step failed", about.order)
             return False
         await self.lane.command("ZREM", self._key, member)
         return True

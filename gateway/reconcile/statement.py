@@ -170,9 +170,10 @@ class Statement:
             Unavailable: no answer, or not now; repeat it.
         """
         key = f"hf/{self._environment}/{charge.id}/void"
-        await self._provider.ask(
+        await self._provider.insist(
             Endpoint.CANCEL,
-            lambda: self._client.v1.payment_intents.cancel_async(
+            key,
+            lambda key: self._client.v1.payment_intents.cancel_async(
                 charge.id, {}, {"idempotency_key": key}
             ),
         )
@@ -185,9 +186,10 @@ class Statement:
             Unavailable: no answer, or not now; repeat it.
         """
         key = f"hf/{self._environment}/{charge.id}/void/refund"
-        await self._provider.ask(
+        await self._provider.insist(
             Endpoint.REFUND,
-            lambda: self._client.v1.refunds.create_async(
+            key,
+            lambda key: self._client.v1.refunds.create_async(
                 {"payment_intent": charge.id}, {"idempotency_key": key}
             ),
         )

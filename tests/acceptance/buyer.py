@@ -1,6 +1,7 @@
 """A shopper who wants one unit and pays for it, and comes back when the gateway is gone."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 
 from websockets.exceptions import InvalidHandshake, WebSocketException
@@ -95,5 +96,5 @@ class Buyer:
     async def _watches(self, shopper: Shopper) -> None:
         """Nothing more is said of what was asked for."""
         while True:
-            push = await shopper.socket.recv()
-            assert '"reserve"' not in str(push)
+            said = json.loads(await shopper.socket.recv())
+            assert said["type"] != "error", said

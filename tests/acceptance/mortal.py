@@ -65,7 +65,7 @@ class MortalPayments(Payments):
     """Dies at a call to Stripe."""
 
     def __init__(self, settings: Settings, lane: Lane, fatal: str) -> None:
-        super().__init__(settings, lane)
+        super().__init__(settings, lane, SystemClock())
         self.fatal = fatal
 
     async def authorize(

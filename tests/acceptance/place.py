@@ -1,5 +1,6 @@
-"""A site that sells five tees, and its back office: what a test sees and does behind the counter."""
+"""A site that sells five tees, and its back office: what a test sees and does behind it."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -16,7 +17,6 @@ from gateway.keys import ShopKeys
 from gateway.model import Movement
 from gateway.settings import Settings
 from gateway.stock.audit import audit
-from gateway.stock.sweeper import expire_due
 from tests.bank import Bank
 from tests.integration.conftest import UNLIMITED, Site, open_site
 from tests.sales import eventually
@@ -78,12 +78,23 @@ class Place:
         await sweep.round(self.site.shop)
         await sweep.settled()
 
-    async def expires(self, hold: str, shopper: str = "ann") -> None:
-        """A hold's deadline is over, and the sweep has been there."""
-        lane = self.site.rooms.lane
-        await lane.command("HSET", self.keys.hold(hold), "expires_at", 1)
-        await lane.command("ZADD", self.keys.deadlines, 1, f"{hold}:{shopper}")
-        assert await expire_due(lane, self.site.rooms.settings, self.site.shop) == 1
+    @contextlib.asynccontextmanager
+    async def swept(self) -> AsyncIterator[None]:
+        """The sweep comes by all the time."""
+        sweep = self.site.sweep()
+
+        async def run() -> None:
+            while True:
+                await sweep.round(self.site.shop)
+                await asyncio.sleep(0.1)
+
+        sweeping = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+            await sweep.settled()
 
     async def events(self) -> list[Json]:
         """What Stripe has to tell, oldest first."""

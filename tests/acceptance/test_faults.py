@@ -130,6 +130,8 @@ async def test_gateway_killed_with_200_payments_under_way(redis_url: str, warden
     pace = {"hold_ttl_s": 5, "payment_budget_s": 60}
     async with open_market(redis_url, warden, 25, **pace) as market:
         await market.opens("tee", 200)
+        # Some have been asked for, and will be made when whoever asked is dead.
+        await market.bank.fails(latency_ms=4000, endpoint=CREATE)
         victim, doors = market.sockets[0], asyncio.Event()
         buyers = [Buyer(market, f"s{n}", victim) for n in range(200)]
         visits = [asyncio.create_task(buyer.visit(doors)) for buyer in buyers]
@@ -138,12 +140,12 @@ async def test_gateway_killed_with_200_payments_under_way(redis_url: str, warden
                 await asyncio.gather(*(buyer.is_in.wait() for buyer in buyers))
             doors.set()
 
-            async def all_hold() -> bool:
-                return all(buyer.hold for buyer in buyers)
+            async def under_way() -> bool:
+                return await market.running(victim) == 200
 
-            await eventually(all_hold, PATIENCE_S)
-            assert await market.running(victim) >= 150
+            await eventually(under_way, PATIENCE_S)
             await market.dies(victim)
+            await market.bank.fails()
             async with asyncio.timeout(30):
                 await asyncio.gather(*(buyer.done.wait() for buyer in buyers))
         finally:
@@ -200,18 +202,23 @@ async def test_stripe_429(place: Place, endpoint: str) -> None:
         assert (await place.record(order)).attempt == 1
 
 
-async def test_stripe_down_10_minutes(settings: Settings) -> None:
-    """A hundred times faster: six seconds, of which a hold by itself would last two."""
-    pace = {"hold_ttl_s": 2, "payment_budget_s": 12, "stripe_rate_per_s": 25}
+@pytest.mark.parametrize("budget_s", [8, 24])
+async def test_stripe_down_10_minutes(settings: Settings, budget_s: int) -> None:
+    """Some eighty times faster: eight seconds, of which a hold by itself would last two.
+
+    As long as the budget, which is ten minutes unless the shop says otherwise.
+    """
+    pace = {"hold_ttl_s": 2, "payment_budget_s": budget_s, "stripe_rate_per_s": 25}
     async with (
         opened(msgspec.structs.replace(settings, **pace)) as place,
+        place.swept(),
         contextlib.AsyncExitStack() as stack,
     ):
         names = [f"s{n}" for n in range(UNITS)]
         shoppers = [await stack.enter_async_context(place.site.shopper(name)) for name in names]
         mine = [await holds(shopper) for shopper in shoppers]
         await place.bank.fails(down=True)
-        down_until = time.monotonic() + 6
+        down_until = time.monotonic() + 8
         pay = (shopper.pays(hold) for shopper, hold in zip(shoppers, mine, strict=True))
         replies = await asyncio.gather(*pay)
         assert {reply["state"] for reply in replies} <= {"queued", "processing"}

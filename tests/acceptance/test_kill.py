@@ -66,7 +66,7 @@ class Aftermath:
 async def joined(env: dict[str, str]) -> AsyncIterator[Rooms]:
     settings = read(env)
     async with served(settings) as lane:
-        payments = Payments(settings, lane)
+        payments = Payments(settings, lane, SystemClock())
         yield join(settings, SystemClock(), random.Random(1), lane, payments)
     await payments.aclose()
 

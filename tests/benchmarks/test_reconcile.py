@@ -133,7 +133,7 @@ async def test_a_look_at_many_orders(
     stripe_url, intents = bank
     settings = lifted(redis_url, shop, stripe_url)
     async with served(settings) as lane:
-        payments = Payments(settings, lane)
+        payments = Payments(settings, lane, SystemClock())
         rooms = join(settings, SystemClock(), random.Random(1), lane, payments)
         await write_orders(lane, shop, intents)
         since_ms = SystemClock().now_ms() - HOUR_MS

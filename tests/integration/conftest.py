@@ -65,7 +65,7 @@ async def lane(settings: Settings) -> AsyncIterator[Lane]:
 @pytest.fixture
 async def rooms(settings: Settings, lane: Lane) -> AsyncIterator[Rooms]:
     """The rooms, joined over the test's lane."""
-    payments = Payments(settings, lane)
+    payments = Payments(settings, lane, SystemClock())
     yield join(settings, SystemClock(), random.Random(1), lane, payments)
     await payments.aclose()
 
@@ -142,7 +142,7 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
             clock=SystemClock(),
             rng=random.Random(1),
             lane=lane,
-            payments=Payments(settings, lane),
+            payments=Payments(settings, lane, SystemClock()),
         )
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.

@@ -64,10 +64,16 @@ async def test_the_time_in_our_queue_is_added_to_the_budget(stall: Stall, paying
     assert await deadline(stall, after) == after.budget_until
 
 
-async def test_asking_again_adds_nothing(stall: Stall, paying: Record) -> None:
-    first = await asked(stall, paying)
-    await stall.lane.command("HSET", stall.keys.order(paying.order), "attempt_at", 1)
-    assert (await asked(stall, first)).budget_until == first.budget_until
+async def test_while_stripe_is_silent_the_budget_grows_up_to_a_bound(
+    stall: Stall, paying: Record
+) -> None:
+    before = paying.budget_until
+    for began_ms_ago in (10_000, 30_000, 10**9, 10**9):
+        at = paying.attempt_at - began_ms_ago
+        await stall.lane.command("HSET", stall.keys.order(paying.order), "attempt_at", at)
+        after = await asked(stall, paying)
+        longest = min(began_ms_ago, stall.settings.stripe_queue_s * 1000)
+        assert longest <= after.budget_until - before < longest + 5_000
 
 
 async def test_the_next_attempt_queues_on_top_of_the_same_budget(

@@ -13,6 +13,7 @@ from gateway.checkout.payment import Intent, Payments
 from gateway.checkout.phases import Phase
 from gateway.checkout.provider import Declined, NotPossible
 from gateway.checkout.records import Record
+from gateway.clock import SystemClock
 from gateway.errors import Unavailable
 from gateway.lane import served
 from gateway.model import Contact, Fulfillment
@@ -24,6 +25,7 @@ from tests.bank import CANCEL, CAPTURE, CREATE, Bank
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHOP = "demo"
+BEGAN_MS = SystemClock().now_ms()
 
 
 def record(order: str, token: str = "pm_card_visa", **fields: object) -> Record:
@@ -41,7 +43,7 @@ def record(order: str, token: str = "pm_card_visa", **fields: object) -> Record:
         lines=(),
         fulfillment=Fulfillment(),
         contact=Contact("ann@example.com"),
-        attempt_at=0,
+        attempt_at=BEGAN_MS,
         budget_until=0,
     )
     return msgspec.structs.replace(whole, **fields)
@@ -65,7 +67,7 @@ async def payments_at(
         stripe_account_rate_per_s=4 * rate_per_s,
     )
     async with served(settings) as lane:
-        payments = Payments(settings, lane)
+        payments = Payments(settings, lane, SystemClock())
         try:
             yield payments
         finally:

@@ -143,8 +143,12 @@ async def test_nothing_begins_while_an_intent_is_still_to_be_cancelled(
     with pytest.raises(CompletionInProgress):
         await stall.begins("ann", held)
     assert (await stall.record(paying.order)).intent == "pi_1"
-    await stall.records.move(stall.shop, paying, Phase.VOIDED)
+    voiding = await stall.record(paying.order)
+    assert not await stall.records.move(stall.shop, paying, Phase.VOIDED)
+    assert await stall.records.move(stall.shop, voiding, Phase.VOIDED)
     await stall.begins("ann", held)
+    assert (await stall.record(paying.order)).phase is Phase.VOIDED
+    await stall.begins("ann", held, "pm_card_mastercard")
     assert (await stall.record(paying.order)).attempt == 2
 
 

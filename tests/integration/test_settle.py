@@ -195,8 +195,8 @@ async def test_another_orders_intent_settles_nothing(ann: Purchase) -> None:
     await ann.rooms.lane.command("HSET", ShopKeys(ann.shop).order("o_other"), *copied)
     frame = await ann.settler.settle(ann.shop, "o_other")
     assert (frame.state, frame.code) == ("declined", "payment_declined")
-    assert await ann.charged() == [("canceled", 0)]
-    assert await ann.settle() == "declined"
+    assert await ann.charged() == [("requires_capture", 0)]
+    assert await ann.settle() == "confirmed"
 
 
 async def test_an_order_nobody_made(ann: Purchase) -> None:

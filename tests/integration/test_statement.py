@@ -44,7 +44,7 @@ async def statement(
     async with server.serving(plan) as url:
         settings = msgspec.structs.replace(settings, stripe_url=url, stripe_rate_per_s=1000)
         async with served(settings) as lane:
-            payments = Payments(settings, lane)
+            payments = Payments(settings, lane, SystemClock())
             yield Statement(payments.provider, "main"), Bank(url)
             await payments.aclose()
 

@@ -78,14 +78,19 @@ async def test_deadlines_that_lie_cannot_hold_the_sweep_for_ever(
     assert (await stall.books()).drifts() == []
 
 
-async def test_a_payment_under_way_is_to_be_voided_at_once(stall: Stall) -> None:
+async def test_a_payment_under_way_is_to_be_voided_once_a_late_approval_has_had_its_time(
+    stall: Stall,
+) -> None:
     await stall.sells("tee", 1)
     record = await stall.pays("ann", await stall.reserves("ann", "k1", ("tee", 1)))
     await stall.lapses(record.hold, "ann")
     assert await sweep(stall) == 1
     voiding = await stall.record(record.order)
     assert (voiding.phase, voiding.reason) == ("voiding", "expired")
-    assert await stall.records.due(stall.shop, 10) == [record.order]
+    assert await stall.records.due(stall.shop, 10) == []
+    look_at = int(await stall.lane.command("ZSCORE", stall.keys.unsettled, record.order))
+    clock = int(await stall.lane.command("HGET", stall.keys.meta, "clock"))
+    assert look_at == clock + stall.settings.late_approval_s * 1000
 
 
 async def test_a_declined_payment_keeps_its_hold_for_another_card_only_for_a_while(

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -109,6 +110,20 @@ asyncio.run(main())
 """
 
 
+def _asker(env: dict[str, str], group: int) -> list[float]:
+    asked = subprocess.run(
+        [sys.executable, "-c", ASKER, "60"],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        process_group=group,
+        check=True,
+        timeout=60,
+    )
+    moments: list[float] = json.loads(asked.stdout)
+    return moments
+
+
 async def test_several_processes_stand_in_one_queue(
     redis_url: str, shop: str, warden: Warden
 ) -> None:
@@ -118,15 +133,8 @@ async def test_several_processes_stand_in_one_queue(
         "HOLDFAST_STRIPE_RATE_PER_S": "100",
         "HOLDFAST_STRIPE_ACCOUNT_RATE_PER_S": "1000",
     }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", ASKER, "60"],
-            cwd=ROOT, env=env, stdout=subprocess.PIPE, process_group=warden.group,
-        )
-        for _ in range(3)
-    ]  # fmt: skip
-    said = await asyncio.gather(*(asyncio.to_thread(one.communicate) for one in processes))
-    moments = [moment for out, _ in said for moment in json.loads(out)]
+    said = await asyncio.gather(*(asyncio.to_thread(_asker, env, warden.group) for _ in range(3)))
+    moments = [moment for one in said for moment in one]
     assert len(moments) == 180
     # Processes start when they start; whatever their order, together they keep to the rate.
     assert most_beyond(moments, 100) <= 100 * (BURST + LATE_S)
@@ -140,6 +148,49 @@ async def test_the_account_has_a_limit_over_all_endpoints(makes: Callable[..., T
     )
     assert max(moments) - began > (120 - 40) / 100 - LATE_S
     assert most_beyond(moments, 100) <= 100 * (BURST + LATE_S)
+
+
+async def test_who_looks_late_is_let_through_at_the_same_pace(
+    makes: Callable[..., Turns],
+) -> None:
+    """A process stalls, or Redis does: afterwards there is no rush."""
+    stalled = asyncio.Event()
+
+    async def late(seconds: float) -> None:
+        if stalled.is_set():
+            await asyncio.sleep(seconds)
+        await stalled.wait()
+
+    turns = makes(late, stripe_rate_per_s=50)
+    waiting = [asyncio.create_task(gone(turns)) for _ in range(20 + 60)]
+    await ready(lambda: turns.waiting == 60)
+    await asyncio.sleep(1.2)
+    stalled.set()
+    moments = await asyncio.gather(*waiting)
+    assert most_beyond(moments, 50) <= 50 * (BURST + LATE_S)
+
+
+async def test_the_account_is_shared_in_order_and_without_a_rush(
+    makes: Callable[..., Turns], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty a second for all, whatever each endpoint may: nobody asks Redis all the time."""
+    turns, looks, went = makes(stripe_account_rate_per_s=50), 0, list[int]()
+    look = Turns._look
+
+    def counted(self: Turns, *words: Any) -> Awaitable[list[bytes]]:
+        nonlocal looks
+        looks += 1
+        return look(self, *words)
+
+    monkeypatch.setattr(Turns, "_look", counted)
+
+    async def queue_up(number: int) -> None:
+        await turns.take(CREATE)
+        went.append(number)
+
+    await asyncio.gather(*(queue_up(number) for number in range(100)))
+    assert looks <= 5 * 100
+    assert max(abs(place - number) for place, number in enumerate(went)) <= 50 * LATE_S
 
 
 async def test_one_endpoints_queue_keeps_no_other_waiting(makes: Callable[..., Turns]) -> None:
@@ -303,6 +354,6 @@ async def test_a_forgotten_queue_leaves_nobody_waiting(makes: Callable[..., Turn
     waiting = [asyncio.create_task(turns.take(CREATE)) for _ in range(60)]
     await ready(lambda: turns.waiting <= 50)
     await turns.lane.command("DEL", keys.queue(CREATE))
-    await turns.lane.command("DEL", keys.level)
+    await turns.lane.command("DEL", keys.all)
     async with asyncio.timeout(60 / 20 + 5):
         await asyncio.gather(*waiting, turns.take(CREATE))

@@ -35,8 +35,8 @@ SETTINGS = {
     "settle_interval_s": 1,
     "decline_grace_s": 1,
 }
-END_S = BUDGET_S + LATE_S + 2
-"""All is over by then, and has been for a while."""
+END_S = BUDGET_S + LATE_S + 1
+"""All is over by then."""
 REST_S = END_S + 4
 
 
@@ -64,13 +64,14 @@ class Course(NamedTuple):
 
 
 def courses() -> list[Course]:
-    """All there are; what never happens has no time."""
+    """All there are. What never happens has no time, and only who is approved can come too late."""
     flags = (False, True)
     happening = [
-        Course(outcome, at_s, *flags_set)
+        Course(outcome, at_s, told, sweep_first, wanted)
         for outcome in (Outcome.APPROVED, Outcome.REFUSED, Outcome.RELEASED)
         for at_s in range(END_S + 1)
-        for flags_set in itertools.product(flags, flags, flags)
+        for told, sweep_first, wanted in itertools.product(flags, flags, flags)
+        if outcome is Outcome.APPROVED or not wanted
     ]
     return happening + [Course(Outcome.NEVER, END_S, wanted=wanted) for wanted in flags]
 
@@ -97,9 +98,9 @@ async def play(scene: Street, gateway: Gateway, name: str, course: Course) -> st
         if now and not course.sweep_first:
             await _happens(scene, gateway, buyer, course)
         await gateway.sweeps()
+        taken = taken or await _takes(scene, buyer)
         if now and course.sweep_first:
             await _happens(scene, gateway, buyer, course)
-        taken = taken or await _takes(scene, buyer)
         if second >= course.at_s and await scene.next_due() is None:
             break
     try:

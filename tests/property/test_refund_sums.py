@@ -200,7 +200,7 @@ async def opened(lane: Lane, url: str) -> Game:
     event = encode(stall.shop, order_of(record, "pi_1", 1_800_000_000_000))
     await stall.records.commit(stall.shop, record, *event)
     assert await stall.records.move(stall.shop, record, Phase.CAPTURED)
-    payments = Payments(settings, lane)
+    payments = Payments(settings, lane, SystemClock())
     return Game(stall, Refunds(lane, payments, settings, SystemClock(), encode), record)
 
 

@@ -43,6 +43,7 @@ from tests.seams import (
     T,
     comes_to_rest,
     ends_of,
+    new_key_each_time,
     street,
 )
 from tests.stall import PRICE, moved
@@ -65,6 +66,7 @@ class How(Enum):
     LATE = "it arrives when all has come to rest"
 
 
+CREATES = "POST payment_intents"
 READS = {"HGETALL", "SPUBLISH", "GET", "GET intent", "GET payment_intents"}
 """Steps that change nothing: when they arrive is all the same."""
 
@@ -134,7 +136,7 @@ async def _queued(street: Street, gateway: Gateway, buyer: Buyer) -> None:
     gateway.rooms.payments.provider._turns.sleep = wakes
     script = load("stripe_pause")
     rate = street.settings.stripe_rate_per_s
-    await street.lane.call(script, (queue,), (rate, 0.4, 60_000, 86_400_000))
+    await street.lane.call(script, (queue,), (rate, 0.4, 60_000, 86_400_000, 60_000))
     try:
         await gateway.checks_out(buyer, CARD)
     finally:
@@ -310,6 +312,18 @@ async def test_wherever_it_dies(scene: Street, scenario: Scenario) -> None:
     log.info("%s: %d points", scenario.name, len(points))
     assert not wrong, "\n".join(wrong)
     await _adds_up(scene, sold)
+
+
+async def test_a_key_that_is_new_each_time_is_found_out(
+    scene: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: whoever asks again for what a dead process has asked for, asks for another."""
+    stage = await _stage(scene, SCENARIOS[0])
+    points = await stage.points()
+    new_key_each_time(monkeypatch)
+    [at] = [at for at, step, how in points if (step, how) == (CREATES, How.AFTER)]
+    with pytest.raises(AssertionError):
+        await stage.plays(Mortal(at))
 
 
 async def _captured(scene: Street) -> list[str]:

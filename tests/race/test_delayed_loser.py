@@ -2,19 +2,22 @@
 
 One settler is stopped before each of its steps in turn, for as long as another one takes to decide
 the payment; then it goes on with what it believes. What was sold and captured meanwhile must stay
-so: the record as the winner left it, its money neither cancelled nor given back.
+so: the record as the winner left it, its money neither cancelled nor given back. So must an attempt
+that is still under way.
 """
 
 import functools
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
 
+from gateway.scripts import Script, load
+from tests.actors import Actor
 from tests.seams import (
     CARD,
     SECOND_STEP,
-    Actor,
     Buyer,
     Gateway,
     Street,
@@ -24,17 +27,22 @@ from tests.seams import (
 )
 from tests.stall import moved
 
+ANOTHER_BANK = "pm_card_threeDSecure2Required"
 MOST_STEPS = 60
+
+
+Act = Callable[[Street, Gateway, Buyer], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Story:
-    """What was before, what the loser sets out to do, and how the winner decides it meanwhile."""
+    """What was before the loser set out to settle, and how the winner decides it meanwhile."""
 
     name: str
-    before: Callable[[Street, Gateway, Buyer], Awaitable[None]]
-    loses: Callable[[Gateway, Buyer], Awaitable[None]]
-    wins: Callable[[Street, Gateway, Buyer], Awaitable[None]]
+    before: Act
+    wins: Act
+    attempt: int = 1
+    """Which one wins."""
 
 
 async def _asked(street: Street, winner: Gateway, buyer: Buyer) -> None:
@@ -67,10 +75,6 @@ async def _begun(street: Street, winner: Gateway, buyer: Buyer) -> None:
     await winner.begins(buyer, CARD)
 
 
-async def _settles(gateway: Gateway, buyer: Buyer) -> None:
-    await gateway.settles(buyer)
-
-
 async def _just_settles(street: Street, winner: Gateway, buyer: Buyer) -> None:
     await winner.settles(buyer)
 
@@ -78,6 +82,11 @@ async def _just_settles(street: Street, winner: Gateway, buyer: Buyer) -> None:
 async def _another_card(street: Street, winner: Gateway, buyer: Buyer) -> None:
     await winner.settles(buyer)
     await winner.checks_out(buyer, CARD)
+
+
+async def _another_bank(street: Street, winner: Gateway, buyer: Buyer) -> None:
+    await winner.settles(buyer)
+    await winner.checks_out(buyer, ANOTHER_BANK)
 
 
 async def _same_form_again(street: Street, winner: Gateway, buyer: Buyer) -> None:
@@ -100,11 +109,12 @@ async def _units_are_back(street: Street, winner: Gateway, buyer: Buyer) -> None
 
 
 STORIES = [
-    Story("both see it approved", _begun, _settles, _just_settles),
-    Story("the loser saw a failure, another card won", _failed, _settles, _another_card),
-    Story("the loser saw a failure, the same form won", _failed, _settles, _same_form_again),
-    Story("the loser saw it unanswered and expired", _lapsed, _settles, _approved_late),
-    Story("the loser saw the units gone", _lapsed_and_gone, _settles, _units_are_back),
+    Story("both see it approved", _begun, _just_settles),
+    Story("the loser saw a failure, another card won", _failed, _another_card, 2),
+    Story("the loser saw a failure, another card is asked about", _failed, _another_bank, 2),
+    Story("the loser saw a failure, the same form won", _failed, _same_form_again),
+    Story("the loser saw it unanswered and expired", _lapsed, _approved_late),
+    Story("the loser saw the units gone", _lapsed_and_gone, _units_are_back),
 ]
 
 
@@ -121,7 +131,7 @@ async def _plays(scene: Street, story: Story) -> int:
     for k in range(1, MOST_STEPS):
         buyer = await scene.comes(f"s{k}")
         await story.before(scene, winner, buyer)
-        actor = Actor(loser, functools.partial(story.loses, loser, buyer))
+        actor = Actor(loser, functools.partial(loser.settles, buyer))
         for _ in range(k):
             if not actor.done:
                 await actor.moves()
@@ -129,12 +139,15 @@ async def _plays(scene: Street, story: Story) -> int:
             return won
         await story.wins(scene, winner, buyer)
         before = await scene.record(buyer)
-        sold = before is not None and before.phase == "captured"
-        won += sold
+        assert before
+        wins = before.attempt == story.attempt and before.phase in {"captured", "paying"}
         await actor.finishes()
-        if sold:
-            told = f"before {actor.steps[k - 1]} ({k}), and then {actor.steps[k:]}"
+        if wins:
+            won += 1
+            told = f"stopped before {actor.steps[k - 1]} ({k}), then {actor.steps[k:]}"
             assert await scene.record(buyer) == before, told
+            await scene.answers(buyer, "succeed")
+            await winner.settles(buyer)
             assert await ends_of(scene, buyer) == "sold", told
         await comes_to_rest(scene, winner)
         await ends_of(scene, buyer)
@@ -144,3 +157,20 @@ async def _plays(scene: Street, story: Story) -> int:
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 async def test_the_loser_changes_nothing(scene: Street, story: Story) -> None:
     assert await _plays(scene, story) > 0, "nobody ever won: this proves nothing"
+
+
+async def test_a_move_that_is_not_fenced_is_found_out(
+    scene: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: what the loser knows of the first attempt is written over the second."""
+    fence, text = "order[2] ~= ARGV[2]", load("order_move").text
+    assert fence in text, "the check to take out has changed its wording"
+    text = text.replace(fence, "false")
+    copy = Script("order_move", text, hashlib.sha1(text.encode()).hexdigest())
+    monkeypatch.setattr(
+        "gateway.checkout.records.load",
+        lambda name: copy if name == copy.name else load(name),
+    )
+    [story] = [story for story in STORIES if story.wins is _another_bank]
+    with pytest.raises(AssertionError, match="stopped before"):
+        await _plays(scene, story)

@@ -122,7 +122,7 @@ BROKEN = [
     Broken(
         "gateway.checkout.records",
         "hold_commit",
-        ("order[1] ~= 'paying' or order[2] ~= ARGV[2]", "hold[1] ~= 'active'"),
+        ("not settling or order[2] ~= ARGV[2]", "hold[1] ~= 'active'"),
     ),
 ]
 

@@ -19,17 +19,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.checkout import desk, webhook
-from gateway.checkout.payment import Payments
-from gateway.checkout.records import Record
+from tests.actors import Actor
 from tests.seams import (
     CARD,
     SECOND_STEP,
-    Actor,
     Buyer,
     Gateway,
     Open,
     Street,
     ends_of,
+    new_key_each_time,
     street,
 )
 
@@ -205,12 +204,7 @@ async def test_a_key_that_is_new_each_time_is_found_out(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: without keys that are the same whoever asks, some schedule goes wrong."""
-    made, key = itertools.count(), Payments._key
-
-    def new_key(self: Payments, shop: str, record: Record, step: str) -> str:
-        return f"{key(self, shop, record, step)}/{next(made)}"
-
-    monkeypatch.setattr(Payments, "_key", new_key)
+    new_key_each_time(monkeypatch)
     for seed in range(0, 40, 2):
         ended, _ = await counter.race(CARD, drawn(seed))
         if ended != "sold":

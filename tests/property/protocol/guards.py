@@ -28,8 +28,7 @@ class Guard(Enum):
     )
     ATTEMPT_AFTER_A_DEFINITE_NO = (
         "lua/pay_begin.lua",
-        "A second card is tried only when the first attempt is known to have failed: after a timeout"
-        " both could be charged.",
+        "After a timeout both cards could be charged: the second waits for a definite failure.",
     )
     LATE_COPY_BEGINS_NOTHING = (
         "lua/pay_begin.lua",
@@ -64,7 +63,7 @@ class Guard(Enum):
         "Under its key a 500 is all one hears for a day; having looked, another key is safe.",
     )
     NEXT_KEY_AFTER_REFUSED_CANCEL = (
-        "gateway/checkout/payment.py:_change",
+        "gateway/checkout/payment.py:cancel",
         "A cancellation refused while the payment was processing must not be refused for a day.",
     )
     INTENT_IS_OURS = (
@@ -89,8 +88,7 @@ class Guard(Enum):
     )
     REPEATED_COMMIT_IS_THE_SAME = (
         "lua/hold_commit.lua",
-        "A run that remembers a sale which a failover lost must not take the sale made since, by"
-        " another intent, for its own: it would take the money a second time.",
+        "Who remembers a sale that a failover lost must not take a later one for it, and charge.",
     )
     COMMIT_NEEDS_THE_HOLD = (
         "lua/hold_commit.lua",
@@ -98,8 +96,7 @@ class Guard(Enum):
     )
     COMMIT_BINDS_THE_INTENT = (
         "lua/hold_commit.lua",
-        "The sale and the intent that pays for it are written in one step: a failover that loses"
-        " what was learnt before must not leave a sale without one.",
+        "A sale made again after a failover that forgot its intent must name what pays for it.",
     )
     FENCE_OF_COMMIT = (
         "lua/hold_commit.lua",
@@ -180,6 +177,31 @@ class Guard(Enum):
     STRAYS_ARE_CANCELLED = (
         "gateway/checkout/settle.py:call_back",
         "After a failover that lost an attempt, its authorization is nobody's.",
+    )
+
+    REFUND_ONCE_PER_KEY = (
+        "lua/refund_begin.lua",
+        "A caller that repeats itself gets the same refund.",
+    )
+    REFUND_RESERVES_FIRST = (
+        "lua/refund_begin.lua",
+        "All refunds together never exceed what was captured, however many are asked for at once.",
+    )
+    REFUND_HAS_A_KEY = (
+        "gateway/checkout/payback.py",
+        "Two runs that both saw no refund must not both make one.",
+    )
+    REFUND_KEY_NAMES_THE_REFUND = (
+        "gateway/checkout/payback.py",
+        "The second refund must not be answered with the first one's success.",
+    )
+    REFUND_LOOKS_FIRST = (
+        "gateway/checkout/payback.py",
+        "Stripe forgets keys after a day, and a refund may have waited longer.",
+    )
+    REFUND_ENDS_ONCE = (
+        "lua/refund_finish.lua",
+        "The order's next version, and its units, come once.",
     )
 
     @property

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tests.property.protocol import invariants, steps
 from tests.property.protocol.rules import Rules
+from tests.property.protocol.run import IDLE
 from tests.property.protocol.search import Change
-from tests.property.protocol.settle import IDLE
 from tests.property.protocol.world import Intent, Redis, Sale, World
 
 

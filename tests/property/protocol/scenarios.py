@@ -1,7 +1,7 @@
 """The small worlds that are explored, each for one kind of trouble.
 
 One huge world would take hours and say no more: what goes wrong takes two runs, a fault or two, and
-one other shopper at most. Times below are on one slow core.
+one other shopper at most.
 """
 
 from tests.property.protocol.rules import Rules
@@ -88,8 +88,16 @@ SCENARIOS = {
     "pinned": Rules(
         story="Methods without manual capture: the bank may take the money at any moment.",
         on_hand=2,
-        cards=2,
         answers=("requires_action", "processing", "requires_capture"),
+        releases=True,
+        time=True,
+        pinned=True,
+    ),
+    "pinned, second card": Rules(
+        story="The same, and another card is tried.",
+        workers=1,
+        cards=2,
+        answers=("requires_action", "processing"),
         releases=True,
         time=True,
         pinned=True,

@@ -178,11 +178,11 @@ def _let_go(redis: Redis, rules: Rules, number: int, why: str) -> Redis:
         order = order._replace(phase="voiding", reason=why)
     elif order.phase == "declined":
         order = order._replace(phase="voided", reason=why, budget=0)
+    if pinned and rules.on(Guard.PINNED_KEEPS_ITS_UNITS):
+        return _with(redis, number, hold, order)
     if why == "released":
         # No deadline matters any more.
         hold, order = hold._replace(left=0), order._replace(budget=0, queue=0)
-    if pinned and rules.on(Guard.PINNED_KEEPS_ITS_UNITS):
-        return _with(redis, number, hold, order)
     redis = redis._replace(held=redis.held - rules.wants[number])
     return _with(redis, number, _end(hold, why), order)
 

@@ -1,4 +1,4 @@
-"""Visits every world that can be reached, breadth first, so that a counterexample is a shortest one."""
+"""Visits every world that can be reached, breadth first: a counterexample is a shortest one."""
 
 import gc
 from collections import deque

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from tests.property.protocol import scripts, settle, stripe
 from tests.property.protocol.guards import Guard
 from tests.property.protocol.rules import Rules
+from tests.property.protocol.run import IDLE
 from tests.property.protocol.search import By, Change
 from tests.property.protocol.world import NAMES, Intent, Order, Redis, Request, Worker, World, put
 
@@ -59,7 +60,7 @@ def _runs(world: World, rules: Rules) -> Iterator[Change[World]]:
             after = step.world._replace(workers=put(world.workers, place, step.worker))
             yield Change(By.US, f"{who} {step.label}", after)
         if rules.crashes:
-            crashed = world._replace(workers=put(world.workers, place, settle.IDLE))
+            crashed = world._replace(workers=put(world.workers, place, IDLE))
             yield Change(By.FAULT, f"{who} crashes before it could {worker.doing}", crashed)
 
 
@@ -188,7 +189,7 @@ def _faults(world: World, rules: Rules) -> Iterator[Change[World]]:
             failovers=world.failovers - 1,
         )
         hung_up = [
-            settle.IDLE if worker.doing == "wait" and rules.on(Guard.WAIT_WHERE_WRITTEN) else worker
+            IDLE if worker.doing == "wait" and rules.on(Guard.WAIT_WHERE_WRITTEN) else worker
             for worker in world.workers
         ]
         after = promoted._replace(workers=tuple(hung_up))
@@ -198,6 +199,6 @@ def _faults(world: World, rules: Rules) -> Iterator[Change[World]]:
             after = promoted._replace(old=world.primary, workers=stale)
             yield Change(By.FAULT, "FAILOVER, and the old primary still answers", after)
     if world.old is not None:
-        workers = tuple(settle.IDLE if w.stale else w for w in world.workers)
+        workers = tuple(IDLE if w.stale else w for w in world.workers)
         after = world._replace(old=None, workers=workers)
         yield Change(By.WORLD, "the old primary is gone", after)

@@ -123,7 +123,7 @@ class World(NamedTuple):
     due: frozenset[int] = frozenset()
     """Orders whose holds a sweep has read as due."""
     replica: Redis | None = None
-    """What the replica has; ``None`` when no failover can come any more, so that it is no matter."""
+    """What the replica has; ``None`` when no failover can come, so that it is no matter."""
     old: Redis | None = None
     """The old primary, as long as somebody can still reach it."""
     failovers: int = 0
