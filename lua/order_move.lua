@@ -15,8 +15,8 @@
 -- ARGV[5] when the sweep looks at it again (ms from now), or '' when it need not
 -- ARGV[6] what becomes of the hold's deadline:
 --         ''          it stays
---         'asked'     Stripe is asked now, and has not answered before: what the attempt has waited
---                     for that until now is added to the budget, for the shopper could do nothing
+--         'waits'     Stripe has not answered yet: what the attempt has waited for that until now is
+--                     added to the budget, for the shopper could do nothing
 --         grace (ms)  it has so long, within the budget and never less than before the attempt
 -- ARGV[7] intent the caller saw, or '': an order is not voided over one it has got meanwhile
 -- ARGV[8] most that is added in one attempt (ms)
@@ -59,7 +59,7 @@ local deadline
 -- A hold whose deadline has passed is not revived, even if the sweep has not been here yet.
 if hold[1] == 'active' and tonumber(hold[6]) > now then
   local budget = tonumber(order[5])
-  if ARGV[6] == 'asked' then
+  if ARGV[6] == 'waits' then
     local waited = math.min(math.max(0, now - tonumber(order[7])), tonumber(ARGV[8]))
     budget = budget + math.max(0, waited - tonumber(order[8] or '0'))
     fields.waited = string.format('%.0f', waited)

@@ -273,13 +273,13 @@ class Records:
         fields: Mapping[str, str] = MappingProxyType({}),
         *,
         look_again_ms: int | None = None,
-        hold_for_ms: int | Literal["asked"] | None = None,
+        hold_for_ms: int | Literal["waits"] | None = None,
         durably: bool = False,
     ) -> bool:
         """Move a record to a phase, or keep fields with it; ``False`` when it has moved on.
 
         ``look_again_ms`` says when the sweep looks. ``hold_for_ms`` is how long the hold still has;
-        ``asked``: Stripe is asked now; until it answers, no time counts.
+        ``waits``: Stripe has not answered; until then no time counts.
 
         Raises:
             NotDurable: with ``durably``, moved, but the replicas do not have it yet.

@@ -138,7 +138,7 @@ class Settler:
             Phase.PAYING,
             {"asked_at": str(self.clock.now_ms()), "pay_state": "processing"},
             look_again_ms=self._look_again_ms,
-            hold_for_ms="asked",
+            hold_for_ms="waits",
         )
 
     async def _commit(self, case: _Case, intent: Intent) -> bool:
@@ -359,8 +359,15 @@ class Settler:
 
     def _waiting(self, shop: str, record: Record, hear: Hear | None) -> OnWait:
         async def wait(place: Place) -> bool:
-            ours = await self._keep(_Case(shop, record, _patient), record.phase)
-            if ours and record.phase is Phase.PAYING and record.intent is None:
+            unasked = record.phase is Phase.PAYING and record.intent is None
+            ours = await self.records.move(
+                shop,
+                record,
+                record.phase,
+                look_again_ms=self._look_again_ms,
+                hold_for_ms="waits" if unasked else None,
+            )
+            if ours and unasked:
                 frame = queued_frame(record, place.position, place.eta_s)
                 if hear:
                     hear(frame)

@@ -313,11 +313,17 @@ async def test_in_the_first_frame(watch: Watch) -> None:
             assert await stranger.closed() == 4501
 
 
-@pytest.mark.parametrize("claim", ["sub", "name", "email", "anything"])
-@pytest.mark.parametrize("written", [CARD, int(CARD), ["4242-4242-4242-4242"], {CARD: "\uff14242"}])
+_WRITTEN = [CARD, int(CARD), ["4242-4242-4242-4242"], {CARD: "\uff14242"}]
+
+
+@pytest.mark.parametrize(
+    ("claim", "written"),
+    [
+        ("sub", CARD),
+        *((claim, written) for claim in ("name", "email", "anything") for written in _WRITTEN),
+    ],
+)
 async def test_in_a_claim_of_a_ticket(watch: Watch, claim: str, written: Any) -> None:
-    if claim == "sub" and written != CARD:
-        pytest.skip("that is no name of a shopper anyway")
     corner = watch.corner
     claims = {"sub": "ann", "shop": corner.shop, "show": SHOW, "exp": int(time.time()) + 60}
     secret = corner.rooms.tokens.shop_secret(corner.shop)

@@ -43,7 +43,7 @@ async def deadline(stall: Stall, record: Record) -> int:
 
 async def asked(stall: Stall, record: Record) -> Record:
     assert await stall.records.move(
-        stall.shop, record, Phase.PAYING, {"asked_at": "1"}, look_again_ms=1, hold_for_ms="asked"
+        stall.shop, record, Phase.PAYING, {"asked_at": "1"}, look_again_ms=1, hold_for_ms="waits"
     )
     return await stall.record(record.order)
 

@@ -181,7 +181,8 @@ async def test_two_sweeps_do_not_bring_back_what_one_has_settled(
     assert await count(parked) == 0
 
 
-async def test_accounts_do_not_mix(parked: UnknownEvents, settings: Settings) -> None:
-    other = UnknownEvents(parked.lane, parked.clock, settings)
+async def test_environments_do_not_mix(parked: UnknownEvents, settings: Settings) -> None:
+    elsewhere = msgspec.structs.replace(settings, environment=uuid.uuid4().hex)
+    other = UnknownEvents(parked.lane, parked.clock, elsewhere)
     await parked.keep(about())
     assert await count(other) == 0
