@@ -3,11 +3,24 @@
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError
 from gateway.sandbox.warden import Warden
+
+_LONG_FIRST = ("acceptance", "race", "property", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files are shared out in this order; a long one at the end would leave the others idle."""
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return _LONG_FIRST.index(folder) if folder in _LONG_FIRST else len(_LONG_FIRST)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ Four gateways settle one order at once. Each stands before every script and ever
 until a scheduler lets it go, so that a schedule is a list of choices and can be played again. A
 failure names its seed and the schedule.
 
-By default 100 schedules are drawn; ``HOLDFAST_TEST_SCHEDULES=1000`` draws a thousand, and
+By default 25 schedules are drawn; ``HOLDFAST_TEST_SCHEDULES=1000`` draws a thousand, and
 ``HOLDFAST_TEST_SCHEDULES=7,`` plays the one of seed 7.
 """
 
@@ -40,7 +40,7 @@ Choose = Callable[[list[int]], int]
 COPIES = 3
 PATIENCE_S = 60.0
 """Nobody gives up waiting while others are let go first."""
-DEFAULT = 100
+DEFAULT = 25
 AUTHORIZES = "POST payment_intents"
 EFFECTS = {AUTHORIZES, "hold_commit", "POST capture", "order_move"}
 LONGEST_BURST = 12
