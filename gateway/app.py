@@ -19,7 +19,7 @@ from gateway.api.failures import HANDLERS
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.clock import Clock, SystemClock
-from gateway.lane import Lane, connect
+from gateway.lane import Lane
 from gateway.metrics import registry
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
@@ -102,7 +102,7 @@ def application(gateway: Gateway) -> Starlette:
 
 def serve(settings: Settings) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
-    lane = Lane(connect(settings), settings)
+    lane = Lane(settings)
     gateway = assemble(
         settings,
         clock=SystemClock(),

@@ -17,7 +17,7 @@ from gateway import app, process, sweep
 from gateway.checkout.payment import Payments
 from gateway.clock import Clock, SystemClock, rfc3339
 from gateway.keys import SHOPS
-from gateway.lane import Lane, connect, served
+from gateway.lane import Lane, served
 from gateway.model import ID_PATTERN
 from gateway.pos import relay as pos_relay
 from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
@@ -58,7 +58,7 @@ def sweeper(_: argparse.Namespace) -> int:
     """Run the sweep until it is told to stop."""
     process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
-    lane = Lane(connect(settings), settings)
+    lane = Lane(settings)
     rooms = join(
         settings,
         SystemClock(),

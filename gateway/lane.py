@@ -1,92 +1,91 @@
-"""One connection to Redis that everybody shares: a lane.
+"""The way to Redis that everybody shares: a lane, with one track for each server.
 
-Whatever is asked for while a round trip is in flight goes together in the next one, in order; when
-the lane is idle a request goes at once. So thousands of callers need one connection, nobody waits
-for a pool, and a caller that is cancelled cannot spoil a connection: only the lane's own task
-touches it.
-
-A round trip that fails or takes too long is sent again, whole, on a new connection. That is safe
-because every script is idempotent by an id inside. ``redis-py``'s own retries and socket timeouts
-are off: they would repeat up to ten times, and swallow cancellation on Python 3.11.
+A Redis alone is one track. A cluster says by itself that it is one: it answers that a key is
+elsewhere. Then the lane reads which server has which slots, and from then on every request goes
+straight to its own; one that finds its slot on the move is sent after it. A shop is one slot, so
+that what is asked for a shop goes down one track, in order.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, RedisError
 
 from gateway.errors import Overloaded, Unavailable
 from gateway.scripts import Script
 from gateway.settings import Settings
+from gateway.track import GOING_AWAY, Durable, Reply, Request, Track, Word, fail
+
+__all__ = ["Durable", "Lane", "Reply", "Word", "connect", "pairs", "served"]
 
 log = logging.getLogger(__name__)
 
-Word = str | bytes | int | float
-Reply = Any
-"""What Redis answers: bytes, an int, None, or a list of these. Rooms decode it at once."""
+Address = tuple[str, int]
+"""Host and port of a server, as the cluster names it."""
 
-_PIPELINE = 256
-"""Most requests of one round trip, so that the first does not wait for a thousand others."""
 _RETRY_AFTER_MS = 200
-_SILENT = "The stock does not answer; try again."
-_GOING_AWAY = "This gateway is going away; connect again."
+_MOST_TIMES_SENT_ON = 8
+_AGAIN_S = 0.05
+"""How soon a request is sent again that a cluster could not take now."""
+_LOOK_EVERY_S = 0.2
+"""How often the cluster is asked which server has what, while one of them is silent."""
+_LOOK_TIMEOUT_S = 0.5
+_SILENT = "The stock is moving; try again."
 
 
-def connect(settings: Settings) -> Redis:
-    """Make a client whose retries and timeouts are ours; nothing is sent yet."""
-    return Redis.from_url(
-        settings.redis_url,
+def connect(settings: Settings, address: Address | None = None) -> Redis:
+    """Make a client whose retries and timeouts are ours; nothing is sent yet.
+
+    With an address: to that server of the cluster, otherwise as the settings say.
+    """
+    options: dict[str, Any] = {**parse_url(settings.redis_url)}
+    if address:
+        options["host"], options["port"] = address
+        options.pop("path", None)
+        if options.get("connection_class") is UnixDomainSocketConnection:
+            del options["connection_class"]
+    pool = ConnectionPool(
+        **options,
         socket_timeout=None,
         socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
         protocol=2,
     )
-
-
-@dataclass(slots=True)
-class _Request:
-    words: tuple[Word, ...]
-    answer: asyncio.Future[Reply]
-    script: Script | None = None
-    durable: bool = False
-
-
-@dataclass(slots=True)
-class Durable:
-    """A reply with the number of replicas that had it when the reply was given."""
-
-    reply: Reply
-    replicas: int
+    return Redis.from_pool(pool)
 
 
 @dataclass(slots=True)
 class Lane:
-    """Sends requests to one Redis over one connection, many to a round trip."""
+    """Sends each request down the track of the server that has its key."""
 
-    client: Redis
     settings: Settings
-    _waiting: deque[_Request] = field(default_factory=deque)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _tracks: dict[Address | None, Track] = field(default_factory=dict)
+    _slots: dict[int, Address] = field(default_factory=dict)
+    _servers: list[Address] = field(default_factory=list)
+    """Every server the cluster has named, replicas too."""
+    _group: asyncio.TaskGroup | None = None
+    _looking: bool = False
     _closed: bool = False
-    round_trips: int = 0
-
-    def __post_init__(self) -> None:
-        # Replies stay as Redis sends them; each room decodes its own.
-        self.client.response_callbacks.clear()
 
     @property
     def waiting(self) -> int:
         """Requests that wait for the next round trip."""
-        return len(self._waiting)
+        return sum(track.waiting for track in self._tracks.values())
+
+    @property
+    def round_trips(self) -> int:
+        """Round trips made so far."""
+        return sum(track.round_trips for track in self._tracks.values())
 
     def call(
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
@@ -97,7 +96,7 @@ class Lane:
             Overloaded: too many requests wait already.
             Unavailable: the lane is not served any more.
         """
-        return self._submit((script.sha, len(keys), *keys, *args), script=script)
+        return self._submit((script.sha, len(keys), *keys, *args), _first(keys), script)
 
     def call_durably(
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
@@ -106,109 +105,145 @@ class Lane:
 
         ``WAIT`` counts only on the connection that wrote.
         """
-        return self._submit((script.sha, len(keys), *keys, *args), script=script, durable=True)
+        wait = (self.settings.wait_replicas, self.settings.wait_timeout_ms)
+        return self._submit((script.sha, len(keys), *keys, *args), _first(keys), script, wait)
 
-    def command(self, *words: Word) -> asyncio.Future[Reply]:
-        """Send one command that may safely be sent twice."""
-        return self._submit(words)
+    def command(self, *words: Word, at: str | None = None) -> asyncio.Future[Reply]:
+        """Send one command that may safely be sent twice.
+
+        ``at`` is a key on the server that is meant, for commands that do not begin with a key.
+        """
+        return self._submit(words, at or (words[1] if len(words) > 1 else None))
 
     def _submit(
-        self, words: tuple[Word, ...], *, script: Script | None = None, durable: bool = False
+        self,
+        words: tuple[Word, ...],
+        key: Word | None,
+        script: Script | None = None,
+        wait: tuple[int, int] | None = None,
     ) -> asyncio.Future[Any]:
         if self._closed:
-            raise Unavailable(_GOING_AWAY)
-        if len(self._waiting) >= self.settings.redis_queue:
+            raise Unavailable(GOING_AWAY)
+        track = self._track(self.address_of(key))
+        if track.waiting >= self.settings.redis_queue:
             raise Overloaded("Too much is going on; try again.", retry_after_ms=_RETRY_AFTER_MS)
-        request = _Request(words, asyncio.get_running_loop().create_future(), script, durable)
-        self._waiting.append(request)
-        self._wake.set()
-        return request.answer
+        answer = asyncio.get_running_loop().create_future()
+        track.put(Request(words, answer, script, key, wait))
+        return answer
+
+    def address_of(self, key: Word | None) -> Address | None:
+        """The server that has a key, as far as is known; ``None`` for the one of the settings."""
+        if key is None or not self._slots:
+            return None
+        return self._slots.get(_slot(key))
+
+    def _track(self, address: Address | None) -> Track:
+        track = self._tracks.get(address)
+        if track is None:
+            client = connect(self.settings, address)
+            track = Track(client, self.settings, self._redirect, self._lost)
+            self._tracks[address] = track
+            if self._group:
+                self._group.create_task(track.run())
+        return track
 
     async def run(self) -> None:
         """Serve until cancelled; whatever still waits then fails with ``Unavailable``."""
         try:
-            while True:
-                await self._wake.wait()
-                while self._waiting:
-                    batch = [
-                        self._waiting.popleft() for _ in range(min(_PIPELINE, len(self._waiting)))
-                    ]
-                    try:
-                        answers = await self._deliver(batch)
-                    finally:
-                        _fail(batch, Unavailable(_SILENT))
-                    if not answers:
-                        # Who came during the silence has waited as long as anybody should.
-                        _fail(self._waiting, Unavailable(_SILENT))
-                        self._waiting.clear()
-                self._wake.clear()
+            async with asyncio.TaskGroup() as self._group:
+                for track in tuple(self._tracks.values()):
+                    self._group.create_task(track.run())
+                self._track(None)
+                await asyncio.Event().wait()
         finally:
             self._closed = True
-            _fail(self._waiting, Unavailable(_GOING_AWAY))
-            self._waiting.clear()
+
+    def _redirect(self, request: Request, error: RedisError) -> None:
+        """Send a request after its slot; nothing was done where it came from."""
+        request.sent += 1
+        if self._closed or self._group is None or request.sent > _MOST_TIMES_SENT_ON:
+            fail([request], Unavailable(_SILENT))
+            return
+        match error:
+            case MovedError():
+                self._slots[error.slot_id] = (error.host, error.port)
+                self._look()
+                request.asking = False
+                self._track((error.host, error.port)).put(request)
+            case AskError():
+                request.asking = True
+                self._track((error.host, error.port)).put(request)
+            case _:
+                self._group.create_task(self._send_again(request))
+
+    async def _send_again(self, request: Request) -> None:
+        """Give the cluster a moment, then ask the server that has the slot by now."""
+        await asyncio.sleep(_AGAIN_S * request.sent)
+        request.asking = False
+        self._track(self.address_of(request.key)).put(request)
+
+    def _lost(self) -> None:
+        """A server is silent: another may have its slots by now."""
+        if self._slots:
+            self._look()
+
+    def _look(self) -> None:
+        """Read which server has what, unless that is being done."""
+        if self._group and not self._looking:
+            self._looking = True
+            self._group.create_task(self._learn())
+
+    async def _learn(self) -> None:
+        """Ask the servers in turn until one knows who has which slots, and all slots are had."""
+        try:
+            while True:
+                for address in (*self._servers, None):
+                    if await self._learn_from(address):
+                        return
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            self._looking = False
+
+    async def _learn_from(self, address: Address | None) -> bool:
+        client = connect(self.settings, address)
+        client.response_callbacks.clear()
+        try:
+            async with asyncio.timeout(_LOOK_TIMEOUT_S):
+                ranges: Reply = await client.execute_command(  # type: ignore[no-untyped-call]
+                    "CLUSTER", "SLOTS"
+                )
+        except (RedisError, OSError, TimeoutError):
+            return False
+        finally:
             with contextlib.suppress(RedisError, OSError):
-                await self.client.aclose()
+                await client.aclose()
+        return self._take_in(ranges)
 
-    async def _deliver(self, batch: list[_Request]) -> bool:
-        """Send a batch until it has its answers; ``False`` when the attempts are used up."""
-        for attempt in range(self.settings.redis_attempts):
-            pending = [request for request in batch if not request.answer.done()]
-            try:
-                async with asyncio.timeout(self._patience_s(pending)):
-                    forgotten = await self._round_trip(pending) if pending else []
-                    if forgotten:
-                        await self._round_trip(forgotten)
-                return True
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("redis: attempt %d failed: %s", attempt + 1, type(error).__name__)
-                await self._hang_up()
-            except Exception:
-                log.exception("redis: a round trip broke")
-                await self._hang_up()
-                return True
-        return False
+    def _take_in(self, ranges: Reply) -> bool:
+        """Keep what ``CLUSTER SLOTS`` says: [first slot, last slot, primary, replica …]."""
+        slots: dict[int, Address] = {}
+        servers: list[Address] = []
+        for first, last, *named in ranges:
+            addresses = [(host.decode(), int(port)) for host, port, *_ in named if host]
+            servers += [address for address in addresses if address not in servers]
+            slots |= dict.fromkeys(range(first, last + 1), addresses[0]) if addresses else {}
+        if slots:
+            self._slots, self._servers = slots, servers
+        return bool(slots)
 
-    async def _round_trip(self, requests: list[_Request]) -> list[_Request]:
-        """Send requests in one write; return those whose script the server had forgotten."""
-        pipe = self.client.pipeline(transaction=False)
-        for request in requests:
-            head = ("EVALSHA",) if request.script else ()
-            pipe.execute_command(*head, *request.words)
-        durable = any(request.durable for request in requests)
-        if durable:
-            settings = self.settings
-            replicas = settings.wait_replicas
-            pipe.execute_command("WAIT", replicas, settings.wait_timeout_ms if replicas else 1)
-        replies = await pipe.execute(raise_on_error=False)
-        self.round_trips += 1
-        confirmed = replies.pop() if durable else 0
-        if isinstance(confirmed, Exception):
-            raise confirmed
-        forgotten = []
-        for request, reply in zip(requests, replies, strict=True):
-            if isinstance(reply, NoScriptError) and request.script:
-                forgotten.append(request)
-            elif not request.answer.done():
-                _answer(request, reply, int(confirmed))
-        for text in {request.script.text for request in forgotten if request.script}:
-            await cast("Awaitable[Any]", self.client.script_load(text))
-        return forgotten
 
-    def _patience_s(self, requests: list[_Request]) -> float:
-        """How long a round trip may take; ``WAIT`` comes on top."""
-        settings = self.settings
-        waits = settings.wait_replicas and any(request.durable for request in requests)
-        return (settings.redis_timeout_ms + (settings.wait_timeout_ms if waits else 0)) / 1000
+def _first(keys: Sequence[str]) -> str | None:
+    return keys[0] if keys else None
 
-    async def _hang_up(self) -> None:
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
-            await self.client.connection_pool.disconnect(inuse_connections=True)
+
+def _slot(key: Word) -> int:
+    return key_slot(key if isinstance(key, bytes) else str(key).encode())
 
 
 @contextlib.asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[Lane]:
     """A lane of its own, served while the block runs."""
-    lane = Lane(connect(settings), settings)
+    lane = Lane(settings)
     serving = asyncio.create_task(lane.run())
     try:
         yield lane
@@ -222,23 +257,3 @@ def pairs(reply: Reply) -> dict[str, bytes]:
     """Read the flat list of a hash: names and values in turn."""
     names = (name.decode() for name in reply[::2])
     return dict(zip(names, reply[1::2], strict=True))
-
-
-def _answer(request: _Request, reply: Reply, replicas: int) -> None:
-    if isinstance(reply, OutOfMemoryError):
-        error: Exception = Overloaded("The stock is out of memory; try again.", retry_after_ms=1000)
-        request.answer.set_exception(error)
-    elif isinstance(reply, ResponseError):
-        log.error("redis refused %s: %s", request.script and request.script.name, reply)
-        request.answer.set_exception(Unavailable("The stock cannot do this now; try again."))
-    elif isinstance(reply, Exception):
-        raise reply
-    else:
-        request.answer.set_result(Durable(reply, replicas) if request.durable else reply)
-
-
-def _fail(requests: Sequence[_Request] | deque[_Request], error: Exception) -> None:
-    for request in requests:
-        if not request.answer.done():
-            request.answer.set_exception(error)
-            request.answer.exception()

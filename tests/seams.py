@@ -26,7 +26,7 @@ from gateway.checkout.webhook import StripeWebhook
 from gateway.clock import SystemClock
 from gateway.errors import HoldfastError
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, Word, connect, pairs
+from gateway.lane import Lane, Word, pairs
 from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.stripe.app import build
@@ -87,10 +87,14 @@ class _SeamLane(Lane):
     gateway: "Gateway"
 
     def _submit(
-        self, words: tuple[Word, ...], *, script: Script | None = None, durable: bool = False
+        self,
+        words: tuple[Word, ...],
+        key: Word | None,
+        script: Script | None = None,
+        wait: tuple[int, int] | None = None,
     ) -> asyncio.Future[Any]:
         async def effect() -> Any:
-            return await Lane._submit(self, words, script=script, durable=durable)
+            return await Lane._submit(self, words, key, script, wait)
 
         step = script.name if script else str(words[0])
         return asyncio.ensure_future(self.gateway.seam.passes(step, effect))
@@ -293,7 +297,7 @@ class Street:
 async def _gateway(
     settings: Settings, clock: Calendar, seam: Seam, sandbox: httpx.AsyncBaseTransport
 ) -> AsyncIterator[Gateway]:
-    lane = _SeamLane(connect(settings), settings)
+    lane = _SeamLane(settings)
     payments = Payments(settings, lane, clock)
     gateway = Gateway(join(settings, clock, random.Random(1), lane, payments), seam)
     lane.gateway = gateway

@@ -12,7 +12,9 @@ from gateway.lane import Lane
 
 async def now(lane: Lane, shop: str) -> int:
     """Milliseconds since the epoch."""
+    meta = ShopKeys(shop).meta
     (seconds, micros), seen = await asyncio.gather(
-        lane.command("TIME"), lane.command("HGET", ShopKeys(shop).meta, "clock")
+        lane.command("TIME", at=ShopKeys(shop).meta),
+        lane.command("HGET", ShopKeys(shop).meta, "clock"),
     )
     return max(int(seconds) * 1000 + int(micros) // 1000, int(seen or 0))

@@ -18,7 +18,7 @@ from gateway.checkout.payment import Intent, Payments, Ready
 from gateway.checkout.records import Record
 from gateway.checkout.turns import OnWait
 from gateway.clock import SystemClock
-from gateway.lane import Durable, Lane, Reply, Word, connect
+from gateway.lane import Durable, Lane, Reply, Word
 from gateway.scripts import Script
 from gateway.settings import Settings, read
 
@@ -31,7 +31,7 @@ class MortalLane(Lane):
     """Dies at a script, counting repeated ones: ``order_move:2`` is the second."""
 
     def __init__(self, settings: Settings, fatal: str) -> None:
-        super().__init__(connect(settings), settings)
+        super().__init__(settings)
         self.fatal = fatal
         self.calls: dict[str, int] = {}
 

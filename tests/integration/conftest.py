@@ -17,7 +17,7 @@ from gateway.app import Gateway, application, assemble, configuration
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock
-from gateway.lane import Lane, connect, served
+from gateway.lane import Lane, served
 from gateway.model import CatalogEntry, Money, Movement, Show
 from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe import server as stripe_server
@@ -136,7 +136,7 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
     async with contextlib.AsyncExitStack() as stack:
         stripe_url = await stack.enter_async_context(stripe_server.serving(stripe_settings))
         settings = msgspec.structs.replace(settings, stripe_url=stripe_url)
-        lane = Lane(connect(settings), settings)
+        lane = Lane(settings)
         gateway = assemble(
             settings,
             clock=SystemClock(),

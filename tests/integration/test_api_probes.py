@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.api import probes
 from gateway.checkout.desk import Desk
-from gateway.lane import Lane, connect
+from gateway.lane import Lane
 from gateway.rooms import Rooms
 from gateway.settings import Settings
 from tests.front_door import Door, open_door, problem
@@ -31,7 +31,7 @@ async def test_without_redis_it_is_alive_and_not_ready_and_says_so_in_time(
     rooms: Rooms, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probes, "PING_WITHIN_S", 0.1)
-    silent = Lane(connect(settings), settings)  # Nobody serves it, so nothing is ever answered.
+    silent = Lane(settings)  # Nobody serves it, so nothing is ever answered.
     desk = Desk(rooms.settler, rooms.settings, rooms.rng)
     async with open_door(dataclasses.replace(rooms, lane=silent), desk) as door:
         async with asyncio.timeout(5):

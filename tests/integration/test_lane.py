@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from gateway.checkout.records import NotDurable, Record
 from gateway.errors import HoldfastError, Overloaded, Unavailable
-from gateway.lane import Lane, connect, served
+from gateway.lane import Lane, served
 from gateway.model import Hold
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
@@ -84,6 +84,7 @@ async def test_a_refused_request_does_its_neighbours_no_harm(lane: Lane, shop: s
 
 async def test_a_full_queue_refuses_at_once(proxy: Proxy, shop: str) -> None:
     async with stall_behind(proxy, shop, redis_queue=3, redis_attempts=1) as stall:
+        await stall.lane.command("PING")
         proxy.stall()
         in_flight = stall.lane.command("PING")
         await asyncio.sleep(0)
@@ -124,7 +125,7 @@ async def _echo(lane: Lane, number: int) -> bytes:
 
 async def test_shutdown_fails_what_waits_and_what_comes_later(proxy: Proxy, shop: str) -> None:
     settings = settings_for(proxy.url, shop)
-    lane = Lane(connect(settings), settings)
+    lane = Lane(settings)
     serving_task = asyncio.create_task(lane.run())
     assert await lane.command("PING") == b"PONG"
     proxy.stall()

@@ -15,6 +15,7 @@ from gateway.errors import (
     NotFound,
     RefundTooMuch,
 )
+from gateway.lane import connect
 from gateway.model import Movement
 from gateway.news import decode
 from gateway.orders import current
@@ -209,8 +210,8 @@ async def test_the_shopper_may_buy_again_what_was_put_back(bought: Bought) -> No
 
 
 async def test_the_shopper_and_all_viewers_hear_of_it(bought: Bought) -> None:
-    client = bought.rooms.lane.client
-    async with client.pubsub() as pubsub:
+    client = connect(bought.rooms.settings)
+    async with client, client.pubsub() as pubsub:
         await pubsub.ssubscribe(bought.keys.news)
         await pubsub.get_message(timeout=1)
         await bought.refund("k", lines=units(tee=1))

@@ -232,7 +232,7 @@ async def test_the_process_outlives_a_redis_that_goes_away(
         pytest.skip(str(missing))
     with contextlib.closing(server):
         own = replace(settings, redis_url=server.url)
-        lane = Lane(connect(own), own)
+        lane = Lane(own)
         lane_task = asyncio.create_task(lane.run())
         async with handoff(lane, shop, own) as site:
             await site.book.put("till", site.webhook)
