@@ -11,8 +11,8 @@ The walk of one purchase, from the browser to the point of sale:
 3. ``checkout``: ``pay_begin.lua`` writes the order's record, Stripe authorizes the money,
    ``hold_commit.lua`` makes the hold a sale and appends the POS' event in the same step, and only
    then is the money captured. A crash between any two steps is repaired from the record.
-4. ``orders`` keeps the event in a stream; the relay in ``pos`` delivers it, again and again if need
-   be, and the till drops what it has already.
+4. ``orders`` keeps the event in a stream; the relay in ``pos`` delivers it once its money is
+   captured (``orders.stream.Gate``), again and again if need be, and the till drops what it has.
 5. Whatever nobody came back for, ``sweep`` finishes: it expires holds, settles payments, and
    compares what Redis, Stripe and the order stream say (``reconcile``).
 

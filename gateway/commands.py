@@ -11,9 +11,8 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from prometheus_client import CollectorRegistry
 
-from gateway import app, process, sweep
+from gateway import app, metrics, process, sweep
 from gateway.checkout.payment import Payments
 from gateway.clock import Clock, SystemClock, rfc3339
 from gateway.keys import SHOPS
@@ -50,7 +49,9 @@ def relay(options: argparse.Namespace) -> int:
         count = asyncio.run(pos_relay.retry_parked(settings))
         sys.stdout.write(f"{count} orders will be delivered once more\n")
     else:
-        process.run(pos_relay.run(settings, CollectorRegistry()))
+        numbers = metrics.registry_of_process()
+        metrics.serve(settings, numbers)
+        process.run(pos_relay.run(settings, numbers))
     return 0
 
 
@@ -66,7 +67,9 @@ def sweeper(_: argparse.Namespace) -> int:
         lane,
         Payments(settings, lane, SystemClock()),
     )
-    process.run(sweep.serve(rooms))
+    reconciler = Reconciler(rooms.settler)
+    metrics.serve(settings, metrics.registry_of_sweep(reconciler))
+    process.run(sweep.serve(rooms, reconciler))
     return 0
 
 

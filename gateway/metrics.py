@@ -1,14 +1,22 @@
-"""What Prometheus is told about a gateway process; read off the parts when it asks."""
+"""What Prometheus is told; read off the parts when it asks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.checkout.desk import Desk
 from gateway.lane import Lane
+from gateway.reconcile.reconciler import Reconciler
+from gateway.settings import Settings
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.tally import Tally
 
@@ -27,6 +35,11 @@ class _Gateway(Collector):
         )
         yield GaugeMetricFamily(
             "holdfast_payments_running", "Payments under way.", self.desk.running
+        )
+        yield GaugeMetricFamily(
+            "holdfast_stripe_waiting",
+            "Requests that wait for their turn to ask Stripe.",
+            self.desk.settler.payments.provider.waiting,
         )
         yield CounterMetricFamily(
             "holdfast_redis_round_trips", "Round trips to Redis.", self.lane.round_trips
@@ -52,9 +65,48 @@ class _Gateway(Collector):
 
 def registry(lane: Lane, desk: Desk, listener: NewsListener, tally: Tally) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
+    made = registry_of_process()
+    made.register(_Gateway(lane, desk, listener, tally))
+    return made
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class _Reconciling(Collector):
+    reconciler: Reconciler
+
+    def collect(self) -> Iterable[Metric]:
+        """Differences by name, and whether they were repaired."""
+        differences = CounterMetricFamily(
+            "holdfast_differences",
+            "Differences between Redis, Stripe and the order stream.",
+            labels=("difference", "repaired"),
+        )
+        for (difference, repaired), count in self.reconciler.found.items():
+            differences.add_metric((difference, str(repaired).lower()), count)
+        yield differences
+
+
+def registry_of_sweep(reconciler: Reconciler) -> CollectorRegistry:
+    """A registry of what a sweep found."""
+    made = registry_of_process()
+    made.register(_Reconciling(reconciler))
+    return made
+
+
+def registry_of_process() -> CollectorRegistry:
+    """A registry of the interpreter's own numbers."""
     made = CollectorRegistry()
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)
     GCCollector(registry=made)
-    made.register(_Gateway(lane, desk, listener, tally))
     return made
+
+
+def serve(settings: Settings, numbers: CollectorRegistry) -> None:
+    """Answer Prometheus on a port of its own, in a thread, for processes that serve nothing else.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, addr=settings.host, registry=numbers)

@@ -63,6 +63,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    metrics_port: Port = 0
+    """Where the relay and the sweep tell Prometheus what they do, if anywhere; the gateway does so
+    at ``/metrics``."""
     public_url: str | None = None
     """How browsers reach us, when a proxy changes it; tickets carry the socket's address."""
     allowed_origins: str = ""

@@ -121,12 +121,12 @@ class Sweep:
             log.exception("sweep: shop %s: order %s: a step failed", shop, order)
 
 
-async def serve(rooms: Rooms) -> None:
+async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
     """Run a sweep with everything it needs, until cancelled."""
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(rooms.lane.run())
             group.create_task(Sweep(rooms).run())
-            group.create_task(Watch(Reconciler(rooms.settler), owner=uuid.uuid4().hex).run())
+            group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
         await rooms.payments.aclose()

@@ -3,7 +3,8 @@
 Money is always authorized first (``capture_method=manual``) and captured after the sale is durable:
 an authorization can be cancelled, a charge cannot. Idempotency keys are made of our own ids, which
 are in the record before they are used, so that whoever repeats a step repeats it under the same
-key. Every request takes its turn in the queue all processes share.
+key; only what cannot happen twice at Stripe is asked for under another key after a 5xx (see
+``Provider.insist``). Every request takes its turn in the queue all processes share.
 """
 
 import logging

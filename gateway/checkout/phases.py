@@ -3,7 +3,7 @@
     paying ─► committed ─► captured     sold; the POS gets the order
      │ │ ▲      ▲  └─────► failed       the money could not be taken; units back on sale
      │ ▼ │      │
-     │ declined │ ───────► voided       nothing was charged
+     │ declined │ ───────► voided       nothing was charged, or all of it is given back
      │          │             ▲
      └──────► voiding ────────┘         released, expired or not ours: first it is cancelled
 
@@ -32,7 +32,7 @@ class Phase(StrEnum):
     VOIDING = "voiding"
     """The hold is gone; whatever was authorized is still to be cancelled."""
     VOIDED = "voided"
-    """Nothing was charged and nothing is authorized."""
+    """Nothing is authorized, and nothing is charged: if money was taken, it is given back."""
 
 
 RESTING = frozenset({Phase.DECLINED, Phase.CAPTURED, Phase.FAILED, Phase.VOIDED})

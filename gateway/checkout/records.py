@@ -62,7 +62,7 @@ class Record(Struct, frozen=True, kw_only=True):
     """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
     units were sold), ``mismatch``, ``capture_refused``."""
     given_back: str | None = None
-    """The intent whose money was taken without a sale, and refunded."""
+    """The intent whose money was taken without a sale; it is refunded. Written before that."""
     units: tuple[tuple[str, str, int, int], ...] = ()
     """sku, location, first unit number, units: set by the commit."""
     refunds: tuple[Refund, ...] = ()

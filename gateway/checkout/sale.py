@@ -1,4 +1,8 @@
-"""The order of a sale, as the POS gets it. Pure."""
+"""The order of a sale, as the POS gets it. Pure.
+
+``rooms`` hands ``settle`` the encoder of its event (``orders.entry``), for checkout does not know
+the orders room.
+"""
 
 from gateway.checkout.records import Record
 from gateway.clock import rfc3339

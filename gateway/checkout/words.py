@@ -2,6 +2,7 @@
 
 from gateway.checkout.phases import Phase
 from gateway.checkout.records import Record
+from gateway.errors import PaymentDeclined
 from gateway.messages import CheckoutFrame, CheckoutState, Frame, OrderFrame
 
 _DECLINES = {
@@ -27,10 +28,10 @@ _ENDS = {
     "released": ("hold_already_released", "You gave it back. You were not charged."),
 }
 _GIVEN_BACK = (
-    "payment_declined",
+    PaymentDeclined.code,
     "This was charged, but is not sold to you. All of it is given back to you.",
 )
-_NOT_CHARGED = ("payment_declined", "The payment did not go through. You were not charged.")
+_NOT_CHARGED = (PaymentDeclined.code, "The payment did not go through. You were not charged.")
 
 
 def checkout_frame(record: Record) -> CheckoutFrame:
@@ -45,7 +46,7 @@ def checkout_frame(record: Record) -> CheckoutFrame:
             return CheckoutFrame(
                 hold=record.hold,
                 state="declined",
-                code="payment_declined",
+                code=PaymentDeclined.code,
                 message=_DECLINES.get(record.decline_code or "", _DECLINED),
                 decline_code=record.decline_code,
             )

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from gateway.checkout.phases import RESTING, Phase
 
-LYING_MS = 900_000
-"""No authorization older than this may be left neither captured nor cancelled."""
+LYING_MS = 840_000
+"""No authorization may be left neither captured nor cancelled for longer than 15 minutes; it is
+looked for a little earlier, since a look comes once a minute."""
 
 UNMARKED_MS = 60_000
 """How long after the commit a capture may go unmarked: the sweep settles several times in that."""
@@ -34,6 +35,9 @@ class Difference(StrEnum):
     """Money is set aside by an attempt that is not the order's own and never will be. Cancelled."""
     AUTHORIZATION_WITHOUT_SALE = "authorization_without_sale"
     """The order ended without a sale, and its money is still set aside. Cancelled."""
+    AUTHORIZATION_OF_LOST_ORDER = "authorization_of_lost_order"
+    """The order is in the stream, its record is lost, and its money was never captured. For a
+    person: the POS may have it."""
     PAYMENT_LEFT_LYING = "payment_left_lying"
     """A payment was begun long ago and has not ended. Settled; voided if its hold is gone."""
     CAPTURE_NOT_MARKED = "capture_not_marked"
@@ -84,6 +88,7 @@ REPAIRS = {
     Difference.AUTHORIZATION_OF_UNKNOWN_ORDER: Repair.CANCEL,
     Difference.STRAY_AUTHORIZATION: Repair.CANCEL,
     Difference.AUTHORIZATION_WITHOUT_SALE: Repair.CANCEL,
+    Difference.AUTHORIZATION_OF_LOST_ORDER: Repair.NONE,
     Difference.PAYMENT_LEFT_LYING: Repair.SETTLE,
     Difference.CAPTURE_NOT_MARKED: Repair.SETTLE,
     Difference.SOLD_BUT_CANCELED: Repair.SETTLE,
@@ -201,8 +206,10 @@ def of_charge(
     """
     old = charge.created_at < now_ms - LYING_MS
     if order is None:
-        if handed_on or not old:
+        if not old:
             return None
+        if handed_on:
+            return Difference.AUTHORIZATION_OF_LOST_ORDER if charge.open else None
         if charge.open:
             return Difference.AUTHORIZATION_OF_UNKNOWN_ORDER
         return Difference.CAPTURED_FOR_UNKNOWN_ORDER if charge.taken else None

@@ -3,8 +3,13 @@
 import asyncio
 
 import httpx
+import msgspec
 
+from gateway.metrics import registry_of_sweep, serve
+from gateway.reconcile.differences import Difference
+from gateway.reconcile.reconciler import Reconciler
 from tests.integration.conftest import Site
+from tests.processes import free_port
 
 
 async def numbers(site: Site) -> dict[str, float]:
@@ -37,3 +42,20 @@ async def test_what_a_client_sends_is_no_label(site: Site) -> None:
     text = " ".join(await numbers(site))
     assert "h_secret" not in text
     assert "ann" not in text
+
+
+async def test_a_sweep_tells_what_it_found_on_a_port_of_its_own(site: Site) -> None:
+    reconciler = Reconciler(site.rooms.settler)
+    reconciler.found[Difference.STRAY_CHARGE, True] += 3
+    port = free_port()
+    serve(
+        msgspec.structs.replace(site.rooms.settings, metrics_port=port),
+        registry_of_sweep(reconciler),
+    )
+    async with httpx.AsyncClient() as client:
+        told = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    assert 'holdfast_differences_total{difference="stray_charge",repaired="true"} 3.0' in told
+
+
+async def test_without_a_port_nothing_is_opened(site: Site) -> None:
+    serve(site.rooms.settings, registry_of_sweep(Reconciler(site.rooms.settler)))

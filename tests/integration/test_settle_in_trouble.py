@@ -186,3 +186,31 @@ async def test_replicas_that_do_not_confirm_mean_no_capture(ann: Purchase) -> No
     finally:
         rooms.lane.settings = lane_settings
     assert await ann.settle() == "confirmed"
+
+
+async def test_somebody_else_captures_while_it_is_voided(ann: Purchase) -> None:
+    """By hand, at Stripe: what was taken without a sale goes back, once."""
+    await ann.pays(SECOND_STEP)
+    await ann.bank.fails(cancel_loses_percent=100, times=1)
+    await ann.second_step(await ann.settler.settle(ann.shop, ann.order))
+    await ann.rooms.holds.release(ann.shop, "ann", ann.hold)
+    frame = await ann.settler.settle(ann.shop, ann.order)
+    for _ in range(2):
+        frame = await ann.settler.settle(ann.shop, ann.order)
+    assert frame.state == "declined"
+    assert frame.message
+    assert "given back" in frame.message
+    [refund] = await ann.bank.refunds(str((await ann.record()).intent))
+    assert refund["amount"] == 1500
+    assert (await ann.record()).phase is Phase.VOIDED
+
+
+async def test_a_second_step_that_never_ends_ends_with_the_hold(ann: Purchase) -> None:
+    await ann.bank.fails(second_step="never")
+    frame = await ann.frame(SECOND_STEP)
+    await ann.second_step(frame)
+    assert await ann.settle() == "requires_action"
+    await ann.bank.fails()
+    await ann.lapses()
+    assert await ann.settle() == "declined"
+    assert await ann.charged() == [("canceled", 0)]

@@ -59,7 +59,7 @@ class Guard(Enum):
         "A 500 may have taken the money: look before giving the units away.",
     )
     NEXT_KEY_AFTER_BROKEN = (
-        "gateway/checkout/payment.py:_change",
+        "gateway/checkout/provider.py:insist",
         "Under its key a 500 is all one hears for a day; having looked, another key is safe.",
     )
     NEXT_KEY_AFTER_REFUSED_CANCEL = (

@@ -1,7 +1,7 @@
 """The Lua scripts as pure functions: each is one atomic step on a Redis node.
 
 They bear the names of the files in ``lua/`` and keep their order of checks. Only what decides about
-money and units is here; ``EDGES`` and ``LETS_GO`` are compared with the scripts' text by a test.
+money and units is here; ``EDGES`` is compared with the scripts' text by a test.
 """
 
 from tests.property.protocol.guards import Guard
