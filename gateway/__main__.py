@@ -5,20 +5,34 @@ ends with an exit code: 0 done, 1 not as it should be, 2 asked the wrong way.
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 
-from gateway import commands, demo
 from gateway.errors import HoldfastError
 from gateway.settings import SettingsError
+
+_COMMANDS = {
+    "demo": ("demo", "run a whole shop here, with nothing configured"),
+    "serve": ("serve", "run the gateway: sockets, HTTP, the page at /"),
+    "relay": ("relay", "deliver confirmed orders to the point of sale"),
+    "sweep": ("sweep", "expire holds, and go on with payments nobody came back for"),
+    "audit": ("audit", "recompute every quantity from the ledger and name each drift"),
+    "import": ("import_catalog", "import a Shopify product CSV into a gateway"),
+    "token": ("token", "sign a key for a program, or a ticket for a shopper"),
+    "till": ("till", "run a small point of sale that receives orders"),
+}
+"""Each command: its module in ``gateway.commands``, and what it is for."""
 
 _EPILOG = "Settings come from the environment; a wrong or missing one is named."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    options = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    asked = next((word for word in words if not word.startswith("-")), None)
+    options = _parser(asked).parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -35,44 +49,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(asked: str | None) -> argparse.ArgumentParser:
+    """Knows every command's name, and the arguments of the one that is asked for."""
     parser = argparse.ArgumentParser(
         prog="holdfast",
         description="A checkout gateway for live commerce.",
         epilog=_EPILOG,
     )
     subparsers = parser.add_subparsers(required=True, metavar="command")
-
-    def add(
-        name: str, run: Callable[[argparse.Namespace], int], summary: str
-    ) -> argparse.ArgumentParser:
+    for name, (module, summary) in _COMMANDS.items():
         command = subparsers.add_parser(
             name, help=summary, description=summary[0].upper() + summary[1:], epilog=_EPILOG
         )
-        command.set_defaults(command=run)
-        return command
-
-    demo.add_arguments(add("demo", demo.main, "run a whole shop here, with nothing configured"))
-    add("serve", commands.serve, "run the gateway: sockets, HTTP, the page at /")
-    relay = add("relay", commands.relay, "deliver confirmed orders to the point of sale")
-    relay.add_argument(
-        "--retry-parked",
-        action="store_true",
-        help="deliver what was given up once more, instead of running the relay",
-    )
-    add("sweep", commands.sweeper, "expire holds, and go on with payments nobody came back for")
-    commands.audit_arguments(
-        add("audit", commands.audit, "recompute every quantity from the ledger and name each drift")
-    )
-    commands.import_arguments(
-        add("import", commands.import_catalog, "import a Shopify product CSV into a gateway")
-    )
-    commands.token_arguments(
-        add("token", commands.token, "sign a key for a program, or a ticket for a shopper")
-    )
-    commands.till_arguments(
-        add("till", commands.till, "run a small point of sale that receives orders")
-    )
+        if name == asked:
+            room = importlib.import_module(f"gateway.commands.{module}")
+            room.add_arguments(command)
+            command.set_defaults(command=room.run)
     return parser
 
 

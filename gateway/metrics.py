@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,20 +14,22 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.checkout.desk import Desk
-from gateway.lane import Lane
-from gateway.reconcile.reconciler import Reconciler
 from gateway.settings import Settings
-from gateway.sockets.listener import NewsListener
-from gateway.sockets.tally import Tally
+
+if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
+    from gateway.checkout.desk import Desk
+    from gateway.lane import Lane
+    from gateway.reconcile.reconciler import Reconciler
+    from gateway.sockets.listener import NewsListener
+    from gateway.sockets.tally import Tally
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class _Gateway(Collector):
-    lane: Lane
-    desk: Desk
-    listener: NewsListener
-    tally: Tally
+    lane: "Lane"
+    desk: "Desk"
+    listener: "NewsListener"
+    tally: "Tally"
 
     def collect(self) -> Iterable[Metric]:
         """Read everything once. Labels are words of ours, never what a client sent."""
@@ -63,7 +66,9 @@ class _Gateway(Collector):
         yield refused
 
 
-def registry(lane: Lane, desk: Desk, listener: NewsListener, tally: Tally) -> CollectorRegistry:
+def registry(
+    lane: "Lane", desk: "Desk", listener: "NewsListener", tally: "Tally"
+) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
     made = registry_of_process()
     made.register(_Gateway(lane, desk, listener, tally))
@@ -72,7 +77,7 @@ def registry(lane: Lane, desk: Desk, listener: NewsListener, tally: Tally) -> Co
 
 @dataclass(eq=False, frozen=True, slots=True)
 class _Reconciling(Collector):
-    reconciler: Reconciler
+    reconciler: "Reconciler"
 
     def collect(self) -> Iterable[Metric]:
         """Differences by name, and whether they were repaired."""
@@ -86,7 +91,7 @@ class _Reconciling(Collector):
         yield differences
 
 
-def registry_of_sweep(reconciler: Reconciler) -> CollectorRegistry:
+def registry_of_sweep(reconciler: "Reconciler") -> CollectorRegistry:
     """A registry of what a sweep found."""
     made = registry_of_process()
     made.register(_Reconciling(reconciler))

@@ -1,0 +1,145 @@
+"""``holdfast audit``: the stock with its ledger, or the payments with Stripe."""
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway import process
+from gateway.checkout.payment import Payments
+from gateway.clock import Clock, SystemClock, rfc3339
+from gateway.keys import SHOPS
+from gateway.lane import served
+from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
+from gateway.rooms import join
+from gateway.settings import Settings, read
+from gateway.stock.audit import Verdict
+from gateway.stock.audit import audit as audit_shop
+
+_AUTHORIZATION_LIFE_H = AUTHORIZATION_LIFE_MS // 3_600_000
+_MOST_HOURS = 9_600
+"""400 days: no order is kept longer unless a shop wants it."""
+_PROGRESS_S = 2.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``audit``."""
+    parser.add_argument("--shop", help="only this shop; otherwise every shop this Redis knows")
+    parser.add_argument("--repair", action="store_true", help="mend what is certain, and say what")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a shop")
+    parser.add_argument(
+        "--payments",
+        action="store_true",
+        help="compare Redis, Stripe and the order stream instead of the stock with its ledger; "
+        "--repair also gives back money of orders nobody knows, if they are few",
+    )
+    parser.add_argument(
+        "--since",
+        type=_hours,
+        default=_AUTHORIZATION_LIFE_H,
+        metavar="HOURS",
+        help="with --payments: how far to look back (%(default)s)",
+    )
+
+
+def _hours(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"a number of hours from 1 to {_MOST_HOURS}")
+    return int(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit shops, or their payments; 1 when anything differs and was not mended."""
+    if options.payments:
+        return _audit_payments(options)
+    settings = read(os.environ, needs=())
+    verdicts = asyncio.run(_audit(settings, options.shop, repair=options.repair))
+    for verdict in verdicts:
+        if options.json:
+            sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
+        else:
+            sys.stdout.write(_report(verdict))
+    open_drift = [drift for verdict in verdicts for drift in verdict.drift if not drift.repaired]
+    return 1 if open_drift else 0
+
+
+async def _audit(settings: Settings, shop: str | None, *, repair: bool) -> list[Verdict]:
+    async with served(settings) as lane:
+        shops = [shop] if shop else [one.decode() for one in await lane.command("SMEMBERS", SHOPS)]
+        return [await audit_shop(lane, one, repair=repair) for one in sorted(shops)]
+
+
+def _audit_payments(options: argparse.Namespace) -> int:
+    process.log_to_stderr()
+    settings = read(os.environ, needs=("stripe_api_key",))
+    since_ms = SystemClock().now_ms() - options.since * 3_600_000
+    mend = Mend.ALL if options.repair else Mend.NOTHING
+    found = asyncio.run(_reconcile(settings, options.shop, since_ms, mend))
+    if options.json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    else:
+        sys.stdout.write(_reconciled(found))
+    return 1 if found.left else 0
+
+
+async def _reconcile(
+    settings: Settings, shop: str | None, since_ms: int, mend: Mend
+) -> Reconciliation:
+    async with served(settings) as lane:
+        payments = Payments(settings, lane, SystemClock())
+        try:
+            clock = SystemClock()
+            rooms = join(settings, clock, random.SystemRandom(), lane, payments)
+            progress = _Progress(clock, clock.monotonic_s())
+            return await Reconciler(rooms.settler).look(shop, since_ms, mend, progress)
+        finally:
+            await payments.aclose()
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Says every few seconds how far a long look is."""
+
+    clock: Clock
+    told_at_s: float
+
+    def __call__(self, payments: int, differences: int) -> None:
+        now_s = self.clock.monotonic_s()
+        if now_s - self.told_at_s >= _PROGRESS_S:
+            self.told_at_s = now_s
+            sys.stderr.write(f"{payments} payments, {differences} differences so far\n")
+
+
+def _reconciled(found: Reconciliation) -> str:
+    summary = (
+        f"{found.orders} orders of {found.shops} shops, {found.intents} payments, "
+        f"{found.events} events since {rfc3339(found.since_ms)}: "
+        f"{found.repaired + found.left} differences, {found.repaired} repaired, {found.left} left"
+    )
+    lines = [summary, *(f"  {name}: {count}" for name, count in found.differences.items())]
+    for one in found.findings:
+        intent = f" {one.intent}" if one.intent else ""
+        fate = "; repaired" if one.repaired else ""
+        lines.append(f"  {one.shop} {one.order}{intent}: {one.difference}{fate}")
+    return "\n".join(lines) + "\n"
+
+
+def _report(verdict: Verdict) -> str:
+    summary = (
+        f"{verdict.shop}: {len(verdict.drift)} drift after {verdict.movements} movements, "
+        f"{verdict.committed_units} units sold, {verdict.active_holds} holds active, "
+        f"{verdict.shortfalls} shortfalls"
+    )
+    lines = [summary]
+    for drift in verdict.drift:
+        where = f"{drift.sku} at {drift.location}: " if drift.sku else ""
+        fate = "; repaired" if drift.repaired else ""
+        why = f" ({drift.why})" if drift.why else ""
+        lines.append(
+            f"  {where}{drift.quantity} is {drift.found}, must be {drift.expected}{why}{fate}"
+        )
+    return "\n".join(lines) + "\n"
