@@ -83,7 +83,7 @@ class Cluster:
         # The plain reply: this client would make something else of each.
         with contextlib.closing(Redis(host=HOST, port=self.servers[number].port)) as client:
             client.response_callbacks.clear()
-            reply = client.execute_command(*words)
+            reply: Any = client.execute_command(*words)  # type: ignore[no-untyped-call]
         return reply.decode() if isinstance(reply, bytes) else reply
 
     def _id(self, number: int) -> str:

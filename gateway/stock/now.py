@@ -14,7 +14,6 @@ async def now(lane: Lane, shop: str) -> int:
     """Milliseconds since the epoch."""
     meta = ShopKeys(shop).meta
     (seconds, micros), seen = await asyncio.gather(
-        lane.command("TIME", at=ShopKeys(shop).meta),
-        lane.command("HGET", ShopKeys(shop).meta, "clock"),
+        lane.command("TIME", at=meta), lane.command("HGET", meta, "clock")
     )
     return max(int(seconds) * 1000 + int(micros) // 1000, int(seen or 0))
