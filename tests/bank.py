@@ -1,5 +1,6 @@
 """The other side of a payment: what a test asks of the Stripe sandbox."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,22 @@ class Bank:
         """The PaymentIntents of an order, newest first."""
         listed = await self._ask("GET", "/v1/payment_intents?limit=100")
         return [one for one in listed["data"] if one["metadata"].get("order") == order]
+
+    async def statuses(self, shop: str) -> Counter[str]:
+        """How many PaymentIntents of a shop are in which status.
+
+        A sweep looks after every shop of its Redis, also those that other tests have left.
+        """
+        found: Counter[str] = Counter()
+        after = ""
+        while True:
+            page = await self._ask("GET", f"/v1/payment_intents?limit=100{after}")
+            found.update(
+                one["status"] for one in page["data"] if one["metadata"].get("shop") == shop
+            )
+            if not page["has_more"]:
+                return found
+            after = f"&starting_after={page['data'][-1]['id']}"
 
     async def token(self, method: str, return_url: str | None = BACK) -> str:
         """A confirmation token, as Stripe's form makes it in the page; `pm_ideal` works, too."""

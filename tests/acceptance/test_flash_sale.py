@@ -103,9 +103,9 @@ async def everything_adds_up(market: Market) -> None:
         return await market.at_rest() and await market.till_orders() >= UNITS
 
     await eventually(delivered, PATIENCE_S)
-    verdict, summary = await market.audit(), await market.bank.summary()
+    verdict, statuses = await market.audit(), await market.bank.statuses(market.shop)
     assert verdict.drift == ()
     assert verdict.committed_units == UNITS
-    assert summary["captured"]["count"] == UNITS
-    assert summary["open_authorizations"]["count"] == 0
+    assert statuses["succeeded"] == UNITS
+    assert statuses["requires_capture"] == statuses["requires_action"] == 0
     assert await market.till_orders() == UNITS

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SOCKETS = 50
 HOLDS = 60
+TURNS = 5
+WAYS = 3
 SCRAMBLE_S = 0.5
 GATEWAYS = 3
 """Connections to Redis that race; within one, what gathers is decided in order."""
@@ -70,12 +72,15 @@ async def gateways_of(stall: Stall) -> AsyncIterator[list[Stall]]:
         yield [Stall(lane, stall.settings) for lane in lanes]
 
 
-async def _everything_at_once(stall: Stall) -> None:
+async def _everything_at_once(stall: Stall, turn: int = 0) -> None:
     """Reserve each hold on every gateway; then release, commit and expire it on every gateway."""
-    rng = random.Random(7)
-    await stall.sells("tee", 5 * HOLDS)
+    rng = random.Random(7 + turn)
+    if not turn:
+        await stall.sells("tee", 5 * HOLDS * TURNS)
     async with gateways_of(stall) as gateways:
-        reserving = (g.reserves(f"s{n}", "k1", ("tee", 1)) for n in range(HOLDS) for g in gateways)
+        reserving = (
+            g.reserves(f"s{n}", f"k{turn}", ("tee", 1)) for n in range(HOLDS) for g in gateways
+        )
         held = (await asyncio.gather(*reserving))[::GATEWAYS]
         records = [await stall.pays(f"s{n}", one) for n, one in enumerate(held)]
 
@@ -95,12 +100,16 @@ async def _everything_at_once(stall: Stall) -> None:
 
 
 async def test_a_hold_is_resolved_exactly_once_whoever_comes_first(stall: Stall) -> None:
-    await _everything_at_once(stall)
-    books = await stall.books()
-    assert books.drifts() == []
-    states = Counter(facts["state"] for facts in books.holds.values())
-    assert states.total() == HOLDS
-    log.info("who came first: %s", dict(states))
+    states: Counter[bytes] = Counter()
+    for turn in range(TURNS):
+        await _everything_at_once(stall, turn)
+        books = await stall.books()
+        assert books.drifts() == []
+        states = Counter(facts["state"] for facts in books.holds.values())
+        assert states.total() == HOLDS * (turn + 1)
+        log.info("who came first: %s", dict(states))
+        if len(states) == WAYS:
+            break  # On a busy machine one way may never be first in a whole turn.
     assert set(states) == {b"released", b"committed", b"expired"}, "one way never came first"
     row = books.stock["tee", "main"]
     assert (row.held, row.committed) == (0, states[b"committed"])
