@@ -15,8 +15,8 @@ from gateway.errors import HoldfastError
 from gateway.keys import SHOPS
 from gateway.reconcile.reconciler import Reconciler
 from gateway.reconcile.watch import Watch
-from gateway.recovery.standing import Position, State
 from gateway.rooms import Rooms
+from gateway.stock.standing import Position, State
 from gateway.stock.sweeper import ClockJumped, expire_due
 from gateway.stock.witness import Witness
 

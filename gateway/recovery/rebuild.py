@@ -11,9 +11,9 @@ from msgspec import Struct
 from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
 from gateway.recovery.sold import Books, Sold
-from gateway.recovery.standing import Standing
 from gateway.scripts import load
 from gateway.settings import Settings
+from gateway.stock.standing import Standing
 
 log = logging.getLogger(__name__)
 

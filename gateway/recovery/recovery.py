@@ -19,8 +19,8 @@ from gateway.errors import Frozen, HoldfastError, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.recovery.rebuild import Rebuilder, Rebuilt
-from gateway.recovery.standing import Position, Standing, State, freeze, stand, thaw
 from gateway.scripts import load
+from gateway.stock.standing import Position, Standing, State, freeze, stand, thaw
 
 log = logging.getLogger(__name__)
 
