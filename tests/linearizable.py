@@ -23,7 +23,7 @@ Answer_contra = TypeVar("Answer_contra", contravariant=True)
 
 MOST_NODES = 50_000
 """Steps of the search in one window."""
-MOST_OPEN = 16
+MOST_OPEN = 64
 """Calls without an answer that may be open at once."""
 
 

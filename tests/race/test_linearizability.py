@@ -59,10 +59,18 @@ CALLS = 400
 CLIENTS = 6
 CALLS_A_ROUND = 3
 """Calls one client makes before all wait for one another, so that windows stay small."""
-ROUNDS_A_CAST = 4
-"""Rounds before other shoppers come, with keys of their own."""
+KINDS: tuple[type[Call], ...] = (Reserve, Release, Extend, Begin, Commit, Find, Look)
+ROUNDS = (
+    (70, 5, 5, 10, 0, 0, 10),
+    (30, 10, 10, 35, 5, 5, 5),
+    (15, 5, 15, 15, 40, 5, 5),
+    (10, 5, 10, 5, 30, 30, 10),
+)
+"""How often which kind of call is made, round after round; then other shoppers come."""
+OTHER_UNITS = 0.04
+"""How often a key comes with another number of units than is its own."""
 SHOPPERS = 3
-KEYS = 5
+KEYS = 4
 UNITS = 40
 RULES = OneSku(limit=6, most_holds=3)
 TROUBLE = 0.25
@@ -72,7 +80,7 @@ CALL_MS = 10_000
 HEARD = {
     *("active", "released", "committed", "sold_out", "limit_exceeded", "idempotency_key_reused"),
     *("hold_already_committed", "hold_already_released", "not_found", "no_order"),
-    *("ordered", "sold", "refused", "unknown", "repeated"),
+    *("total_changed", "ordered", "sold", "refused", "unknown", "repeated"),
 }
 """What must have been said at least once, or the histories are too tame."""
 
@@ -167,15 +175,14 @@ class Game:
     gateways: list[Gateway]
     rng: random.Random
     recorder: Recorder[Call, Answer]
-    cast: int = 0
+    number: int = 0
+    """Of the round."""
 
     async def play(self) -> History:
-        history = self.recorder.history
-        for number in itertools.count():
-            if len(history) >= CALLS:
-                return history
-            self.cast = number // ROUNDS_A_CAST
+        while len(self.recorder.history) < CALLS:
             await self._round()
+            self.number += 1
+        return self.recorder.history
 
     async def _round(self) -> None:
         """Everybody at once; the network of one gateway may be in trouble meanwhile."""
@@ -207,16 +214,15 @@ class Game:
                             break
 
     def _draw(self, rng: random.Random) -> Call:
-        number = rng.randrange(SHOPPERS * KEYS)
-        shopper, key = f"s{self.cast}-{number % SHOPPERS}", f"k{number // SHOPPERS}"
-        units = 1 + number % 3
-        kinds = (Release, Extend, Commit, Find)
-        (kind,) = rng.choices((Reserve, Begin, Look, *kinds), (36, 16, 8, 12, 8, 12, 8))
-        if kind is Reserve:
-            return Reserve(shopper, key, rng.choices((units, units + 1), (95, 5))[0])
-        if kind is Begin:
-            return Begin(shopper, key, units)
-        return Look() if kind is Look else kind(shopper, key)
+        cast, at = divmod(self.number, len(ROUNDS))
+        name = rng.randrange(SHOPPERS * KEYS)
+        shopper, key, units = f"s{cast}-{name % SHOPPERS}", f"k{name // SHOPPERS}", 1 + name % 3
+        (kind,) = rng.choices(KINDS, ROUNDS[at])
+        if issubclass(kind, Look):
+            return Look()
+        if issubclass(kind, Reserve | Begin):
+            return kind(shopper, key, units + (rng.random() < OTHER_UNITS))
+        return kind(shopper, key)
 
     async def _send(self, client: str, gateway: Gateway, call: Call) -> bool:
         """Make a call; ``False`` when nobody knows what became of it."""
