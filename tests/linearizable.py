@@ -126,30 +126,28 @@ def check(
 ) -> Verdict:
     """Look for an order of the calls that explains every answer, window by window."""
     verdict = Verdict()
-    ends: set[_End[State, Call, Answer]] = {(start, frozenset())}
+    ends, still_open = {start}, list[Operation[Call, Answer]]()
     for window in windows(history):
-        search = _Search(model, window, ends)
+        search = _Search(model, [*still_open, *window], ends)
         verdict.windows += 1
         verdict.widest = max(verdict.widest, len(window))
         decided = search.run(most_nodes)
         verdict.nodes += len(search.seen)
+        ends, still_open = search.ends, search.still_open()
         where = f"window {verdict.windows} of {len(window)} calls"
         if not decided:
             verdict.undecided = f"{where}: more than {most_nodes} steps"
-        elif not search.ends:
+        elif not ends:
             verdict.wrong = f"{where}, {search.furthest} in order:\n" + "\n".join(map(str, window))
-        elif max(len(still_open) for _, still_open in search.ends) > MOST_OPEN:
+        elif len(still_open) > MOST_OPEN:
             verdict.undecided = f"{where}: more than {MOST_OPEN} calls without an answer"
         if not verdict.good:
             break
-        ends = search.ends
     return verdict
 
 
-_End = tuple[State, frozenset[Operation[Call, Answer]]]
-"""Where a window may end: the state, and the calls without an answer that are still open."""
 _Node = tuple[int, State]
-"""Calls that are in order already, a bit each, and the state after them."""
+"""Answered calls that are in order already, a bit each, and the state after them."""
 
 
 class _Search(Generic[State, Call, Answer]):
@@ -158,18 +156,13 @@ class _Search(Generic[State, Call, Answer]):
     def __init__(
         self,
         model: Model[State, Call, Answer],
-        window: list[Operation[Call, Answer]],
-        starts: set[_End[State, Call, Answer]],
+        calls: list[Operation[Call, Answer]],
+        starts: set[State],
     ) -> None:
-        carried = frozenset[Operation[Call, Answer]]().union(*(opened for _, opened in starts))
-        self.model = model
-        self.calls = [*carried, *window]
-        self.answered = sum(1 << n for n, one in enumerate(self.calls) if one.answered is not None)
-        self.seen: set[_Node[State]] = {
-            (sum(1 << n for n, one in enumerate(self.calls) if one in carried - opened), state)
-            for state, opened in starts
-        }
-        self.ends: set[_End[State, Call, Answer]] = set()
+        self.model, self.calls = model, calls
+        self.answered = sum(1 << n for n, one in enumerate(calls) if one.answered is not None)
+        self.seen: set[_Node[State]] = {(0, state) for state in starts}
+        self.ends = set[State]()
         self.furthest = 0
 
     def run(self, most_nodes: int) -> bool:
@@ -178,9 +171,9 @@ class _Search(Generic[State, Call, Answer]):
         while left:
             node = left.pop()
             done, state = node
-            self.furthest = max(self.furthest, (done & self.answered).bit_count())
-            if done & self.answered == self.answered:
-                self.ends.add((state, self._still_open(node)))
+            self.furthest = max(self.furthest, done.bit_count())
+            if done == self.answered:
+                self.ends.add(state)
                 continue
             new = set(self._next(node)) - self.seen
             self.seen |= new
@@ -208,13 +201,15 @@ class _Search(Generic[State, Call, Answer]):
             if one.answered is None or one.repeated:
                 after = self.model.step(state, one.call, None)
                 if after is not None and after != state:
-                    found.append((done if one.repeated else done | bit, after))
+                    # Once it has had its effect it may stay: it has no other.
+                    found.append((done, after))
         return found
 
-    def _still_open(self, node: _Node[State]) -> frozenset[Operation[Call, Answer]]:
-        done, state = node
-        return frozenset(
+    def still_open(self) -> list[Operation[Call, Answer]]:
+        """The calls that may yet have an effect after this window."""
+        unanswered = (one for one in self.calls if one.answered is None)
+        return [
             one
-            for n, one in enumerate(self.calls)
-            if not done >> n & 1 and not self.model.spent(state, one.call)
-        )
+            for one in unanswered
+            if not all(self.model.spent(state, one.call) for state in self.ends)
+        ]

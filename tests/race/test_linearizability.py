@@ -180,9 +180,20 @@ class Game:
 
     async def play(self) -> History:
         while len(self.recorder.history) < CALLS:
-            await self._round()
-            self.number += 1
+            asked_from = len(self.recorder.history)
+            for _ in ROUNDS:
+                await self._round()
+                self.number += 1
+            await self._ask_again(self.recorder.history[asked_from:])
         return self.recorder.history
+
+    async def _ask_again(self, history: History) -> None:
+        """Who never heard what became of a call wants to know before leaving.
+
+        Else every one of them stays a maybe, and the search has to keep all their combinations.
+        """
+        for call, client in {one.call: one.client for one in history if not one.answer}.items():
+            await self._send(client, self.gateways[0], call)
 
     async def _round(self) -> None:
         """Everybody at once; the network of one gateway may be in trouble meanwhile."""
