@@ -252,7 +252,7 @@ class Game:
 
 
 async def played(port: int, seed: int) -> tuple[History, Verdict]:
-    """Play one history, and judge it; what the gateway has written must add up besides."""
+    """Play one history in a shop of its own, and judge it."""
     async with two_gateways(port) as gateways:
         game = Game(gateways, random.Random(seed), Recorder(time.monotonic_ns))
         history = await game.play()
@@ -328,10 +328,10 @@ PLANTED = {
         "hold_release",
         (("if hold[2] == 'released'", "if false"), ("hold[2] ~= 'active'", "false")),
     ),
-    "an extension brings the deadline back": Planted(
+    "an extension is told and not kept": Planted(
         "gateway.stock.holds",
         "hold_extend",
-        (("~= 'paying' and wanted > deadline", "~= 'voiding'"),),
+        (("'expires_at', string.format('%.0f', deadline))", "'expires_at', hold[6])"),),
     ),
 }
 
