@@ -42,7 +42,17 @@ def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) 
         run("--help")
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    for command in ("demo", "serve", "relay", "sweep", "audit", "import", "token", "till"):
+    for command in (
+        "demo",
+        "serve",
+        "relay",
+        "sweep",
+        "audit",
+        "rebuild",
+        "import",
+        "token",
+        "till",
+    ):
         assert f"\n    {command} " in told
         with pytest.raises(SystemExit) as ended:
             run(command, "--help")
@@ -119,6 +129,33 @@ async def test_payments_are_reconciled_once(
     assert code == 0
     assert out.endswith(": event_missing; repaired\n")
     assert (await asyncio.to_thread(run, *audit))[0] == 0
+
+
+async def test_a_lost_sale_is_written_again_by_hand(
+    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIPE_API_KEY", settings.stripe_api_key)
+    monkeypatch.setenv("HOLDFAST_STRIPE_URL", site.stripe_url)
+    await site.sells("tee", 3)
+    async with site.shopper("ann") as ann:
+        order = (await ann.buys("tee", "k"))["order"]["id"]
+    rebuild = ("rebuild", "--since", "1", "--shop", settings.shop)
+    code, out, _ = await asyncio.to_thread(run, *rebuild, "--dry-run")
+    assert (code, out.partition(" sales ")[0]) == (0, f"{settings.shop}: of 1")
+    keys = ShopKeys(settings.shop)
+    await site.rooms.lane.command("DEL", keys.order(order))
+    code, out, _ = await asyncio.to_thread(run, *rebuild, "--dry-run", "--json")
+    found = json.loads(out)
+    assert (code, found["missing"], found["epoch"]) == (1, [order], None)
+    assert await site.rooms.records.find(settings.shop, order) is None
+    code, out, _ = await asyncio.to_thread(run, *rebuild)
+    assert code == 0
+    assert out.splitlines()[0].rpartition(" ")[0].endswith("1 were missing; served again in epoch")
+    assert out.splitlines()[1].strip() == order
+    record = await site.rooms.records.find(settings.shop, order)
+    assert record
+    assert record.phase == "captured"
+    assert (await asyncio.to_thread(run, *rebuild, "--dry-run"))[0] == 0
 
 
 @pytest.mark.parametrize("hours", ["0", "x", "-1", "9601"])
