@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import statistics
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ TILL_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PRICES = "Handle,Title,Variant Price,Variant Inventory Qty\ntee,Tee,15.00,7\n"
 PATIENCE_S = 15
 SHOW = "tonight"
+HOLDS, APART_S = 7, 0.25
 
 
 @dataclass
@@ -99,16 +101,22 @@ async def test_from_ticket_to_till(town: Town) -> None:
 
 
 async def test_an_expired_hold_is_back_on_sale_within_a_second(town: Town) -> None:
-    ticket, late_s = await town.ticket("ann"), []
+    """Most of seven, which end one after the other: a machine that is busy for a moment is not
+    the gateway being slow.
+    """
+    ticket, late_s, holds = await town.ticket("ann"), [], {}
     async with shopping(ticket["url"], ticket["token"], SHOW) as ann:
-        for round_ in range(3):
+        for round_ in range(HOLDS):
             line = {"sku": "tee", "quantity": 1}
-            held = await ann.ask("reserve", key=f"k{round_}", lines=[line])
-            mine = held["hold"]["id"]
-            await ann.until(
+            held = (await ann.ask("reserve", key=f"k{round_}", lines=[line]))["hold"]
+            holds[held["id"]] = parse_rfc3339(held["expires_at"]) / 1000
+            await asyncio.sleep(APART_S)
+        for _ in holds:
+            ended = await ann.until(
                 lambda frame: frame["type"] == "hold" and frame["hold"]["state"] == "expired"
             )
-            late_s.append(time.time() - parse_rfc3339(held["hold"]["expires_at"]) / 1000)
-            assert (await ann.ask("extend", hold=mine))["code"] == "hold_expired"
-    # The best of three: the machine may be busy, the gateway may not be slow.
-    assert 0 <= min(late_s) < 1, late_s
+            late_s.append(time.time() - holds[ended["hold"]["id"]])
+        for hold in holds:
+            assert (await ann.ask("extend", hold=hold))["code"] == "hold_expired"
+    assert min(late_s) >= 0
+    assert statistics.median(late_s) < 1, late_s
