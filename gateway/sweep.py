@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from gateway.checkout.unknown import About
 from gateway.errors import HoldfastError
-from gateway.keys import SHOPS
 from gateway.reconcile.reconciler import Reconciler
 from gateway.reconcile.watch import Watch
 from gateway.rooms import Rooms
+from gateway.shows.shows import shops
 from gateway.stock.sweeper import expire_due
 
 log = logging.getLogger(__name__)
@@ -59,11 +59,11 @@ class Sweep:
     async def _go_round(self) -> float:
         """Look at every shop; return how long to rest, in seconds."""
         try:
-            shops = await self.shops()
+            known = await shops(self.rooms.lane)
         except HoldfastError as error:
             log.warning("sweep: %s", error.message)
             return _BACKOFF_S
-        for shop in shops:
+        for shop in known:
             try:
                 await self.round(shop)
             # One shop in trouble keeps no other waiting.
@@ -85,10 +85,9 @@ class Sweep:
             await self.rooms.unknown.retry(take)
         except HoldfastError as error:
             log.warning("sweep: unknown events: %s", error.message)
-
-    async def shops(self) -> list[str]:
-        """The shops this Redis knows."""
-        return sorted(shop.decode() for shop in await self.rooms.lane.command("SMEMBERS", SHOPS))
+        except Exception:
+            # Whatever is wrong with them, holds expire and payments go on.
+            log.exception("sweep: unknown events: a round failed")
 
     async def round(self, shop: str) -> None:
         """Look at one shop once. Payments are settled beside, for Stripe takes its time."""

@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
+import dataclasses
 
+import pytest
+
+from gateway.checkout.unknown import UnknownEvents
 from gateway.keys import SHOPS, ShopKeys
 from gateway.messages import Checkout, Payment
 from gateway.model import Contact, Fulfillment, LineRequest, Money
 from gateway.rooms import Rooms
 from gateway.stock.holds import order_id
+from gateway.sweep import Sweep
 from tests.integration.conftest import Site
 
 PATIENCE_S = 10
@@ -59,6 +64,33 @@ async def test_a_payment_whose_hold_was_given_back_is_voided(site: Site) -> None
     assert record.phase == "voided"
     assert record.intent
     assert (await site.rooms.payments.read(record.intent)).status == "canceled"
+
+
+async def test_a_defect_with_unknown_events_does_not_end_it(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    order, rounds = await begun(site), 0
+
+    class Broken(UnknownEvents):
+        async def retry(self, _: object) -> int:
+            nonlocal rounds
+            rounds += 1
+            raise ValueError("a defect")
+
+    rooms = site.rooms
+    unknown = Broken(rooms.lane, rooms.clock, rooms.settings)
+    await rooms.lane.command("ZADD", ShopKeys(site.shop).unsettled, 0, order)
+    sweep = Sweep(dataclasses.replace(rooms, unknown=unknown))
+    running = asyncio.create_task(sweep.run())
+    try:
+        await until_captured(rooms, site.shop, order)
+        assert not running.done()
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert rounds
+    assert "unknown events: a round failed" in caplog.text
 
 
 async def test_it_goes_round_every_shop_and_survives_a_broken_one(site: Site) -> None:
