@@ -12,6 +12,7 @@ from gateway.checkout.refunds import Refunds
 from gateway.checkout.settle import Settler
 from gateway.checkout.unknown import UnknownEvents
 from gateway.clock import Clock
+from gateway.durability import Durability
 from gateway.lane import Lane
 from gateway.model import Order
 from gateway.orders import entry
@@ -41,6 +42,7 @@ class Rooms:
     refunds: Refunds
     settler: Settler
     unknown: UnknownEvents
+    durability: Durability
 
 
 def join(
@@ -64,6 +66,7 @@ def join(
         refunds=refunds,
         settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event),
         unknown=UnknownEvents(lane, clock, settings),
+        durability=Durability(lane, settings, clock),
     )
 
 

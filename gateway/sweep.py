@@ -125,6 +125,7 @@ async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(rooms.lane.run())
+            group.create_task(rooms.durability.log())
             group.create_task(Sweep(rooms).run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:

@@ -3,17 +3,27 @@
 import asyncio
 import contextlib
 import dataclasses
+import logging
+import random
+from typing import NoReturn
 
 import pytest
 
+from gateway.checkout.payment import Payments
 from gateway.checkout.unknown import UnknownEvents
+from gateway.clock import SystemClock
+from gateway.errors import Unavailable
 from gateway.keys import SHOPS, ShopKeys
+from gateway.lane import Lane
 from gateway.messages import Checkout, Payment
 from gateway.model import Contact, Fulfillment, LineRequest, Money
-from gateway.rooms import Rooms
+from gateway.reconcile.reconciler import Reconciler
+from gateway.rooms import Rooms, join
+from gateway.settings import Settings
 from gateway.stock.holds import order_id
-from gateway.sweep import Sweep
+from gateway.sweep import Sweep, serve
 from tests.integration.conftest import Site
+from tests.sales import eventually
 
 PATIENCE_S = 10
 
@@ -91,6 +101,30 @@ async def test_a_defect_with_unknown_events_does_not_end_it(
             await running
     assert rounds
     assert "unknown events: a round failed" in caplog.text
+
+
+async def test_at_its_start_it_says_which_sales_a_crash_may_take_back(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Idle(Reconciler):
+        async def look(self, *_: object) -> NoReturn:
+            raise Unavailable("Nobody is to be asked.")
+
+    caplog.set_level(logging.INFO, "gateway")
+    lane, clock = Lane(settings), SystemClock()
+    rooms = join(settings, clock, random.Random(1), lane, Payments(settings, lane, clock))
+    serving = asyncio.create_task(serve(rooms, Idle(rooms.settler)))
+
+    async def said() -> bool:
+        return "durability: captures at once" in caplog.text and "no_aof" in caplog.text
+
+    try:
+        await eventually(said)
+        assert not serving.done()
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
 
 
 async def test_it_goes_round_every_shop_and_survives_a_broken_one(site: Site) -> None:
