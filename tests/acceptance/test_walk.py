@@ -16,6 +16,7 @@ from gateway.clock import SystemClock, parse_rfc3339
 from gateway.sandbox import till
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
+from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.settings import read
 from gateway.tickets import Tokens
@@ -53,11 +54,13 @@ class Town:
 
 
 @pytest.fixture
-async def town(redis_url: str, warden: Warden) -> AsyncIterator[Town]:
+async def town(warden: Warden) -> AsyncIterator[Town]:
+    """With a Redis of its own: a sweep goes round all shops, those of a hundred tests as well."""
     port, shop = free_port(), f"shop_{uuid.uuid4().hex}"
     url = f"http://127.0.0.1:{port}"
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        redis_url = stack.enter_context(EmbeddedValkey(warden.group, port=0)).url
         stripe_url = await enter(stripe_server.serving(StripeSettings()))
         till_url = await enter(till.serving(":memory:", TILL_SECRET))
         client = await enter(httpx.AsyncClient(trust_env=False))
