@@ -37,6 +37,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     shows                catalogue and shows
     orders               the event of an order, and the stream it waits in
     news                 what changed, published to every gateway
+    durability           which sales a crash may take back, and what undermines that
     lane, track          the way to Redis that everybody shares: a connection for each server
     scripts, keys        the Lua files; every key, in one place
     messages, model      what is said over a socket; the nouns

@@ -49,12 +49,13 @@ class Gateway:
         listener = asyncio.create_task(self.listener.run())
         for task in (lane, listener):
             task.add_done_callback(_stop_unless_cancelled)
+        told = asyncio.create_task(self.rooms.durability.log())
         try:
             yield
         finally:
             await self.desk.close()
             await self.rooms.recovery.aclose()
-            for task in (listener, lane):
+            for task in (told, listener, lane):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task

@@ -137,6 +137,11 @@ class Lane:
             return None
         return self._slots.get(_slot(key))
 
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """Every server a cluster has named so far, replicas too; none of a Redis alone."""
+        return tuple(self._servers)
+
     def _track(self, address: Address | None) -> Track:
         track = self._tracks.get(address)
         if track is None:

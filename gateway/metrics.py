@@ -1,5 +1,6 @@
 """What Prometheus is told; read off the parts when it asks."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError, variable
 
 if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
     from gateway.checkout.desk import Desk
@@ -111,7 +112,14 @@ def serve(settings: Settings, numbers: CollectorRegistry) -> None:
     """Answer Prometheus on a port of its own, in a thread, for processes that serve nothing else.
 
     Raises:
-        OSError: the port is taken.
+        SettingsError: nothing can listen there, for the port is taken, say.
     """
-    if settings.metrics_port:
+    if not settings.metrics_port:
+        return
+    try:
         start_http_server(settings.metrics_port, addr=settings.host, registry=numbers)
+    except OSError as error:
+        where, why = f"{settings.host}:{settings.metrics_port}", os.strerror(error.errno or 0)
+        raise SettingsError(
+            f"{variable('metrics_port')} cannot be used: {where}: {why.lower()}."
+        ) from None

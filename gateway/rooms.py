@@ -12,6 +12,7 @@ from gateway.checkout.refunds import Refunds
 from gateway.checkout.settle import Settler
 from gateway.checkout.unknown import UnknownEvents
 from gateway.clock import Clock
+from gateway.durability import Durability
 from gateway.lane import Lane
 from gateway.model import Order
 from gateway.orders import entry
@@ -46,6 +47,7 @@ class Rooms:
     settler: Settler
     unknown: UnknownEvents
     recovery: Recovery
+    durability: Durability
 
 
 def join(
@@ -73,6 +75,7 @@ def join(
         recovery=Recovery(
             lane, Rebuilder(lane, settings, books), clock, owner=f"{rng.getrandbits(64):016x}"
         ),
+        durability=Durability(lane, settings, clock),
     )
 
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.answers import as_json
+from gateway.durability import Durability
 from gateway.errors import HoldfastError, Unavailable
 from gateway.lane import Lane
 from gateway.problems import problem
@@ -21,15 +22,23 @@ async def alive(_: Request) -> Response:
     return as_json({"status": "alive"})
 
 
-async def ready(lane: Lane, draining: Callable[[], bool], _: Request) -> Response:
-    """``GET /readyz``: 200, or 503 with a word for everything that fails."""
+async def ready(
+    lane: Lane, durability: Durability, draining: Callable[[], bool], request: Request
+) -> Response:
+    """``GET /readyz``: 200, or 503 with a word for everything that fails.
+
+    With ``?verbose``, who is ready says which mode holds and what undermines it; that fails nobody.
+    """
     failing = []
     if draining():
         failing.append("draining")
     if not await _answers(lane):
         failing.append("redis")
     if not failing:
-        return as_json({"status": "ready"})
+        if "verbose" not in request.query_params:
+            return as_json({"status": "ready"})
+        report = await durability.report()
+        return as_json({"status": "ready", "mode": report.mode, "findings": report.findings})
     detail = f"Not ready: {', '.join(failing)}."
     return problem(Unavailable.status, Unavailable.code, detail, {"failing": failing})
 

@@ -29,8 +29,8 @@ from gateway.checkout.words import checkout_frame, frames, queued_frame
 from gateway.clock import Clock
 from gateway.errors import NotFound, Unavailable
 from gateway.lane import Lane
-from gateway.messages import CheckoutFrame, Frame, encode
-from gateway.news import News, publish
+from gateway.messages import CheckoutFrame, Frame
+from gateway.news import tell
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,8 @@ class Settler:
             before, record = record, await self._find(shop, order)
             if record == before:
                 break
-            await self._tell(shop, record.shopper, frames(record))
+            if before.phase is not Phase.CAPTURED:  # Of refunds, ``refunds`` has told already.
+                await tell(self.lane, shop, record.shopper, frames(record))
         return checkout_frame(record)
 
     async def _step(self, case: _Case) -> bool:
@@ -371,7 +372,7 @@ class Settler:
                 frame = queued_frame(record, place.position, place.eta_s)
                 if hear:
                     hear(frame)
-                await self._tell(shop, record.shopper, (frame,))
+                await tell(self.lane, shop, record.shopper, (frame,))
             return ours
 
         return wait
@@ -380,11 +381,6 @@ class Settler:
         """What a shopper who may have missed it is told of an order; nothing if there is none."""
         record = await self.records.find(shop, order)
         return frames(record) if record else ()
-
-    async def _tell(self, shop: str, shopper: str, said: tuple[Frame, ...]) -> None:
-        """Push how far the payment is to the shopper's sockets, wherever they are."""
-        for frame in said:
-            await publish(self.lane, shop, News(shopper=shopper, frame=msgspec.Raw(encode(frame))))
 
 
 async def _patient(_: Place) -> bool:

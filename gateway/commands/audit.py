@@ -12,11 +12,11 @@ import msgspec
 from gateway import process
 from gateway.checkout.payment import Payments
 from gateway.clock import Clock, SystemClock, rfc3339
-from gateway.keys import SHOPS
 from gateway.lane import served
 from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
 from gateway.rooms import join
 from gateway.settings import Settings, read
+from gateway.shows.shows import shops
 from gateway.stock.audit import Verdict
 from gateway.stock.audit import audit as audit_shop
 
@@ -69,8 +69,8 @@ def run(options: argparse.Namespace) -> int:
 
 async def _audit(settings: Settings, shop: str | None, *, repair: bool) -> list[Verdict]:
     async with served(settings) as lane:
-        shops = [shop] if shop else [one.decode() for one in await lane.command("SMEMBERS", SHOPS)]
-        return [await audit_shop(lane, one, repair=repair) for one in sorted(shops)]
+        asked = [shop] if shop else await shops(lane)
+        return [await audit_shop(lane, one, repair=repair) for one in asked]
 
 
 def _audit_payments(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, Unavailable
-from gateway.keys import SHOPS, ShopKeys
+from gateway.keys import ShopKeys
 from gateway.lane import Lane, connect, served
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import OrderStream
@@ -30,6 +30,7 @@ from gateway.pos.tally import Tally
 from gateway.pos.webhooks import Webhook, WebhookBook
 from gateway.scripts import load
 from gateway.settings import Settings
+from gateway.shows.shows import shops
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +102,9 @@ class Relay:
 
     async def _scan(self) -> None:
         """Renew or take leases, and make the couriers match."""
-        shops = sorted(shop.decode() for shop in await self._lane.command("SMEMBERS", SHOPS))
-        held = await asyncio.gather(*(self._ask_lease(shop, self._lease_ms) for shop in shops))
-        self._leased = {shop for shop, mine in zip(shops, held, strict=True) if mine}
+        known = await shops(self._lane)
+        held = await asyncio.gather(*(self._ask_lease(shop, self._lease_ms) for shop in known))
+        self._leased = {shop for shop, mine in zip(known, held, strict=True) if mine}
         books = await asyncio.gather(
             *(WebhookBook(self._lane, shop).all() for shop in self._leased)
         )
@@ -181,12 +182,12 @@ async def retry_parked(settings: Settings) -> int:
         Unavailable: Redis does not answer.
     """
     async with served(settings) as lane:
-        shops = sorted(shop.decode() for shop in await lane.command("SMEMBERS", SHOPS))
-        books = await asyncio.gather(*(WebhookBook(lane, shop).all() for shop in shops))
+        known = await shops(lane)
+        books = await asyncio.gather(*(WebhookBook(lane, shop).all() for shop in known))
         return sum(
             [
                 await Parking(lane, shop, name).retry()
-                for shop, book in zip(shops, books, strict=True)
+                for shop, book in zip(known, books, strict=True)
                 for name in book
             ]
         )

@@ -4,14 +4,17 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 import pytest_asyncio
 from redis.crc import key_slot
 
+from gateway.clock import SystemClock
+from gateway.durability import Durability
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.sandbox.warden import Warden
-from tests.cluster import Cluster
+from tests.cluster import PRIMARIES, Cluster
 from tests.stall import Stall, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -31,6 +34,17 @@ async def lane(cluster: Cluster) -> AsyncIterator[Lane]:
 
 def stall_of(lane: Lane, cluster: Cluster, shop: str) -> Stall:
     return Stall(lane, settings_for(cluster.url, shop))
+
+
+async def test_every_primary_is_asked_what_it_is_set_to(cluster: Cluster, lane: Lane) -> None:
+    primaries = tuple(sorted(f"127.0.0.1:{server.port}" for server in cluster.servers[:PRIMARIES]))
+    report = await Durability(lane, lane.settings, SystemClock()).report()
+    found = {finding.code: finding.servers for finding in report.findings}
+    assert found == {"no_aof": primaries, "wait_off": primaries}
+    waiting = msgspec.structs.replace(lane.settings, wait_replicas=2)
+    report = await Durability(lane, waiting, SystemClock()).report()
+    found = {finding.code: finding.servers for finding in report.findings}
+    assert found == {"no_aof": primaries, "too_few_replicas": primaries}
 
 
 def shop_on(cluster: Cluster, number: int) -> str:

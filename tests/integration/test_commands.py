@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +187,19 @@ async def test_a_price_list_is_imported(run: Run, site: Site, tmp_path: Path) ->
     assert err.startswith("line 3: ")
     assert "nothing was imported" in err
     assert run("import", str(prices), "--url", "http://127.0.0.1:9", "--currency", "EUR")[0] == 1
+
+
+@pytest.mark.parametrize("command", ["relay", "sweep"])
+def test_a_port_that_is_taken_is_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_test_0123456789abcdef")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("HOLDFAST_METRICS_PORT", str(port))
+        code, out, err = run(command)
+    sentence = f"HOLDFAST_METRICS_PORT cannot be used: 127.0.0.1:{port}: address already in use."
+    assert (code, out, err) == (2, "", f"holdfast: {sentence}\n")
 
 
 def test_redis_that_does_not_answer_is_one_sentence(

@@ -75,8 +75,10 @@ def test_whoever_does_not_need_a_secret_may_do_without() -> None:
         ("HOLDFAST_MAX_FRAME_BYTES", "16000000"),
         ("HOLDFAST_REDIS_ATTEMPTS", "100"),
         ("HOLDFAST_SECRET", "s3cret" * 1_000),
+        # The stream of orders keeps 30 days, and asks the order's record whether to hand one over.
+        ("HOLDFAST_ORDER_RETENTION_DAYS", "30"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_a_wrong_value_is_named_and_never_shown(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
