@@ -181,10 +181,10 @@ async def test_a_commit_binds_the_order_to_its_intent_even_if_that_was_lost(
 async def test_replicas_are_waited_for_only_where_it_matters(
     stall: Stall, held: Held, settings: Settings
 ) -> None:
-    """There is none here, and a wait for one would outlast this test."""
+    """There is none here, which nobody has noticed; a wait for one would outlast this test."""
     patient = msgspec.structs.replace(settings, wait_replicas=1, wait_timeout_ms=600_000)
     async with served(patient) as lane, asyncio.timeout(PATIENCE_S):
-        stall.records = Records(lane, patient)
+        stall.records = Records(lane, settings)
         paying = await stall.pays("ann", held)
         assert await stall.records.move(stall.shop, paying, Phase.PAYING, look_again_ms=1)
     hasty = msgspec.structs.replace(patient, wait_timeout_ms=1, automatic_methods="ideal")
