@@ -8,6 +8,7 @@ One connection is kept, as there is one transaction at a time; it is given up as
 wrong with it. That needs no pool, and nothing that makes connections while nobody asks.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -126,26 +127,19 @@ class PostgresClaims(Claims):
             await connection.close()
 
     async def _in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Do something in one transaction; again if another was ahead, or the connection old."""
-        for _ in range(_TIMES):
-            kept, self._connection = self._connection, None
-            try:
-                return await self._once(kept, work)
-            except (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure):
-                continue
-            except psycopg.OperationalError as error:
-                if kept is None:
-                    raise TableError(_said(error)) from error
-            except psycopg.Error as error:
-                raise TableError(_said(error)) from error
-        raise TableError("others were ahead each time")
-
-    async def _once(self, kept: Connection | None, work: Callable[[Connection], Awaitable[T]]) -> T:
-        connection = kept or await self._connect()
+        """Do something in one transaction; on a new connection if the kept one is dead by now."""
+        kept, self._connection = self._connection, None
         try:
-            async with connection.pipeline(), connection.transaction():
-                await connection.execute(_LIMITS, {"ms": self._timeout_ms})
-                done = await work(connection)
+            if kept:
+                with contextlib.suppress(psycopg.OperationalError):
+                    return await self._on(kept, work)
+            return await self._on(await self._connect(), work)
+        except psycopg.Error as error:
+            raise TableError(_said(error)) from error
+
+    async def _on(self, connection: Connection, work: Callable[[Connection], Awaitable[T]]) -> T:
+        try:
+            done = await self._as_often_as_needed(connection, work)
         except BaseException:
             await connection.close()
             raise
@@ -154,6 +148,19 @@ class PostgresClaims(Claims):
         else:
             self._connection = connection
         return done
+
+    async def _as_often_as_needed(
+        self, connection: Connection, work: Callable[[Connection], Awaitable[T]]
+    ) -> T:
+        for _ in range(_TIMES):
+            with contextlib.suppress(
+                errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure
+            ):
+                # In a pipeline: what need not wait for an answer costs no round trip.
+                async with connection.pipeline(), connection.transaction():
+                    await connection.execute(_LIMITS, {"ms": self._timeout_ms})
+                    return await work(connection)
+        raise TableError("others were ahead each time")
 
     async def _connect(self) -> Connection:
         # Poolers between us and the server may lose what is prepared.

@@ -12,7 +12,7 @@ from gateway.claims.sale import Sale
 from gateway.claims.sqlite import SqliteClaims
 from gateway.claims.table import Claims
 from gateway.errors import Unavailable
-from tests.claiming import SHOP, Table, sale, tee
+from tests.claiming import SHOP, Table, sale, sales, tee
 
 
 async def test_what_is_claimed_is_kept_as_it_was_told(claims: Claims, table: Table) -> None:
