@@ -15,7 +15,7 @@ from gateway.checkout.phases import Phase
 from gateway.checkout.provider import Declined, NotPossible
 from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
 from gateway.checkout.turns import OnWait
-from gateway.claims.sale import Sale
+from gateway.claims.sale import Numbered, Sale
 from gateway.claims.table import Claims
 from gateway.clock import Clock
 from gateway.errors import Overloaded, Unavailable
@@ -23,6 +23,7 @@ from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_UNITS = msgspec.json.Decoder(tuple[Numbered, ...])
 _NOT_CLAIMED = frozenset({"client_secret"})
 """Fields of the record that are of no use once it is authorized, and are nobody else's business."""
 
@@ -108,7 +109,7 @@ class Capture:
     async def _sale(self, sold: Sold) -> Sale | None:
         """The sale as it is to be claimed; ``None`` when the order is not committed any more."""
         kept = await self.records.kept(sold.shop, sold.record.order)
-        if kept.get("phase") != Phase.COMMITTED:
+        if (kept.get("phase"), kept.get("intent")) != (Phase.COMMITTED, sold.intent):
             return None
         restorable = {name: text for name, text in kept.items() if name not in _NOT_CLAIMED}
         return Sale(
@@ -116,7 +117,7 @@ class Capture:
             order=sold.record.order,
             intent=sold.intent,
             hold=sold.record.hold,
-            units=sold.record.units,
+            units=_UNITS.decode(kept["units"]),
             record=msgspec.json.encode(restorable),
             claimed_at=self.clock.now_ms(),
         )
