@@ -63,7 +63,8 @@ class Report(Struct, frozen=True):
 
 def mode(settings: Settings) -> str:
     """Say when money is captured, and who then has the sale: the strictest mode that is set."""
-    # A mode that asks more than replicas do is named here, before them.
+    if settings.claims_url:
+        return "strict: captures after the claims table has every unit of the sale"
     if wanted := settings.wait_replicas:
         replicas = "1 replica has" if wanted == 1 else f"{wanted} replicas have"
         return f"captures after {replicas} the sale (WAIT)"

@@ -152,6 +152,8 @@ class Sweep:
 async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
     """Run a sweep with everything it needs, until cancelled."""
     try:
+        if rooms.claims:
+            await rooms.claims.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(rooms.lane.run())
             group.create_task(rooms.durability.log())
@@ -160,3 +162,5 @@ async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
     finally:
         await rooms.recovery.aclose()
         await rooms.payments.aclose()
+        if rooms.claims:
+            await rooms.claims.aclose()

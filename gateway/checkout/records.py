@@ -63,7 +63,8 @@ class Record(Struct, frozen=True, kw_only=True):
     decline_code: str | None = None
     reason: str | None = None
     """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
-    units were sold), ``mismatch``, ``capture_refused``."""
+    units were sold), ``mismatch``, ``capture_refused``, ``sold_twice`` (a unit is another
+    order's by the claims table)."""
     given_back: str | None = None
     """The intent whose money was taken without a sale; it is refunded. Written before that."""
     units: tuple[tuple[str, str, int, int], ...] = ()
@@ -122,6 +123,11 @@ class Records:
         """Read a record; ``None`` when there is none."""
         fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
         return _record(order, fields) if fields.get("phase") else None
+
+    async def kept(self, shop: str, order: str) -> dict[str, str]:
+        """Everything Redis keeps of an order, as text: enough to restore it."""
+        fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
+        return {name: value.decode() for name, value in fields.items()}
 
     async def begin(self, shop: str, shopper: str, checkout: Checkout) -> str:
         """Begin a payment, or the next attempt after a decline; return the order's id.
