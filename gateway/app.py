@@ -100,7 +100,7 @@ def application(gateway: Gateway) -> Starlette:
 
     rooms, desk = gateway.rooms, gateway.desk
     endpoint = Endpoint(rooms, desk, gateway.listener)
-    numbers = registry(rooms.lane, desk, gateway.listener, endpoint.tally)
+    numbers = registry(rooms, desk, gateway.listener, endpoint.tally)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/live", endpoint),
         *api.routes(rooms, desk, numbers, lambda: False),

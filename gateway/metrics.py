@@ -1,7 +1,7 @@
 """What Prometheus is told; read off the parts when it asks."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,15 +20,16 @@ from gateway.settings import Settings, SettingsError, variable
 if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
     from gateway.checkout.desk import Desk
     from gateway.claims.table import Claims
-    from gateway.lane import Lane
     from gateway.reconcile.reconciler import Reconciler
+    from gateway.recovery.recovery import Recovery
+    from gateway.rooms import Rooms
     from gateway.sockets.listener import NewsListener
     from gateway.sockets.tally import Tally
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class _Gateway(Collector):
-    lane: "Lane"
+    rooms: "Rooms"
     desk: "Desk"
     listener: "NewsListener"
     tally: "Tally"
@@ -47,12 +48,13 @@ class _Gateway(Collector):
             self.desk.settler.payments.provider.waiting,
         )
         yield CounterMetricFamily(
-            "holdfast_redis_round_trips", "Round trips to Redis.", self.lane.round_trips
+            "holdfast_redis_round_trips", "Round trips to Redis.", self.rooms.lane.round_trips
         )
         yield GaugeMetricFamily(
-            "holdfast_redis_waiting", "Requests waiting for Redis.", self.lane.waiting
+            "holdfast_redis_waiting", "Requests waiting for Redis.", self.rooms.lane.waiting
         )
-        yield from _of_claims(self.desk.settler.claims)
+        yield from _of_claims(self.rooms.claims)
+        yield _of_recovery(self.rooms.recovery)
         commands = CounterMetricFamily(
             "holdfast_commands", "Commands answered, by their outcome.", labels=("type", "outcome")
         )
@@ -81,20 +83,22 @@ def _of_claims(claims: "Claims | None") -> Iterable[Metric]:
 
 
 def registry(
-    lane: "Lane", desk: "Desk", listener: "NewsListener", tally: "Tally"
+    rooms: "Rooms", desk: "Desk", listener: "NewsListener", tally: "Tally"
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
     made = registry_of_process()
-    made.register(_Gateway(lane, desk, listener, tally))
+    made.register(_Gateway(rooms, desk, listener, tally))
     return made
 
 
 @dataclass(eq=False, frozen=True, slots=True)
-class _Reconciling(Collector):
+class _Sweep(Collector):
+    rooms: "Rooms"
     reconciler: "Reconciler"
+    jumped: Collection[str]
 
     def collect(self) -> Iterable[Metric]:
-        """Differences by name, and whether they were repaired."""
+        """What was found wrong, and what became of it."""
         differences = CounterMetricFamily(
             "holdfast_differences",
             "Differences between Redis, Stripe and the order stream.",
@@ -103,14 +107,32 @@ class _Reconciling(Collector):
         for (difference, repaired), count in self.reconciler.found.items():
             differences.add_metric((difference, str(repaired).lower()), count)
         yield differences
-        yield from _of_claims(self.reconciler.settler.claims)
+        yield from _of_claims(self.rooms.claims)
+        yield _of_recovery(self.rooms.recovery)
+        yield GaugeMetricFamily(
+            "holdfast_clocks_off",
+            "Shops whose server's clock is off, so that no hold lapses.",
+            len(self.jumped),
+        )
 
 
-def registry_of_sweep(reconciler: "Reconciler") -> CollectorRegistry:
-    """A registry of what a sweep found."""
+def registry_of_sweep(
+    rooms: "Rooms", reconciler: "Reconciler", jumped: Collection[str]
+) -> CollectorRegistry:
+    """A registry of what a sweep found; ``jumped`` are the shops whose clock is off."""
     made = registry_of_process()
-    made.register(_Reconciling(reconciler))
+    made.register(_Sweep(rooms, reconciler, jumped))
     return made
+
+
+def _of_recovery(recovery: "Recovery") -> Metric:
+    """Shops that had to be frozen, those served again, and the sales that were written again."""
+    done = CounterMetricFamily(
+        "holdfast_recovery", "Shops frozen and thawed, sales restored.", labels=("what",)
+    )
+    for what in ("frozen", "thawed", "restored"):
+        done.add_metric((what,), recovery.done[what])
+    return done
 
 
 def registry_of_process() -> CollectorRegistry:

@@ -149,15 +149,16 @@ class Sweep:
             log.exception("sweep: shop %s: order %s: a step failed", shop, order)
 
 
-async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
+async def serve(sweep: Sweep, reconciler: Reconciler) -> None:
     """Run a sweep with everything it needs, until cancelled."""
+    rooms = sweep.rooms
     try:
         if rooms.claims:
             await rooms.claims.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(rooms.lane.run())
             group.create_task(rooms.durability.log())
-            group.create_task(Sweep(rooms).run())
+            group.create_task(sweep.run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
         await rooms.recovery.aclose()

@@ -113,7 +113,7 @@ async def test_at_its_start_it_says_which_sales_a_crash_may_take_back(
     caplog.set_level(logging.INFO, "gateway")
     lane, clock = Lane(settings), SystemClock()
     rooms = join(settings, clock, random.Random(1), lane, Payments(settings, lane, clock))
-    serving = asyncio.create_task(serve(rooms, Idle(rooms.settler)))
+    serving = asyncio.create_task(serve(Sweep(rooms), Idle(rooms.settler)))
 
     async def said() -> bool:
         return "durability: captures at once" in caplog.text and "no_aof" in caplog.text
