@@ -25,7 +25,7 @@ from gateway.scripts import Script
 from gateway.settings import Settings
 from gateway.track import GOING_AWAY, Durable, Reply, Request, Track, Word, fail
 
-__all__ = ["Durable", "Lane", "Reply", "Word", "connect", "pairs", "served"]
+__all__ = ["Address", "Durable", "Lane", "Reply", "Word", "connect", "pairs", "served"]
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, Unavailable
 from gateway.keys import SHOPS, ShopKeys
-from gateway.lane import Lane, connect, served
+from gateway.lane import Lane, served
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import OrderStream
 from gateway.pos.courier import IN_FLIGHT, Courier, Route
@@ -158,7 +158,7 @@ class Relay:
         settings, clock = self._settings, self._patience.clock
         route = Route(
             orders=OrderStream(self._lane, shop),
-            group=OrderGroup(connect(settings), shop, name),
+            group=OrderGroup(self._lane, shop, name),
             line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, clock),
             parking=Parking(self._lane, shop, name),
         )
