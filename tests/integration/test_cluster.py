@@ -1,17 +1,14 @@
 """The lane on a real cluster: every request finds its server, also while slots and servers move."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from redis.crc import key_slot
 
-from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.sandbox.warden import Warden
-from tests.cluster import Cluster
+from tests.cluster import Cluster, slot_of
 from tests.stall import Stall, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,16 +30,8 @@ def stall_of(lane: Lane, cluster: Cluster, shop: str) -> Stall:
     return Stall(lane, settings_for(cluster.url, shop))
 
 
-def shop_on(cluster: Cluster, number: int) -> str:
-    """A shop whose slot is on a certain primary."""
-    while True:
-        shop = f"shop_{uuid.uuid4().hex}"
-        if cluster.number_of(key_slot(ShopKeys(shop).meta.encode())) == number:
-            return shop
-
-
 async def test_shops_on_every_primary_sell_through_one_lane(lane: Lane, cluster: Cluster) -> None:
-    stalls = [stall_of(lane, cluster, shop_on(cluster, number)) for number in (0, 1, 2)]
+    stalls = [stall_of(lane, cluster, cluster.shop_on(number)) for number in (0, 1, 2)]
     await asyncio.gather(*(stall.sells("tee", 40) for stall in stalls))
     await asyncio.gather(
         *(stall.reserves(f"s{n}", "k", ("tee", 1)) for n in range(40) for stall in stalls)
@@ -55,10 +44,10 @@ async def test_shops_on_every_primary_sell_through_one_lane(lane: Lane, cluster:
 async def test_a_slot_moves_under_load_and_nothing_is_done_twice(
     lane: Lane, cluster: Cluster
 ) -> None:
-    shop = shop_on(cluster, 0)
+    shop = cluster.shop_on(0)
     stall = stall_of(lane, cluster, shop)
     await stall.sells("tee", 300)
-    slot = key_slot(stall.keys.meta.encode())
+    slot = slot_of(shop)
     moving = asyncio.create_task(asyncio.to_thread(cluster.moves, slot, 1))
     bought = 0
     while not moving.done() or bought < 50:

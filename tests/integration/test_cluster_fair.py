@@ -1,0 +1,97 @@
+"""Everything at once on a real cluster: shops sell, pay and deliver while slots and servers move.
+
+The long version repeats the moves and the kills, here 50 times:
+
+    HOLDFAST_TEST_MIGRATIONS=50 pytest tests/integration/test_cluster_fair.py
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from redis.crc import key_slot
+
+from gateway.keys import SHOPS, StripeKeys
+from gateway.sandbox.warden import Warden
+from tests.cluster import HOST, Cluster, slot_of
+from tests.fair import Fair, fair
+from tests.sales import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROUNDS = int(os.environ.get("HOLDFAST_TEST_MIGRATIONS", "1"))
+SOME = 3
+"""Purchases in every shop between two events."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def market(warden: Warden) -> AsyncIterator[Fair]:
+    with Cluster(warden) as cluster:
+        async with fair(cluster) as market:
+            yield market
+
+
+def shared_by_all(market: Fair) -> set[int]:
+    """Servers with keys that are no shop's own: the list of shops, the queue before Stripe."""
+    account = StripeKeys(market.site.rooms.settings.stripe_account)
+    return {market.cluster.number_of(key_slot(key.encode())) for key in (SHOPS, account.all)}
+
+
+async def silent(market: Fair) -> list[str]:
+    """The servers the gateway misses; it is ready all the same."""
+    async with httpx.AsyncClient(base_url=market.site.url, trust_env=False) as http:
+        answer = await http.get("/readyz")
+    assert answer.status_code == 200
+    return list(answer.json().get("silent", ()))
+
+
+async def test_shops_on_every_primary_sell_and_deliver(market: Fair) -> None:
+    async with market.selling():
+        await market.sells_on(SOME)
+    assert not market.refused
+    await market.adds_up()
+
+
+async def test_slots_move_under_load_and_nothing_is_lost_or_done_twice(market: Fair) -> None:
+    cluster = market.cluster
+    async with market.selling():
+        for _ in range(ROUNDS):
+            for at, shop in enumerate(list(market.shops)[::2]):
+                home, slot = cluster.number_of(slot_of(shop)), slot_of(shop)
+                away = next(one for one in cluster.primaries if one != home)
+                there, back = cluster.moves, cluster.moves_at_once
+                if at % 2:
+                    there, back = back, there
+                await asyncio.to_thread(there, slot, away)
+                await market.sells_on(SOME, [shop])
+                await asyncio.to_thread(back, slot, home)
+        await market.sells_on(SOME)
+    await market.adds_up()
+
+
+async def test_a_primary_dies_and_only_its_shops_notice(market: Fair) -> None:
+    cluster = market.cluster
+    async with market.selling():
+        for _ in range(ROUNDS):
+            await market.sells_on(SOME)
+            victim = next(one for one in cluster.primaries if one not in shared_by_all(market))
+            its = [one for one in market.shops if cluster.number_of(slot_of(one)) == victim]
+            visits = {shop: viewer.visits for shop, viewer in market.viewers.items()}
+            market.refused.clear()
+            cluster.kills(victim)
+
+            async def missed(victim: int = victim) -> bool:
+                return await silent(market) == [f"{HOST}:{cluster.servers[victim].port}"]
+
+            await eventually(missed)
+            await asyncio.to_thread(cluster.promoted, slot_of(its[0]), victim)
+            await asyncio.to_thread(cluster.revives, victim)
+            await market.sells_on(SOME)
+            assert await silent(market) == []
+            assert set(market.refused) == set(its)
+            others = market.shops.keys() - its
+            assert {s: market.viewers[s].visits for s in others} == {s: visits[s] for s in others}
+    await market.adds_up()
