@@ -34,7 +34,7 @@ from gateway.stock.audit import audit
 from gateway.stock.holds import order_id
 from tests.bank import Bank
 from tests.cluster import Cluster
-from tests.handoff import SECRET, hurried, running
+from tests.handoff import SECRET, running
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site, settings_of
 from tests.sales import eventually
 from tests.shopper import connected
@@ -44,10 +44,14 @@ T = TypeVar("T")
 
 UNITS = 100_000
 SHOPS_PER_PRIMARY = 2
-PACE_S = 0.03
+PACE_S = 0.05
 """How long a buyer thinks; the load is to be there, not to be high."""
 PATIENCE_S = 20.0
 AGAIN_S = 0.05
+LOOK_S = 0.05
+"""How often it is looked whether something is so."""
+RELAY_HURRY = 4
+"""Pauses of the relay are so many times shorter than in earnest."""
 
 
 @dataclass
@@ -85,7 +89,8 @@ class Fair:
 
     cluster: Cluster
     site: Site
-    till: httpx.AsyncClient
+    http: httpx.AsyncClient
+    till_url: str
     shops: dict[str, int]
     """Shop → number of the primary it began on."""
     viewers: dict[str, Viewer]
@@ -113,7 +118,7 @@ class Fair:
                     self.refused[shop] += 1
                     await asyncio.sleep(AGAIN_S)
 
-    async def opens(self, shop: str, url: str) -> None:
+    async def opens(self, shop: str) -> None:
         """A shop has a live show, a product and a till."""
         rooms = self.site.rooms
         await rooms.shows.put(shop, Show(SHOW, "Tonight's show"))
@@ -122,7 +127,7 @@ class Fair:
         at = "2026-11-21T20:00:00.000Z"
         received = Movement("in", "received", "tee", "main", UNITS, at, "test")
         await rooms.movements.apply(shop, (received,))
-        await WebhookBook(rooms.lane, shop).put("till", Webhook(f"{url}/orders", SECRET))
+        await WebhookBook(rooms.lane, shop).put("till", Webhook(f"{self.till_url}/orders", SECRET))
 
     async def buys(self, shop: str, shopper: str) -> None:
         """One purchase, from the first to the last step."""
@@ -168,7 +173,7 @@ class Fair:
         async def there() -> bool:
             return all(len(self.sold[shop]) >= goal for shop, goal in goals.items())
 
-        await eventually(there, PATIENCE_S)
+        await eventually(there, PATIENCE_S, LOOK_S)
 
     async def adds_up(self) -> None:
         """Nothing is lost and nothing there twice: Redis, Stripe, the till and the viewers."""
@@ -181,16 +186,22 @@ class Fair:
             assert (row.held, row.committed) == (0, len(self.sold[shop]))
             paid = await Bank(self.site.stripe_url).statuses(shop)
             assert paid == {"succeeded": len(self.sold[shop])}
-        await eventually(self._till_has_all)
-        await eventually(self._viewers_know)
+        await eventually(self._till_has_all, every_s=LOOK_S)
+        await eventually(self._viewers_know, every_s=LOOK_S)
 
     async def _till_has_all(self) -> bool:
-        orders = [event["subject"] for event in (await self.till.get("/orders")).json()]
+        orders = [
+            event["subject"] for event in (await self.http.get(f"{self.till_url}/orders")).json()
+        ]
         return sorted(orders) == sorted(itertools.chain(*self.sold.values()))
 
     async def _viewers_know(self) -> bool:
         available = self.site.rooms.movements.available
         return all([self.viewers[shop].items == await available(shop) for shop in self.shops])
+
+
+async def _hurried(seconds: float) -> None:
+    await asyncio.sleep(seconds / RELAY_HURRY)
 
 
 @contextlib.asynccontextmanager
@@ -208,13 +219,13 @@ async def fair(cluster: Cluster) -> AsyncIterator[Fair]:
         enter = stack.enter_async_context
         site = await enter(open_site(settings, UNLIMITED))
         url = await enter(till.serving(":memory:", SECRET))
-        http = await enter(httpx.AsyncClient(base_url=url, trust_env=False))
+        http = await enter(httpx.AsyncClient(trust_env=False, verify=False))
         lane = await enter(served(settings))
-        patience = Patience(SystemClock(), hurried, random.Random(1))
+        patience = Patience(SystemClock(), _hurried, random.Random(1))
         relay = Relay(lane, settings, Tally(CollectorRegistry()), patience, "one")
         viewers = {shop: Viewer(site, shop) for shop in shops}
-        found = Fair(cluster, site, http, shops, viewers)
+        found = Fair(cluster, site, http, url, shops, viewers)
         for shop in shops:
-            await found.opens(shop, url)
+            await found.opens(shop)
         await enter(running(relay, site.sweep(), *viewers.values()))
         yield found

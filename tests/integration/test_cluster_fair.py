@@ -9,7 +9,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 import pytest_asyncio
 from redis.crc import key_slot
@@ -17,7 +16,7 @@ from redis.crc import key_slot
 from gateway.keys import SHOPS, StripeKeys
 from gateway.sandbox.warden import Warden
 from tests.cluster import HOST, Cluster, slot_of
-from tests.fair import Fair, fair
+from tests.fair import LOOK_S, Fair, fair
 from tests.sales import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -42,8 +41,7 @@ def shared_by_all(market: Fair) -> set[int]:
 
 async def silent(market: Fair) -> list[str]:
     """The servers the gateway misses; it is ready all the same."""
-    async with httpx.AsyncClient(base_url=market.site.url, trust_env=False) as http:
-        answer = await http.get("/readyz")
+    answer = await market.http.get(f"{market.site.url}/readyz")
     assert answer.status_code == 200
     return list(answer.json().get("silent", ()))
 
@@ -86,7 +84,7 @@ async def test_a_primary_dies_and_only_its_shops_notice(market: Fair) -> None:
             async def missed(victim: int = victim) -> bool:
                 return await silent(market) == [f"{HOST}:{cluster.servers[victim].port}"]
 
-            await eventually(missed)
+            await eventually(missed, every_s=LOOK_S)
             await asyncio.to_thread(cluster.promoted, slot_of(its[0]), victim)
             await asyncio.to_thread(cluster.revives, victim)
             await market.sells_on(SOME)
