@@ -1,6 +1,8 @@
 """A real cluster on loopback: three primaries, a replica each; slots move, servers die."""
 
 import contextlib
+import os
+import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ class Cluster:
     def __init__(self, warden: Warden) -> None:
         self._stack = contextlib.ExitStack()
         self.servers = [self._server(warden) for _ in range(2 * PRIMARIES)]
+        self._frozen: set[int] = set()
 
     @staticmethod
     def _server(warden: Warden) -> EmbeddedValkey:
@@ -98,7 +101,10 @@ class Cluster:
         return sorted({number for _, _, number in self._ranges(self._alive()[0])})
 
     def _alive(self) -> list[int]:
-        return [number for number, server in enumerate(self.servers) if server.is_running]
+        return [number for number in range(len(self.servers)) if self._answers(number)]
+
+    def _answers(self, number: int) -> bool:
+        return self.servers[number].is_running and number not in self._frozen
 
     def _ranges(self, number: int) -> list[tuple[int, int, int]]:
         """First slot, last slot and the primary that has them, as a server knows it."""
@@ -152,9 +158,18 @@ class Cluster:
         until(lambda: self.number_of(slot) != instead_of)
         return self.number_of(slot)
 
+    def freezes(self, number: int) -> None:
+        """A server says nothing any more, and hangs up on nobody."""
+        os.kill(self.servers[number].pid, signal.SIGSTOP)
+        self._frozen.add(number)
+
     def revives(self, number: int) -> None:
-        """A server that died comes back, as a replica of who took its place."""
-        self.servers[number].start()
+        """A server that died or froze comes back, as a replica of who took its place."""
+        if number in self._frozen:
+            os.kill(self.servers[number].pid, signal.SIGCONT)
+            self._frozen.discard(number)
+        else:
+            self.servers[number].start()
         until(lambda: "role:slave" in self.ask(number, "INFO", "replication"))
         self.recovers()
 

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 UNITS = 100_000
 SHOPS_PER_PRIMARY = 2
-PACE_S = 0.05
+PACE_S = 0.15
 """How long a buyer thinks; the load is to be there, not to be high."""
 PATIENCE_S = 20.0
 AGAIN_S = 0.05

@@ -130,7 +130,11 @@ class OrderGroup:
             pipe = client.pipeline(transaction=False)
             pipe.execute_command("ASKING")
             pipe.execute_command(*words)
-            return (await pipe.execute())[1]
+            # Raised by the pipeline, an error would begin with words of redis-py.
+            _, reply = await pipe.execute(raise_on_error=False)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
         finally:
             await _close(client)
 
