@@ -6,6 +6,7 @@ The long version repeats the moves and the kills, here 50 times:
 """
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 
@@ -13,16 +14,18 @@ import pytest
 import pytest_asyncio
 from redis.crc import key_slot
 
+from gateway.__main__ import main
 from gateway.keys import SHOPS, StripeKeys
 from gateway.sandbox.warden import Warden
-from tests.cluster import HOST, Cluster, slot_of
+from gateway.settings import Settings
+from tests.cluster import HOST, PRIMARIES, Cluster, slot_of
 from tests.fair import LOOK_S, Fair, fair
 from tests.sales import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROUNDS = int(os.environ.get("HOLDFAST_TEST_MIGRATIONS", "1"))
-SOME = 3
+SOME = 2
 """Purchases in every shop between two events."""
 
 
@@ -70,12 +73,28 @@ async def test_slots_move_under_load_and_nothing_is_lost_or_done_twice(market: F
     await market.adds_up()
 
 
+async def test_commands_find_every_shop(
+    market: Fair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(market.site.rooms.settings).items():
+        monkeypatch.setenv(name, value)
+    assert await asyncio.to_thread(main, ["audit", "--json"]) == 0
+    audited = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {verdict["shop"] for verdict in audited} >= market.shops.keys()
+    assert await asyncio.to_thread(main, ["audit", "--payments", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["intents"] == sum(map(len, market.sold.values()))
+    assert await asyncio.to_thread(main, ["relay", "--retry-parked"]) == 0
+    assert capsys.readouterr().out.startswith("0 ")
+
+
 async def test_a_primary_dies_and_only_its_shops_notice(market: Fair) -> None:
     cluster = market.cluster
     async with market.selling():
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             await market.sells_on(SOME)
-            victim = next(one for one in cluster.primaries if one not in shared_by_all(market))
+            # Some servers have what all shops need to pay: their fall is for the long version.
+            calm = [one for one in cluster.primaries if one not in shared_by_all(market)]
+            victim = cluster.primaries[number % PRIMARIES] if number else calm[0]
             its = [one for one in market.shops if cluster.number_of(slot_of(one)) == victim]
             visits = {shop: viewer.visits for shop, viewer in market.viewers.items()}
             market.refused.clear()
@@ -89,7 +108,19 @@ async def test_a_primary_dies_and_only_its_shops_notice(market: Fair) -> None:
             await asyncio.to_thread(cluster.revives, victim)
             await market.sells_on(SOME)
             assert await silent(market) == []
-            assert set(market.refused) == set(its)
+            refused = set(market.refused)
+            # Who is paying just now waits for the queue before Stripe, wherever the shop is.
+            assert refused >= set(its) if victim not in calm else refused == set(its)
             others = market.shops.keys() - its
             assert {s: market.viewers[s].visits for s in others} == {s: visits[s] for s in others}
     await market.adds_up()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What a command is told that works for this gateway."""
+    return {
+        "REDIS_URL": settings.redis_url,
+        "STRIPE_API_KEY": settings.stripe_api_key,
+        "HOLDFAST_STRIPE_URL": settings.stripe_url or "",
+        "HOLDFAST_SECRET": settings.secret,
+    }
