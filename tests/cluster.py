@@ -127,11 +127,16 @@ class Cluster:
             if any(first <= slot_of(shop) <= last for first, last in mine):
                 return shop
 
-    def moves(self, slot: int, to: int) -> None:
-        """Move a slot with all its keys, key by key."""
+    def begins_to_move(self, slot: int, to: int) -> int:
+        """Tell two servers that a slot goes from one to the other; return from which."""
         source = self.number_of(slot)
         self.ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", self._id(source))
         self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self._id(to))
+        return source
+
+    def moves(self, slot: int, to: int) -> None:
+        """Move a slot with all its keys, key by key."""
+        source = self.begins_to_move(slot, to)
         port = self.servers[to].port
         for keys in self._keys(source, slot):
             self.ask(source, "MIGRATE", HOST, port, "", 0, 5000, "KEYS", *keys)
