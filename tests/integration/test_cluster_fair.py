@@ -19,7 +19,7 @@ from gateway.keys import SHOPS, StripeKeys
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
 from tests.cluster import HOST, PRIMARIES, Cluster, slot_of
-from tests.fair import LOOK_S, Fair, fair
+from tests.fair import LOOK_S, SHOPS_PER_PRIMARY, Fair, fair
 from tests.sales import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,19 +58,24 @@ async def test_shops_on_every_primary_sell_and_deliver(market: Fair) -> None:
 
 async def test_slots_move_under_load_and_nothing_is_lost_or_done_twice(market: Fair) -> None:
     cluster = market.cluster
+    shops = list(market.shops)[::SHOPS_PER_PRIMARY]
+    homes = {shop: cluster.number_of(slot_of(shop)) for shop in shops}
+    away = dict(zip(shops, [*homes.values()][1:] + [*homes.values()][:1], strict=True))
     async with market.selling():
-        for _ in range(ROUNDS):
-            for at, shop in enumerate(list(market.shops)[::2]):
-                home, slot = cluster.number_of(slot_of(shop)), slot_of(shop)
-                away = next(one for one in cluster.primaries if one != home)
-                there, back = cluster.moves, cluster.moves_at_once
-                if at % 2:
-                    there, back = back, there
-                await asyncio.to_thread(there, slot, away)
-                await market.sells_on(SOME, [shop])
-                await asyncio.to_thread(back, slot, home)
-        await market.sells_on(SOME)
+        for number in range(ROUNDS):
+            await moved(market, away, number)
+            await market.sells_on(SOME)
+            await moved(market, homes, number + 1)
+            await market.sells_on(SOME)
+    assert {shop: cluster.number_of(slot_of(shop)) for shop in shops} == homes
     await market.adds_up()
+
+
+async def moved(market: Fair, goals: dict[str, int], turn: int) -> None:
+    """Move shops one after the other, in one of the two ways; the servers do not bear both."""
+    way = (market.cluster.moves, market.cluster.moves_at_once)[turn % 2]
+    for shop, goal in goals.items():
+        await asyncio.to_thread(way, slot_of(shop), goal)
 
 
 async def test_commands_find_every_shop(
