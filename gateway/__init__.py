@@ -16,6 +16,12 @@ The walk of one purchase, from the browser to the point of sale:
 5. Whatever nobody came back for, ``sweep`` finishes: it expires holds, settles payments, and
    compares what Redis, Stripe and the order stream say (``reconcile``).
 
+On a cluster every shop lives on one primary, wherever its slot is. The lane, the news and the relay
+have a connection to each and follow a slot that moves; while a primary is away its shops are
+unavailable, and others go on. Two things are shared by all shops and live somewhere, too: the list
+of shops, without which new ones are not noticed, and the queue before Stripe, without which nobody
+can pay. ``REDIS_URL`` is only where a process begins to ask.
+
 Calls go down this list, values go along the walk; ``.importlinter`` holds the order.
 
     __main__, commands   the command line
