@@ -59,7 +59,9 @@ async def lane(cluster: Cluster, stripe_url: str) -> AsyncIterator[Lane]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def rooms(lane: Lane) -> AsyncIterator[Rooms]:
     payments = Payments(lane.settings, lane, SystemClock())
-    yield join(lane.settings, SystemClock(), random.Random(1), lane, payments)
+    rooms = join(lane.settings, SystemClock(), random.Random(1), lane, payments)
+    yield rooms
+    await rooms.recovery.aclose()
     await payments.aclose()
 
 
