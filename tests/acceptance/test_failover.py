@@ -1,0 +1,173 @@
+"""A primary dies with what its replica has not heard: nothing is captured twice, nothing lost.
+
+Each round: shoppers buy, the link to the replica is cut, more is sold that nobody confirmed, the
+primary is killed, the replica is promoted, a new replica follows it, and the shoppers go on. A
+round in which no sale was lost shows nothing: it is void, and is repeated with the next seed.
+
+    HOLDFAST_TEST_FAILOVERS=1000 pytest -n 2 tests/acceptance/test_failover.py -k rounds -rA
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import statistics
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.keys import ShopKeys
+from gateway.sandbox.stripe import server as stripe_server
+from gateway.sandbox.valkey import EmbeddedValkey
+from gateway.sandbox.warden import Warden
+from tests.acceptance.throng import (
+    AGAIN_S,
+    PATIENCE_S,
+    Ending,
+    Gateway,
+    Throng,
+    ending,
+    open_gateways,
+    opens_shop,
+    quick,
+)
+from tests.bank import Bank
+from tests.failover import Pair, ask, open_pair
+from tests.integration.conftest import UNLIMITED, settings_of
+
+ROUNDS = int(os.environ.get("HOLDFAST_TEST_FAILOVERS", "3"))
+CHUNKS = 2
+"""Parts of the rounds that can run at once."""
+MOST_VOID = 2
+"""Void rounds, for each that counts, after which the harness is said to be at fault."""
+SHOPPERS, STOCK = 16, 10
+RECOVERY_S = 4.0
+MORE_WITHIN_S = 1.0
+
+
+@dataclass
+class Tally:
+    """What came of the rounds so far."""
+
+    counted: int = 0
+    void: int = 0
+    lost: int = 0
+    captured: int = 0
+    faults: list[str] = field(default_factory=list)
+    recovery_s: list[float] = field(default_factory=list)
+    took_s: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        p50, p99 = (_quantile(self.recovery_s, q) * 1000 for q in (0.5, 0.99))
+        return (
+            f"{self.counted} rounds, {self.void} void, {self.lost} sales lost with their primary, "
+            f"{self.captured} units captured; decided again after {p50:.0f} ms (p50), "
+            f"{p99:.0f} ms (p99); a round took {statistics.fmean(self.took_s):.2f} s"
+        )
+
+
+def _quantile(values: list[float], q: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else 0.0
+
+
+@dataclass
+class Arena:
+    """A pair of servers, the gateways before it, and Stripe."""
+
+    pair: Pair
+    gateways: list[Gateway]
+    bank: Bank
+
+    async def round(self, seed: int) -> tuple[int, float, Ending]:
+        """Fail over once; sales lost, seconds until decided again, and the verdict."""
+        rng = random.Random(seed)
+        shop = f"shop_{uuid.uuid4().hex}"
+        rooms, since_s = self.gateways[0].rooms, int(time.time())
+        await opens_shop(rooms, shop, tee=STOCK, cap=5)
+        throng = Throng(self.gateways, shop, rng)
+        shopping = asyncio.create_task(throng.all_shop(SHOPPERS))
+        try:
+            await self._sells(self.pair.primary, shop, rng.randint(1, STOCK // 2))
+            await self.pair.cuts_link(silently=rng.random() < 0.5)
+            had = await self._sells(self.pair.primary, shop, 0)
+            await self._sells(self.pair.primary, shop, had + rng.randint(1, 3))
+            lost, recovery_s = await self._fails_over(shop, throng)
+            await shopping
+        finally:
+            shopping.cancel()
+            await asyncio.gather(shopping, return_exceptions=True)
+        return lost, recovery_s, await ending(throng, self.bank, STOCK, since_s)
+
+    async def _sells(self, server: EmbeddedValkey, shop: str, orders: int) -> int:
+        """Wait until so many are sold, as far as a server knows; return how many are."""
+        async with asyncio.timeout(PATIENCE_S):
+            until = time.monotonic() + MORE_WITHIN_S
+            while True:
+                sold = int(await ask(server, "XLEN", ShopKeys(shop).orders))
+                if sold >= orders or time.monotonic() > until:
+                    return sold
+
+    async def _fails_over(self, shop: str, throng: Throng) -> tuple[int, float]:
+        sold = await self._sells(self.pair.primary, shop, 0)
+        await self.pair.kills_primary()
+        assert self.pair.replica
+        kept = await self._sells(self.pair.replica, shop, 0)
+        promoted_at = await self.pair.promotes()
+        probing = asyncio.create_task(self._decides(throng))
+        await self.pair.attaches()
+        return sold - kept, await probing - promoted_at
+
+    async def _decides(self, throng: Throng) -> float:
+        """When the first reservation that comes now is decided, monotonic."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(Exception):
+                    await throng.reserves(self.gateways[0].rooms, "prober", "cap")
+                    return time.monotonic()
+                await asyncio.sleep(AGAIN_S)
+
+
+@contextlib.asynccontextmanager
+async def open_arena(warden: Warden, replicas: int) -> AsyncIterator[Arena]:
+    """Two gateways over a pair; ``replicas`` must have a sale before its money is taken."""
+    async with open_pair(warden) as pair, stripe_server.serving(UNLIMITED) as stripe_url:
+        settings = quick(settings_of(pair.url, "any"), stripe_url, replicas)
+        async with open_gateways(settings, 2, random.Random(1)) as gateways:
+            yield Arena(pair, gateways, Bank(stripe_url))
+
+
+async def rounds(warden: Warden, count: int, seed: int, replicas: int) -> Tally:
+    """Fail over until so many rounds count, with one seed after the other."""
+    tally = Tally()
+    async with open_arena(warden, replicas) as arena:
+        while tally.counted < count:
+            began = time.monotonic()
+            lost, recovery_s, end = await arena.round(seed)
+            tally.took_s.append(time.monotonic() - began)
+            tally.faults += [f"seed {seed}: {fault}" for fault in end.faults]
+            tally.counted, tally.void = tally.counted + (lost > 0), tally.void + (lost == 0)
+            tally.lost += lost
+            tally.captured += end.captured
+            tally.recovery_s.append(recovery_s)
+            seed += 1
+            assert tally.void <= MOST_VOID * count, f"too many void rounds: {tally}"
+    return tally
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+async def test_rounds_of_failover(warden: Warden, chunk: int) -> None:
+    count = ROUNDS // CHUNKS + (chunk < ROUNDS % CHUNKS)
+    tally = await rounds(warden, count, 1 + chunk * 1_000_000, replicas=1)
+    print(tally)
+    assert tally.faults == []
+    assert _quantile(tally.recovery_s, 0.99) < RECOVERY_S
+
+
+async def test_without_waiting_for_the_replica_rounds_go_wrong(warden: Warden) -> None:
+    """The control: were nothing wrong here either, the rounds above would show nothing."""
+    tally = await rounds(warden, 2, 1, replicas=0)
+    assert any("confirmed" in fault or "captured" in fault for fault in tally.faults)
