@@ -4,7 +4,7 @@ Each round: shoppers buy, the link to the replica is cut, more is sold that nobo
 primary is killed, the replica is promoted, a new replica follows it, and the shoppers go on. A
 round in which no sale was lost shows nothing: it is void, and is repeated with the next seed.
 
-    HOLDFAST_TEST_FAILOVERS=1000 pytest -n 2 tests/acceptance/test_failover.py -k rounds -rA
+    HOLDFAST_TEST_FAILOVERS=1000 pytest -n 2 tests/acceptance/test_failover.py -k rounds -rP
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import contextlib
 import os
 import random
 import statistics
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -162,7 +163,7 @@ async def rounds(warden: Warden, count: int, seed: int, replicas: int) -> Tally:
 async def test_rounds_of_failover(warden: Warden, chunk: int) -> None:
     count = ROUNDS // CHUNKS + (chunk < ROUNDS % CHUNKS)
     tally = await rounds(warden, count, 1 + chunk * 1_000_000, replicas=1)
-    print(tally)
+    sys.stdout.write(f"{tally}\n")
     assert tally.faults == []
     assert _quantile(tally.recovery_s, 0.99) < RECOVERY_S
 
