@@ -35,8 +35,10 @@ from tests.proxy import Proxy, open_proxy
 HOST = "127.0.0.1"
 PATIENCE_S = 10.0
 AOF_FOLDER = "appendonlydir"
-DISKLESS = {"repl-diskless-sync-delay": "0", "repl-diskless-load": "swapdb"}
-"""A new replica has everything within milliseconds; by way of the disk it takes a second."""
+AT_ONCE = {"repl-diskless-sync": "no", "repl-diskless-load": "swapdb"}
+"""A new replica has everything, and says so, within 0.1 s: by way of the primary's disk, since a
+streamed one is only believed when it speaks again a second later, and past its own disk, which it
+looks at once a second."""
 
 
 async def ask(server: EmbeddedValkey, *words: str | int) -> Any:
@@ -135,7 +137,7 @@ class Pair:
                     return
 
     def _server(self, config: dict[str, str]) -> EmbeddedValkey:
-        return EmbeddedValkey(self._warden.group, port=0, config=DISKLESS | config)
+        return EmbeddedValkey(self._warden.group, port=0, config=AT_ONCE | config)
 
     def _starts(self, server: EmbeddedValkey) -> None:
         self._stack.callback(server.close)

@@ -1,0 +1,283 @@
+"""What Redis can do to a shop besides dying, and what must come of it: a row, a test.
+
+    paused                              latency; nothing is captured that the replica does not have
+    all replicas down                   paused: no new holds, nothing captured
+    an old primary wakes                whoever still writes to it captures nothing
+    its disk forgets, is put back,      frozen, rebuilt, a new epoch; nothing is sold again
+    or is emptied
+    a socket closes in mid-reserve      the hold is there on resume
+
+A pause is of one second by default; ``HOLDFAST_TEST_PAUSE_S=10`` makes it longer. ``test_failover``
+kills primaries; ``test_lane`` loses replies, swallows them, flushes scripts and fills the memory.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.errors import HoldfastError, Unavailable
+from gateway.keys import ShopKeys
+from gateway.sandbox.stripe import server as stripe_server
+from gateway.sandbox.valkey import EmbeddedValkey
+from gateway.sandbox.warden import Warden
+from gateway.settings import Settings
+from gateway.stock.holds import hold_id, order_id
+from tests.acceptance.place import UNITS, holds, opened
+from tests.acceptance.throng import Gateway, Throng, ending, open_gateways, opens_shop, quick
+from tests.bank import CREATE, Bank
+from tests.failover import (
+    Pair,
+    ask,
+    keeps_snapshot,
+    loses_power,
+    open_pair,
+    paused,
+    restores,
+)
+from tests.integration.conftest import SHOW, UNLIMITED, settings_of
+from tests.proxy import open_proxy
+from tests.sales import eventually
+from tests.shopper import connected
+
+PAUSE_S = float(os.environ.get("HOLDFAST_TEST_PAUSE_S", "1"))
+STOCK = 2
+PATIENCE_S = 20.0
+
+
+@dataclass
+class Counter:
+    """A shop that sells two tees through one gateway, and its Stripe."""
+
+    throng: Throng
+    bank: Bank
+    since_s: int
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.throng.gateways[0]
+
+    @property
+    def shop(self) -> str:
+        return self.throng.shop
+
+    async def tries(self, name: str) -> str:
+        """A shopper tries until there is a word; returns it."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self.throng._shops(self.gateway.rooms, name, 0)
+        return self.throng.heard[name]
+
+    async def epoch(self, server: EmbeddedValkey) -> int:
+        return int(await ask(server, "HGET", ShopKeys(self.shop).meta, "epoch") or 0)
+
+    async def statuses(self) -> dict[str, int]:
+        """How many payments of the shop are in which state at Stripe."""
+        return dict(await self.bank.statuses(self.shop))
+
+    async def adds_up(self) -> None:
+        assert (await ending(self.throng, self.bank, STOCK, self.since_s)).faults == []
+
+
+@contextlib.asynccontextmanager
+async def open_counter(url: str, shop: str, replicas: int) -> AsyncIterator[Counter]:
+    """A counter over a Redis; ``replicas`` must have a sale before its money is taken."""
+    async with stripe_server.serving(UNLIMITED) as stripe_url:
+        settings = quick(settings_of(url, shop), stripe_url, replicas)
+        async with open_gateways(settings, 1, random.Random(1)) as gateways:
+            await opens_shop(gateways[0].rooms, shop, tee=STOCK)
+            throng = Throng(gateways, shop, random.Random(1))
+            yield Counter(throng, Bank(stripe_url), int(time.time()))
+
+
+@pytest.fixture
+async def pair(warden: Warden) -> AsyncIterator[Pair]:
+    async with open_pair(warden) as pair:
+        yield pair
+
+
+# Paused, cut off, woken
+
+
+async def test_a_paused_primary_costs_time_and_nothing_else(pair: Pair, shop: str) -> None:
+    async with open_counter(pair.url, shop, 1) as counter:
+        await counter.bank.fails(reply_delay_ms=500, endpoint=CREATE)
+        buying = [asyncio.create_task(counter.tries(name)) for name in ("ann", "bob")]
+
+        async def authorized() -> bool:
+            return await counter.statuses() == {"requires_capture": 2}
+
+        await eventually(authorized)
+        with paused(pair.primary):
+            await asyncio.sleep(PAUSE_S)
+            assert await authorized()
+        assert await asyncio.gather(*buying) == ["confirmed", "confirmed"]
+        await counter.adds_up()
+
+
+async def test_a_paused_replica_delays_the_capture(pair: Pair, shop: str) -> None:
+    async with open_counter(pair.url, shop, 1) as counter:
+        assert pair.replica
+        with paused(pair.replica):
+            buying = asyncio.create_task(counter.tries("ann"))
+
+            async def authorized() -> bool:
+                return await counter.statuses() == {"requires_capture": 1}
+
+            await eventually(authorized)
+            await asyncio.sleep(min(PAUSE_S, 0.3))
+            assert await counter.statuses() == {"requires_capture": 1}
+        assert await buying == "confirmed"
+        await counter.adds_up()
+
+
+async def test_a_client_of_a_woken_old_primary_captures_nothing(pair: Pair, shop: str) -> None:
+    """It has slept through its replacement, and takes the writes of those it still knows."""
+    old = pair.primary
+    async with open_counter(old.url, shop, 1) as stale, contextlib.AsyncExitStack() as stack:
+        rooms = stale.gateway.rooms
+        assert await stale.tries("ann") == "confirmed"
+        held = await stale.throng.reserves(rooms, "bob")
+        with paused(old):
+            await pair.promotes()
+            await pair.attaches()
+            fresh = msgspec.structs.replace(rooms.settings, redis_url=pair.url)
+            gateways = await stack.enter_async_context(open_gateways(fresh, 1, random.Random(2)))
+            now = Throng(gateways, shop, random.Random(2))
+            now.heard, now.orders = stale.throng.heard, stale.throng.orders
+            new = Counter(now, stale.bank, stale.since_s)
+            # The new primary has bob's hold; carl cannot have it.
+            assert await new.tries("carl") == "sold_out"
+        buying = asyncio.create_task(stale.tries("bob"))
+
+        async def sold_there() -> bool:
+            key = ShopKeys(shop).order(order_id(held.hold.id))
+            return bool(await ask(old, "HGET", key, "phase") == b"committed")
+
+        await eventually(sold_there)
+        await asyncio.sleep(0.2)
+        assert await stale.statuses() == {"succeeded": 1, "requires_capture": 1}
+        buying.cancel()
+        await asyncio.gather(buying, return_exceptions=True)
+        # He comes back by way of the Service, and gets what he holds.
+        assert await new.tries("bob") == "confirmed"
+        gateways[0].witness.sold.update(stale.gateway.witness.sold)
+        await new.adds_up()
+
+
+# Replicas
+
+
+@pytest.mark.xfail(strict=True, reason="holds are not refused yet while there is no replica")
+async def test_without_a_replica_checkout_is_paused(pair: Pair, shop: str) -> None:
+    async with open_counter(pair.url, shop, 1) as counter:
+        await counter.throng.reserves(counter.gateway.rooms, "ann")
+        await pair.loses_replica()
+
+        async def is_paused() -> bool:
+            number = len(await ask(pair.primary, "KEYS", ShopKeys(shop).hold("*")))
+            try:
+                await counter.throng.reserves(counter.gateway.rooms, f"bob{number}")
+            except Unavailable as refusal:
+                return "paused" in refusal.message
+            return number > STOCK
+
+        await eventually(is_paused)
+        holds = len(await ask(pair.primary, "KEYS", ShopKeys(shop).hold("*")))
+        with pytest.raises(Unavailable, match="paused"):
+            await counter.throng.reserves(counter.gateway.rooms, "carl")
+        assert len(await ask(pair.primary, "KEYS", ShopKeys(shop).hold("*"))) == holds
+        await pair.attaches()
+        assert await counter.tries("ann") == "confirmed"
+        await counter.adds_up()
+
+
+# The disk
+
+Harm = Callable[[EmbeddedValkey, Path, Path], None]
+
+
+def _forgets(server: EmbeddedValkey, data: Path, _: Path) -> None:
+    """Everything since the snapshot was not brought to the disk."""
+    (then,) = (data.parent / "then" / "appendonlydir").glob("*.incr.aof")
+    (log,) = (data / "appendonlydir").glob("*.incr.aof")
+    loses_power(server, data, log.stat().st_size - then.stat().st_size)
+
+
+def _is_put_back(server: EmbeddedValkey, data: Path, snapshot: Path) -> None:
+    restores(server, data, snapshot)
+
+
+@pytest.mark.xfail(strict=True, reason="a server that forgets is not noticed yet")
+@pytest.mark.parametrize("harm", [_forgets, _is_put_back])
+async def test_a_disk_that_forgets_a_sale_sells_nothing_again(
+    warden: Warden, shop: str, tmp_path: Path, harm: Harm
+) -> None:
+    data, snapshot = tmp_path / "now", tmp_path / "then"
+    with EmbeddedValkey(warden.group, port=0, data_dir=data, appendfsync="always") as server:
+        async with open_counter(server.url, shop, 0) as counter:
+            await counter.throng.reserves(counter.gateway.rooms, "nobody")
+            await counter.gateway.rooms.holds.release(shop, "nobody", hold_id(shop, "nobody", "k"))
+            before = await counter.epoch(server)
+            keeps_snapshot(data, snapshot)
+            assert await counter.tries("ann") == "confirmed"
+            await asyncio.to_thread(harm, server, data, snapshot)
+            words = [await counter.tries(name) for name in ("bob", "carl")]
+            assert words == ["confirmed", "sold_out"]
+            assert await counter.epoch(server) > before
+            await counter.adds_up()
+
+
+@pytest.mark.xfail(strict=True, reason="a server that was emptied is not noticed yet")
+async def test_a_flushed_server_sells_nothing_again(
+    warden: Warden, shop: str, tmp_path: Path
+) -> None:
+    with EmbeddedValkey(warden.group, port=0, data_dir=tmp_path / "now") as server:
+        async with open_counter(server.url, shop, 0) as counter:
+            assert await counter.tries("ann") == "confirmed"
+            before = await counter.epoch(server)
+            await ask(server, "FLUSHALL")
+            with pytest.raises(HoldfastError):
+                await counter.throng.reserves(counter.gateway.rooms, "bob")
+            # The shop tells its catalogue and its stock again: two tees, one of them ann's.
+            await opens_shop(counter.gateway.rooms, shop, tee=STOCK)
+            words = [await counter.tries(name) for name in ("carl", "dora")]
+            assert words == ["confirmed", "sold_out"]
+            assert await counter.epoch(server) > before
+            await counter.adds_up()
+
+
+# The socket
+
+
+async def test_a_socket_that_closes_in_mid_reserve_finds_its_hold_on_resume(
+    settings: Settings, valkey: EmbeddedValkey
+) -> None:
+    async with open_proxy(valkey.port) as proxy:
+        behind = msgspec.structs.replace(settings, redis_url=proxy.url, redis_attempts=10)
+        async with opened(behind) as place:
+            ticket = place.site.ticket("ann")
+            async with connected(place.site.socket_url) as ann:
+                await ann.ask("connect", token=ticket, show=SHOW)
+                proxy.lose_replies(10)
+                line = {"sku": "tee", "quantity": 1}
+                asking = asyncio.create_task(ann.ask("reserve", key="k", lines=[line]))
+
+                async def executed() -> bool:
+                    return proxy.lost > 0
+
+                await eventually(executed)
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            proxy.heal()
+            async with connected(place.site.socket_url) as again:
+                welcome = await again.ask("connect", token=ticket, show=SHOW)
+                assert welcome["holds"] == [await holds(again)]
+            assert await place.left() == UNITS - 1
+            await place.adds_up()
