@@ -1,14 +1,16 @@
 """Redis that fails: a primary and its replica behind an address of their own, and a server's disk.
 
 A gateway reaches the primary through ``service``, the replica follows it through ``link``; both are
-proxies, so that the one can be cut and the other be pointed at the promoted replica, as a cluster's
-Service is. Nothing is promoted by itself: a test says when.
+proxies, so that the one can be pointed at the promoted replica, as a cluster's Service is, and the
+other be cut. ``late_service`` is the same Service where word of a failover arrives late. Nothing is
+promoted by itself: a test says when.
 
     async with open_pair(warden) as pair:
         settings = settings_for(pair.url, shop, wait_replicas=1)
         await pair.cuts_link()          # the replica hears nothing more
         await pair.kills_primary()      # what it had not heard is lost
         await pair.promotes()           # the replica is the primary; clients are led there
+        pair.tells_everybody()          # the late ones, too
         await pair.attaches()           # a new replica, empty, follows it; WAIT 1 can be satisfied
 
 Cutting the link is what loses writes. To pause or kill the replica loses nothing, for the buffers
@@ -55,8 +57,9 @@ async def ask(server: EmbeddedValkey, *words: str | int) -> Any:
 class Pair:
     """A primary and a replica of it; after ``promotes`` the replica that was, and a new one."""
 
-    def __init__(self, warden: Warden, service: Proxy, link: Proxy) -> None:
-        self._warden, self.service, self._link = warden, service, link
+    def __init__(self, warden: Warden, service: Proxy, late_service: Proxy, link: Proxy) -> None:
+        self._warden, self._link = warden, link
+        self.service, self.late_service = service, late_service
         self._stack = contextlib.ExitStack()
         self.primary = self._server({})
         self.replica: EmbeddedValkey | None = None
@@ -69,7 +72,7 @@ class Pair:
     async def opens(self) -> None:
         """Start both."""
         await asyncio.to_thread(self._starts, self.primary)
-        self.service.target = self.primary.port
+        self.service.target = self.late_service.target = self.primary.port
         await self.attaches()
 
     def close(self) -> None:
@@ -100,7 +103,8 @@ class Pair:
     async def promotes(self) -> float:
         """The replica becomes the primary, and clients are led to it; returns when, monotonic.
 
-        The old primary is left as it is: paused or cut off, it can wake.
+        The old primary is left as it is: cut off or paused, and who came by way of the late
+        service is still with it until ``tells_everybody``.
         """
         assert self.replica
         self._link.cut()
@@ -110,6 +114,11 @@ class Pair:
         self.service.target = self.primary.port
         self.service.cut()
         return at
+
+    def tells_everybody(self) -> None:
+        """Word of the failover has arrived everywhere."""
+        self.late_service.target = self.primary.port
+        self.late_service.cut()
 
     async def attaches(self) -> None:
         """A replica that is new and empty follows the primary; returns when it has everything."""
@@ -147,8 +156,8 @@ class Pair:
 @contextlib.asynccontextmanager
 async def open_pair(warden: Warden) -> AsyncIterator[Pair]:
     """A primary with a replica that has followed it."""
-    async with open_proxy(0) as service, open_proxy(0) as link:
-        pair = Pair(warden, service, link)
+    async with open_proxy(0) as service, open_proxy(0) as late, open_proxy(0) as link:
+        pair = Pair(warden, service, late, link)
         try:
             await pair.opens()
             yield pair

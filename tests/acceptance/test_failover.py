@@ -1,8 +1,9 @@
 """A primary dies with what its replica has not heard: nothing is captured twice, nothing lost.
 
 Each round: shoppers buy, the link to the replica is cut, more is sold that nobody confirmed, the
-primary is killed, the replica is promoted, a new replica follows it, and the shoppers go on. A
-round in which no sale was lost shows nothing: it is void, and is repeated with the next seed.
+primary is killed, the replica is promoted, a new replica follows it, and the shoppers go on. In
+some rounds the old primary lives on for a while, and half of the gateways with it. A round in which
+no sale was lost shows nothing: it is void, and is repeated with the next seed.
 
     HOLDFAST_TEST_FAILOVERS=1000 pytest -n 2 tests/acceptance/test_failover.py -k rounds -rP
 """
@@ -92,35 +93,44 @@ class Arena:
         throng = Throng(self.gateways, shop, rng)
         shopping = asyncio.create_task(throng.all_shop(SHOPPERS))
         try:
-            await self._sells(self.pair.primary, shop, rng.randint(1, STOCK // 2))
+            await self._sells(shop, rng.randint(1, STOCK // 2))
             await self.pair.cuts_link(silently=rng.random() < 0.5)
-            had = await self._sells(self.pair.primary, shop, 0)
-            await self._sells(self.pair.primary, shop, had + rng.randint(1, 3))
-            lost, recovery_s = await self._fails_over(shop, throng)
+            sold = await self._sells(shop, 0)
+            await self._sells(shop, len(sold) + rng.randint(1, 3))
+            lives_on_s = rng.uniform(0.05, 0.2) if rng.random() < 0.4 else 0
+            lost, recovery_s = await self._fails_over(throng, lives_on_s)
             await shopping
         finally:
             shopping.cancel()
             await asyncio.gather(shopping, return_exceptions=True)
         return lost, recovery_s, await ending(throng, self.bank, STOCK, since_s)
 
-    async def _sells(self, server: EmbeddedValkey, shop: str, orders: int) -> int:
-        """Wait until so many are sold, as far as a server knows; return how many are."""
-        async with asyncio.timeout(PATIENCE_S):
-            until = time.monotonic() + MORE_WITHIN_S
-            while True:
-                sold = int(await ask(server, "XLEN", ShopKeys(shop).orders))
-                if sold >= orders or time.monotonic() > until:
-                    return sold
+    async def _sells(self, shop: str, orders: int) -> set[bytes]:
+        """Wait until the primary has sold so many; return the orders."""
+        until = time.monotonic() + MORE_WITHIN_S
+        while True:
+            sold = await _sold(self.pair.primary, shop)
+            if len(sold) >= orders or time.monotonic() > until:
+                return sold
+            await asyncio.sleep(AGAIN_S)
 
-    async def _fails_over(self, shop: str, throng: Throng) -> tuple[int, float]:
-        sold = await self._sells(self.pair.primary, shop, 0)
-        await self.pair.kills_primary()
-        assert self.pair.replica
-        kept = await self._sells(self.pair.replica, shop, 0)
+    async def _fails_over(self, throng: Throng, lives_on_s: float) -> tuple[int, float]:
+        """The primary dies, or lives on for a while, cut off, with half of the gateways."""
+        old, replica = self.pair.primary, self.pair.replica
+        assert replica
+        sold = await _sold(old, throng.shop)
+        if not lives_on_s:
+            await asyncio.to_thread(old.kill)
+        kept = await _sold(replica, throng.shop)
         promoted_at = await self.pair.promotes()
         probing = asyncio.create_task(self._decides(throng))
+        if lives_on_s:
+            await asyncio.sleep(lives_on_s)
+            sold = await _sold(old, throng.shop)
+            await asyncio.to_thread(old.kill)
+        self.pair.tells_everybody()
         await self.pair.attaches()
-        return sold - kept, await probing - promoted_at
+        return len(sold - kept), await probing - promoted_at
 
     async def _decides(self, throng: Throng) -> float:
         """When the first reservation that comes now is decided, monotonic."""
@@ -132,12 +142,19 @@ class Arena:
                 await asyncio.sleep(AGAIN_S)
 
 
+async def _sold(server: EmbeddedValkey, shop: str) -> set[bytes]:
+    """The orders that one server knows to be sold."""
+    entries = await ask(server, "XRANGE", ShopKeys(shop).orders, "-", "+")
+    return {words[words.index(b"order") + 1] for _, words in entries}
+
+
 @contextlib.asynccontextmanager
 async def open_arena(warden: Warden, replicas: int) -> AsyncIterator[Arena]:
     """Two gateways over a pair; ``replicas`` must have a sale before its money is taken."""
     async with open_pair(warden) as pair, stripe_server.serving(UNLIMITED) as stripe_url:
-        settings = quick(settings_of(pair.url, "any"), stripe_url, replicas)
-        async with open_gateways(settings, 2, random.Random(1)) as gateways:
+        urls = (pair.service.url, pair.late_service.url)
+        each = [quick(settings_of(url, "any"), stripe_url, replicas) for url in urls]
+        async with open_gateways(each, random.Random(1)) as gateways:
             yield Arena(pair, gateways, Bank(stripe_url))
 
 

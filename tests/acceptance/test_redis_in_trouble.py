@@ -90,7 +90,7 @@ async def open_counter(url: str, shop: str, replicas: int) -> AsyncIterator[Coun
     """A counter over a Redis; ``replicas`` must have a sale before its money is taken."""
     async with stripe_server.serving(UNLIMITED) as stripe_url:
         settings = quick(settings_of(url, shop), stripe_url, replicas)
-        async with open_gateways(settings, 1, random.Random(1)) as gateways:
+        async with open_gateways([settings], random.Random(1)) as gateways:
             await opens_shop(gateways[0].rooms, shop, tee=STOCK)
             throng = Throng(gateways, shop, random.Random(1))
             yield Counter(throng, Bank(stripe_url), int(time.time()))
@@ -148,7 +148,7 @@ async def test_a_client_of_a_woken_old_primary_captures_nothing(pair: Pair, shop
             await pair.promotes()
             await pair.attaches()
             fresh = msgspec.structs.replace(rooms.settings, redis_url=pair.url)
-            gateways = await stack.enter_async_context(open_gateways(fresh, 1, random.Random(2)))
+            gateways = await stack.enter_async_context(open_gateways([fresh], random.Random(2)))
             now = Throng(gateways, shop, random.Random(2))
             now.heard, now.orders = stale.throng.heard, stale.throng.orders
             new = Counter(now, stale.bank, stale.since_s)

@@ -69,12 +69,12 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def open_gateways(
-    settings: Settings, count: int, rng: random.Random
+    each: Sequence[Settings], rng: random.Random
 ) -> AsyncIterator[list[Gateway]]:
-    """Gateways over one Redis, each with a lane of its own."""
+    """A gateway for each of these settings, with a lane of its own."""
     async with contextlib.AsyncExitStack() as stack:
         gateways = []
-        for _ in range(count):
+        for settings in each:
             lane = await stack.enter_async_context(served(settings))
             witness = Witness(settings, lane, SystemClock())
             stack.push_async_callback(witness.aclose)
