@@ -29,6 +29,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     sessions             what one connected shopper may do, as a pure machine
     rooms                everything below, joined: what the doors are given
     tickets              shoppers' tickets and programs' keys
+    recovery             a server that may have lost writes: freeze, rebuild, thaw
     reconcile            Redis against Stripe against the order stream, and the repairs
     pos                  the relay process: delivers orders, retries, parks
     checkout             payments and refunds in recovery points; how Stripe is asked

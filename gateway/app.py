@@ -53,6 +53,7 @@ class Gateway:
             yield
         finally:
             await self.desk.close()
+            await self.rooms.recovery.aclose()
             for task in (listener, lane):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

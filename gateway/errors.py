@@ -13,7 +13,7 @@ facts a program needs. ``status`` is the HTTP status of the same error (RFC 9457
     │   HoldExpired  HoldAlreadyCommitted  HoldAlreadyReleased  CompletionInProgress
     │   NotCaptured  RefundTooMuch
     └── not now: send the same request again after ``retry_after_ms``
-        RateLimited  Overloaded  Unavailable
+        RateLimited  Overloaded  Unavailable (Frozen  Paused)
 
 ``CloseCode`` lists why a socket is closed. The range says what the client does next, as in
 centrifugo's protocol: 4000-4499 reconnect, 4500-4999 stop.
@@ -163,6 +163,24 @@ class Unavailable(HoldfastError):
     """A part we need does not answer. Send the same request, with the same key, again."""
 
     code, status = "unavailable", 503
+
+
+class Frozen(Unavailable):
+    """The server may have lost writes of this shop: it is being rebuilt, which takes seconds."""
+
+    def __init__(
+        self, message: str = "One moment: the stock is being checked.", **facts: Fact
+    ) -> None:
+        super().__init__(message, **(facts or {"retry_after_ms": 500}))
+
+
+class Paused(Unavailable):
+    """There are too few replicas to make a sale safe, so nothing is held or paid for."""
+
+    def __init__(
+        self, message: str = "Checkout is paused for a moment; nothing is lost.", **facts: Fact
+    ) -> None:
+        super().__init__(message, **(facts or {"retry_after_ms": 1000}))
 
 
 class CloseCode(IntEnum):

@@ -56,7 +56,9 @@ class ShopKeys:
 
     @property
     def meta(self) -> str:
-        """Hash: ``epoch``, ``version`` of the stock, ``clock`` (highest time seen, ms)."""
+        """Hash: ``epoch``, ``version`` of the stock, ``clock`` (highest time seen, ms), ``server``
+        (run id and last promotion of the one server that is known to have everything).
+        """
         return self._key("meta")
 
     @property
@@ -116,6 +118,11 @@ class ShopKeys:
     def relay(self) -> str:
         """String with an expiry: which relay delivers the shop's orders just now."""
         return self._key("relay")
+
+    @property
+    def rebuilding(self) -> str:
+        """String with an expiry: which process rebuilds the shop just now."""
+        return self._key("rebuilding")
 
     def hold(self, hold: str) -> str:
         """Hash: one hold."""

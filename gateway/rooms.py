@@ -15,6 +15,10 @@ from gateway.clock import Clock
 from gateway.lane import Lane
 from gateway.model import Order
 from gateway.orders import entry
+from gateway.reconcile.statement import Statement
+from gateway.recovery.rebuild import Rebuilder
+from gateway.recovery.recovery import Recovery
+from gateway.recovery.sold import Books
 from gateway.settings import Settings
 from gateway.shows.catalog import Catalog
 from gateway.shows.shows import Shows
@@ -41,6 +45,7 @@ class Rooms:
     refunds: Refunds
     settler: Settler
     unknown: UnknownEvents
+    recovery: Recovery
 
 
 def join(
@@ -48,6 +53,7 @@ def join(
 ) -> Rooms:
     """Join the rooms over one lane."""
     records = Records(lane, settings)
+    books = Books(Statement(payments.provider, settings.environment), clock)
     refunds = Refunds(lane, payments, settings, clock, _encode_event)
     return Rooms(
         settings=settings,
@@ -64,6 +70,9 @@ def join(
         refunds=refunds,
         settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event),
         unknown=UnknownEvents(lane, clock, settings),
+        recovery=Recovery(
+            lane, Rebuilder(lane, settings, books), clock, owner=f"{rng.getrandbits(64):016x}"
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from gateway.errors import HoldfastError
 from gateway.keys import SHOPS
 from gateway.reconcile.reconciler import Reconciler
 from gateway.reconcile.watch import Watch
+from gateway.recovery.standing import Position, State
 from gateway.rooms import Rooms
 from gateway.stock.sweeper import expire_due
 
@@ -31,6 +32,8 @@ class Sweep:
     """Goes round all shops, again and again."""
 
     rooms: Rooms
+    _seen: dict[str, Position] = field(default_factory=dict)
+    """How far each shop's stock was when it was looked at last."""
     _settling: defaultdict[str, set[asyncio.Task[None]]] = field(
         default_factory=lambda: defaultdict(set)
     )
@@ -63,7 +66,8 @@ class Sweep:
         except HoldfastError as error:
             log.warning("sweep: %s", error.message)
             return _BACKOFF_S
-        for shop in shops:
+        # A server that has lost its data has also lost which shops there are.
+        for shop in sorted({*shops, *self._seen}):
             try:
                 await self.round(shop)
             # One shop in trouble keeps no other waiting.
@@ -91,7 +95,14 @@ class Sweep:
         return sorted(shop.decode() for shop in await self.rooms.lane.command("SMEMBERS", SHOPS))
 
     async def round(self, shop: str) -> None:
-        """Look at one shop once. Payments are settled beside, for Stripe takes its time."""
+        """Look at one shop once. Payments are settled beside, for Stripe takes its time.
+
+        Of a shop that is frozen nothing lapses and nothing is settled until it is rebuilt.
+        """
+        standing = await self.rooms.recovery.look(shop, self._seen.get(shop))
+        if standing.state is State.FROZEN:
+            return
+        self._seen[shop] = standing.position
         expired = await expire_due(self.rooms.lane, self.rooms.settings, shop)
         if expired:
             log.info("sweep: shop %s: %d holds expired", shop, expired)
@@ -129,4 +140,5 @@ async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
             group.create_task(Sweep(rooms).run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
+        await rooms.recovery.aclose()
         await rooms.payments.aclose()

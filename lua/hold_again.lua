@@ -2,7 +2,7 @@
 -- Sells what a shopper's bank approved after the hold had lapsed: if the units are still there they
 -- are held again and committed in one step, for the price of the hold. The hold itself stays expired.
 --
--- KEYS[1]  meta       hash    epoch, version, clock (ms)
+-- KEYS[1]  meta       hash    epoch, version, clock (ms), server
 -- KEYS[2]  stock      hash    sku -> JSON rows, as in hold_reserve
 -- KEYS[3]  catalog    hash    sku -> JSON entry
 -- KEYS[4]  ledger     stream  movements
@@ -23,6 +23,17 @@
 --   GONE              the units are not there any more, or the shopper has all of them one may have
 --   REFUSED phase     the order is not being voided for its hold's expiry, under this attempt; or
 --                     its money goes back already, or it was sold for another intent
+--   FROZEN            this server may have lost writes of the shop: rebuild, then repeat
+
+-- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'server')
+if meta[1] and meta[2] ~= here then
+  return {'FROZEN'}
+end
 
 local order = redis.call('HMGET', KEYS[9], 'phase', 'attempt', 'units', 'hold', 'lines', 'reason',
   'show', 'intent', 'given_back')

@@ -2,7 +2,7 @@
 -- Makes a hold a sale: its units get their numbers, and the order's event is appended for the POS
 -- in the same step, so that neither can be without the other.
 --
--- KEYS[1]  meta       hash    epoch, version, clock (ms)
+-- KEYS[1]  meta       hash    epoch, version, clock (ms), server
 -- KEYS[2]  stock      hash    sku -> JSON rows, as in hold_reserve
 -- KEYS[3]  deadlines  zset    <hold>:<shopper> by deadline (ms)
 -- KEYS[4]  ledger     stream  movements
@@ -26,6 +26,17 @@
 --   REFUSED phase     the order is not paying under this attempt, or was sold for another intent:
 --                     never capture, settle it again
 --   ENDED state       the hold is over: the money must be voided
+--   FROZEN            this server may have lost writes of the shop: rebuild, then repeat
+
+-- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'server')
+if meta[1] and meta[2] ~= here then
+  return {'FROZEN'}
+end
 
 local order = redis.call('HMGET', KEYS[10], 'phase', 'attempt', 'units', 'hold', 'shopper', 'pinned',
   'intent', 'given_back')

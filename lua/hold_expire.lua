@@ -3,7 +3,7 @@
 -- way will be voided. The caller reads what is due from the deadlines and names it here; each is
 -- looked at again, for it may have been extended, committed or released since.
 --
--- KEYS[1]      meta       hash    epoch, version, clock (ms)
+-- KEYS[1]      meta       hash    epoch, version, clock (ms), server
 -- KEYS[2]      stock      hash    sku -> JSON rows, as in hold_reserve
 -- KEYS[3]      deadlines  zset    <hold>:<shopper> by deadline (ms)
 -- KEYS[4]      ledger     stream  movements
@@ -19,7 +19,20 @@
 --
 -- A payment whose method may take the money at once keeps its units: it is cancelled first, and its
 -- hold named here again when that is done.
--- Reply: the ids of the holds that expired by this call.
+--
+-- Replies:
+--   EXPIRED id ...   the holds that expired by this call
+--   FROZEN           this server may have lost writes of the shop: nothing lapses before a rebuild
+
+-- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'server')
+if meta[1] and meta[2] ~= here then
+  return {'FROZEN'}
+end
 
 local due = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
@@ -71,10 +84,10 @@ for _, kept in ipairs(pinned) do
   end
 end
 if #expired == 0 then
-  return {}
+  return {'EXPIRED'}
 end
 local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
-local ids, told = {}, {}
+local ids, told = {'EXPIRED'}, {}
 for n, hold in ipairs(expired) do
   local shopper_key = KEYS[5 + 3 * hold.at]
   redis.call('HSET', KEYS[4 + 3 * hold.at], 'state', 'expired')
@@ -95,7 +108,7 @@ for n, hold in ipairs(expired) do
     redis.call('HSET', KEYS[6 + 3 * hold.at], 'phase', 'voiding', 'reason', 'expired')
     redis.call('ZADD', KEYS[6], now + tonumber(ARGV[3]), hold.order)
   end
-  ids[n], told[n] = hold.id, hold.told
+  ids[n + 1], told[n] = hold.id, hold.told
 end
 local items = {}
 for sku, rows in pairs(stock) do

@@ -1,7 +1,7 @@
 #!lua
 -- Decides a list of reservations in order of arrival: each gets all its lines or none.
 --
--- KEYS[1]      meta       hash    epoch, version, clock (ms)
+-- KEYS[1]      meta       hash    epoch, version, clock (ms), server
 -- KEYS[2]      stock      hash    sku -> JSON rows, see rows() below
 -- KEYS[3]      catalog    hash    sku -> JSON entry
 -- KEYS[4]      shows      hash    <show>:state
@@ -15,6 +15,7 @@
 -- ARGV[2]      most active holds of one shopper
 -- ARGV[3]      retention of the shopper's key (ms)
 -- ARGV[4]      most that one payment can be (minor units)
+-- ARGV[5]      replicas that must be there for anything to be sold
 --
 -- Replies, one per request, in order:
 --   HOLD id state lines amount currency expires_at fulfillment version
@@ -27,6 +28,8 @@
 --   NOT_FOUND sku                 not in the catalogue
 --   CURRENCIES                    the lines are priced in more than one currency
 --   UNPAYABLE                     the total is nothing, or more than one payment can be
+--   FROZEN                        this server may have lost writes of the shop: rebuild, then repeat
+--   PAUSED                        too few replicas to sell anything: repeat it later
 -- The caller repeats the whole list when the reply is lost. Needs memory, so it is refused when
 -- Redis is out of it.
 
@@ -34,11 +37,20 @@ local requests = cjson.decode(ARGV[1])
 local holds_limit = tonumber(ARGV[2])
 local retention_ms = tonumber(ARGV[3])
 local most_amount = tonumber(ARGV[4])
+local least_replicas = tonumber(ARGV[5])
+
+-- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'clock', 'version')
 
 local time = redis.call('TIME')
-local seen = tonumber(redis.call('HGET', KEYS[1], 'clock') or '0')
+local seen = tonumber(meta[3] or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
-local version = tonumber(redis.call('HGET', KEYS[1], 'version') or '0') + 1
+local version = tonumber(meta[4] or '0') + 1
 
 -- First everything is read and decided in memory; then everything is written. Nothing can fail
 -- once the first write has happened, for Lua has no rollback.
@@ -106,14 +118,26 @@ local function repeated(request, key)
     hold = {state = kept[1], lines = kept[2], amount = kept[3], currency = kept[4],
       expires_at = kept[5], fulfillment = kept[6], fingerprint = kept[7]}
   end
-  if hold.fingerprint ~= request.fingerprint then
+  -- What a gateway remembered of a lost hold is not what was asked for: see hold_restore.
+  if hold.fingerprint ~= request.fingerprint and hold.fingerprint ~= '*' then
     return {'KEY_REUSED'}
   end
   return {'HOLD', request.hold, hold.state, hold.lines, hold.amount, hold.currency,
     hold.expires_at, hold.fulfillment}
 end
 
+local function paused()
+  local online = 0
+  for lag in string.gmatch(info, 'state=online[^\r]-,lag=(%d+)') do
+    online = online + (tonumber(lag) <= 10 and 1 or 0)
+  end
+  return online < least_replicas
+end
+
 local function refusal(request, shopper)
+  if least_replicas > 0 and paused() then
+    return {'PAUSED'}
+  end
   local state = show_state(request.show)
   if state ~= 'live' then
     return {'SHOW_NOT_LIVE', state}
@@ -171,6 +195,9 @@ local function take(request, shopper)
 end
 
 local function decide(request, key, shopper)
+  if meta[1] and meta[2] ~= here then
+    return {'FROZEN'}
+  end
   local answer = repeated(request, key) or refusal(request, shopper)
   if answer then
     return answer
@@ -202,7 +229,9 @@ if #held == 0 then
 end
 
 redis.call('HSET', KEYS[1], 'version', version, 'clock', string.format('%.0f', now))
-redis.call('HSETNX', KEYS[1], 'epoch', 1)
+if not meta[1] then
+  redis.call('HSET', KEYS[1], 'epoch', 1, 'server', here)
+end
 local items, told = {}, {}
 for sku in pairs(changed) do
   redis.call('HSET', KEYS[2], sku, cjson.encode(rows(sku)))

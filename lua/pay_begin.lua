@@ -2,7 +2,7 @@
 -- Begins a payment for a hold, or the next attempt after a decline: writes the order's record and
 -- lets the hold live as long as our own queue and then the payment may take, within the budget.
 --
--- KEYS[1] meta       hash    epoch, clock (ms)
+-- KEYS[1] meta       hash    epoch, clock (ms), server
 -- KEYS[2] deadlines  zset    <hold>:<shopper> by deadline (ms)
 -- KEYS[3] unsettled  zset    order by when to look at its payment (ms)
 -- KEYS[4] hold       hash
@@ -22,6 +22,7 @@
 -- ARGV[12] '1' when its method may take the money at once: the units then stay held until such a
 --          payment has ended; else ''
 -- ARGV[13] most attempts
+-- ARGV[14] replicas that must be there for anything to be sold
 --
 -- Replies:
 --   PAYING attempt             begun now, or by an earlier copy of this request: settle it
@@ -31,6 +32,28 @@
 --   LIMIT attempts             no more methods may be tried
 --   ENDED state                the hold is over
 --   NOT_FOUND                  no such hold, or another shopper's
+--   FROZEN                     this server may have lost writes of the shop: rebuild, then repeat
+--   PAUSED                     too few replicas to sell anything: repeat it later
+
+-- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+local least_replicas = tonumber(ARGV[14])
+
+local function paused()
+  local online = 0
+  for lag in string.gmatch(info, 'state=online[^\r]-,lag=(%d+)') do
+    online = online + (tonumber(lag) <= 10 and 1 or 0)
+  end
+  return online < least_replicas
+end
+
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'server')
+if meta[1] and meta[2] ~= here then
+  return {'FROZEN'}
+end
 
 local hold = redis.call('HMGET', KEYS[4], 'shopper', 'state', 'expires_at', 'amount', 'currency',
   'lines', 'show', 'fulfillment')
@@ -57,6 +80,9 @@ end
 if phase == 'voiding' then
   -- The next attempt would forget the intent that is still to be cancelled.
   return {'IN_PROGRESS'}
+end
+if least_replicas > 0 and paused() then
+  return {'PAUSED'}
 end
 local tried = order[5] or ' '
 if phase and string.find(tried, ' ' .. ARGV[6] .. ' ', 1, true) then

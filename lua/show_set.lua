@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- Creates or changes a show, along scheduled -> live -> ended, and tells its viewers.
 --
--- KEYS[1] shows  hash    <show> JSON, <show>:state, <show>:highlight
--- KEYS[2] news   channel
+-- KEYS[1] meta   hash    epoch, server
+-- KEYS[2] shows  hash    <show> JSON, <show>:state, <show>:highlight
+-- KEYS[3] news   channel
 -- ARGV[1] show
 -- ARGV[2] definition  JSON text to keep, or '' to leave it
 -- ARGV[3] state       to move to, or '' to leave it
@@ -13,9 +14,15 @@
 --   NOT_FOUND                         no such show
 --   ENDED                             an ended show does not start again
 
+-- A new shop is served by the server it was opened on.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+
 local NEXT = {scheduled = {live = true, ended = true}, live = {ended = true}, ended = {}}
 
-local show = redis.call('HMGET', KEYS[1], ARGV[1], ARGV[1] .. ':state', ARGV[1] .. ':highlight')
+local show = redis.call('HMGET', KEYS[2], ARGV[1], ARGV[1] .. ':state', ARGV[1] .. ':highlight')
 local definition, state, highlight = show[1], show[2], show[3] or ''
 if not definition and ARGV[2] == '' then
   return {'NOT_FOUND'}
@@ -35,12 +42,15 @@ end
 if ARGV[4] ~= '' then
   highlight = string.sub(ARGV[4], 2)
 end
-redis.call('HSET', KEYS[1], ARGV[1], definition, ARGV[1] .. ':state', state,
+if redis.call('HSETNX', KEYS[1], 'epoch', 1) == 1 then
+  redis.call('HSET', KEYS[1], 'server', here)
+end
+redis.call('HSET', KEYS[2], ARGV[1], definition, ARGV[1] .. ':state', state,
   ARGV[1] .. ':highlight', highlight)
 if state ~= was[1] then
-  redis.pcall('SPUBLISH', KEYS[2], cjson.encode({show = ARGV[1], state = state}))
+  redis.pcall('SPUBLISH', KEYS[3], cjson.encode({show = ARGV[1], state = state}))
 end
 if highlight ~= was[2] then
-  redis.pcall('SPUBLISH', KEYS[2], cjson.encode({show = ARGV[1], highlight = highlight}))
+  redis.pcall('SPUBLISH', KEYS[3], cjson.encode({show = ARGV[1], highlight = highlight}))
 end
 return {'SHOW', definition, state, highlight}

@@ -1,7 +1,7 @@
 #!lua
 -- Applies what the physical world reports: receipts, walk-in sales, counts, returns, hand-overs.
 --
--- KEYS[1]    meta      hash    epoch, version, clock (ms)
+-- KEYS[1]    meta      hash    epoch, version, clock (ms), server
 -- KEYS[2]    stock     hash    sku -> JSON rows, as in hold_reserve
 -- KEYS[3]    ledger    stream  movements
 -- KEYS[4]    news      channel
@@ -18,6 +18,12 @@
 --   KEY_REUSED available       this reference came before with other content
 --   NOT_COMMITTED available    more was handed over than was sold
 -- Physical facts are never refused for lack of stock.
+
+-- A new shop is served by the server it was opened on.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
 
 local movements = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
@@ -107,7 +113,9 @@ if #entries == 0 then
   return replies
 end
 redis.call('HSET', KEYS[1], 'version', version, 'clock', string.format('%.0f', now))
-redis.call('HSETNX', KEYS[1], 'epoch', 1)
+if redis.call('HSETNX', KEYS[1], 'epoch', 1) == 1 then
+  redis.call('HSET', KEYS[1], 'server', here)
+end
 for _, entry in ipairs(entries) do
   local move = entry[1]
   redis.call('XADD', KEYS[3], '*', 'kind', move.kind, 'sku', move.sku, 'location', move.location,

@@ -23,6 +23,7 @@ class Shopper:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.pushes: list[Message] = []
+        self.welcome: Message = {}
         self._ids = itertools.count(1)
 
     async def ask(self, kind: str, **fields: Any) -> Message:
@@ -89,4 +90,5 @@ async def shopping(url: str, token: str, show: str) -> AsyncIterator[Shopper]:
     async with connected(url) as shopper:
         welcome = await shopper.ask("connect", token=token, show=show)
         assert welcome["type"] == "welcome", welcome
+        shopper.welcome = welcome
         yield shopper

@@ -14,6 +14,7 @@ from typing import Any
 import stripe
 from msgspec import Struct
 
+from gateway.checkout import marks
 from gateway.checkout.provider import KEY_REUSED, LONGER, Broken, Declined, NotPossible, Provider
 from gateway.checkout.records import Record
 from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
@@ -122,14 +123,7 @@ class Payments:
             "capture_method": "manual",
             "confirm": True,
             "allowed_payment_method_types": ["card"],
-            "metadata": {
-                "env": self._settings.environment,
-                "shop": shop,
-                "order": record.order,
-                "hold": record.hold,
-                "attempt": str(record.attempt),
-                "epoch": str(record.epoch),
-            },
+            "metadata": marks.of_attempt(self._settings.environment, shop, record),
         }
         if automatic and record.pinned:
             params["capture_method"] = "automatic"
@@ -155,14 +149,18 @@ class Payments:
             raise Unavailable(LONGER) from None
 
     async def capture(self, shop: str, record: Record, on_wait: OnWait | None = None) -> Intent:
-        """Take the money.
+        """Take the money, and say on the intent which units it paid for.
 
         Raises:
             NotPossible: it is captured already, or the authorization is gone.
         """
 
         def capture(key: str) -> Awaitable[stripe.PaymentIntent]:
-            return self._intents.capture_async(record.intent or "", {}, {"idempotency_key": key})
+            return self._intents.capture_async(
+                record.intent or "",
+                {"metadata": marks.of_units(record)},
+                {"idempotency_key": key},
+            )
 
         key = self._key(shop, record, "capture")
         return await self._change(Endpoint.CAPTURE, record.intent or "", key, capture, on_wait)

@@ -12,8 +12,10 @@ from gateway.checkout.phases import Phase
 from gateway.checkout.refund import Refund
 from gateway.errors import (
     CompletionInProgress,
+    Frozen,
     LimitExceeded,
     NotFound,
+    Paused,
     TotalChanged,
     Unavailable,
 )
@@ -42,11 +44,12 @@ class Record(Struct, frozen=True, kw_only=True):
     currency: str
     lines: tuple[Line, ...]
     fulfillment: Fulfillment
-    contact: Contact
     attempt_at: int
     budget_until: int
     epoch: int = 1
     """Of the stock, when the attempt began."""
+    contact: Contact | None = None
+    """Missing only of a sale that was written again from what Stripe knows."""
     pinned: bool = False
     """Its method may take the money at once: the units stay held until it has ended."""
     ship_to: Address | None = None
@@ -164,29 +167,14 @@ class Records:
                 settings.stripe_queue_s * 1000,
                 "1" if settings.automatic_methods else "",
                 settings.payment_attempts,
+                settings.wait_replicas,
             ),
         )
         if settings.automatic_methods and durable.replicas < settings.wait_replicas:
             # The money may be taken at once: the units must be held for it on the replicas too.
             raise Unavailable("The payment cannot begin yet; send it again.")
-        match [word.decode() for word in durable.reply]:
-            case ["PAYING", _] | ["DONE", _]:
-                return order
-            case ["IN_PROGRESS"]:
-                raise CompletionInProgress("A payment for this is already under way.")
-            case ["LIMIT", limit]:
-                raise LimitExceeded("Too many payment methods were tried.", limit=int(limit))
-            case ["TOTAL_CHANGED", amount, currency]:
-                raise TotalChanged(
-                    "The total is not what you saw; nothing was charged.",
-                    total={"amount": int(amount), "currency": currency},
-                )
-            case ["ENDED", state]:
-                raise_ended(state)
-            case ["NOT_FOUND"]:
-                raise NotFound("There is no such hold.")
-            case words:
-                raise AssertionError(f"pay_begin said {words}")
+        _check_begun([word.decode() for word in durable.reply])
+        return order
 
     async def commit(self, shop: str, record: Record, event_id: str, event: bytes) -> None:
         """Make the hold a sale, with the order's event in the same step; again is fine.
@@ -262,6 +250,8 @@ class Records:
                 raise CommitEnded
             case b"REFUSED":
                 raise CommitRefused
+            case b"FROZEN":
+                raise Frozen
         if durable.replicas < self.settings.wait_replicas:
             raise NotDurable
 
@@ -339,6 +329,32 @@ class Records:
         for order in orders:
             await self.lane.command("ZADD", key, "XX", later, order)
         return orders
+
+
+def _check_begun(words: list[str]) -> None:
+    """Raise what the words of ``pay_begin`` mean."""
+    match words:
+        case ["PAYING", _] | ["DONE", _]:
+            return
+        case ["IN_PROGRESS"]:
+            raise CompletionInProgress("A payment for this is already under way.")
+        case ["LIMIT", limit]:
+            raise LimitExceeded("Too many payment methods were tried.", limit=int(limit))
+        case ["TOTAL_CHANGED", amount, currency]:
+            raise TotalChanged(
+                "The total is not what you saw; nothing was charged.",
+                total={"amount": int(amount), "currency": currency},
+            )
+        case ["ENDED", state]:
+            raise_ended(state)
+        case ["FROZEN"]:
+            raise Frozen
+        case ["PAUSED"]:
+            raise Paused
+        case ["NOT_FOUND"]:
+            raise NotFound("There is no such hold.")
+        case _:
+            raise AssertionError(f"pay_begin said {words}")
 
 
 def _record(order: str, fields: dict[str, bytes]) -> Record:

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 from stripe import StripeClient
 
+from gateway.checkout import marks
 from gateway.checkout.provider import Broken, NotPossible, Provider
 from gateway.checkout.turns import Endpoint
-from gateway.model import Id
 from gateway.reconcile.differences import Charge
 
 PAGE = 100
@@ -27,15 +27,6 @@ _INTENTS = "/v1/payment_intents"
 _REFUNDS = "/v1/refunds"
 _NOT_GIVEN_BACK = frozenset({"failed", "canceled"})
 _TRIES = 3
-
-
-class _Metadata(Struct, frozen=True):
-    """What we write on every intent. Others lack it, or what they wrote is not of our making."""
-
-    shop: Id
-    order: Id
-    attempt: int
-    env: str = ""
 
 
 class _Charge(Struct, frozen=True):
@@ -65,6 +56,17 @@ T = TypeVar("T", _Intent, _Refund)
 class _Page(Struct, Generic[T], frozen=True):
     data: list[T]
     has_more: bool
+
+
+class Paid(Struct, frozen=True):
+    """An intent of ours whose money was taken, and what for; minor units and ms."""
+
+    intent: str
+    mark: marks.Mark
+    amount: int
+    currency: str
+    created_at: int
+    bought: marks.PaidFor
 
 
 class Page(Struct, frozen=True):
@@ -133,6 +135,35 @@ class Statement:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
+    async def paid(self, since_ms: int) -> AsyncGenerator[tuple[Paid, ...], None]:
+        """The intents made since whose money was taken, and say what for, page by page.
+
+        Raises:
+            Unavailable: Stripe does not answer.
+        """
+        async with contextlib.aclosing(
+            self._walk(Endpoint.LIST, _INTENTS, _INTENT_PAGE, since_ms)
+        ) as listed:
+            async for intents in listed:
+                yield tuple(filter(None, map(self._paid, intents)))
+
+    def _paid(self, intent: _Intent) -> Paid | None:
+        about = self._mark(intent)
+        if about is None or intent.status != "succeeded":
+            return None
+        currency = intent.currency.upper()
+        bought = marks.read_units(intent.metadata, currency)
+        if bought is None:
+            return None
+        return Paid(
+            intent.id, about, intent.amount_received, currency, intent.created * 1000, bought
+        )
+
+    def _mark(self, intent: _Intent) -> marks.Mark | None:
+        """Whose an intent is; ``None`` for what somebody else made in the same account."""
+        about = marks.read(intent.metadata)
+        return about if about and about.env == self._environment else None
+
     async def read(self, intent: str) -> Charge | None:
         """One intent as it is now; ``None`` when Stripe has none of ours under this id.
 
@@ -195,12 +226,8 @@ class Statement:
         )
 
     def _charge(self, intent: _Intent, refunded: int) -> Charge | None:
-        """An intent of ours; ``None`` for what somebody else made in the same account."""
-        try:
-            about = msgspec.convert(intent.metadata, _Metadata, strict=False)
-        except msgspec.ValidationError:
-            return None
-        if about.env != self._environment:
+        about = self._mark(intent)
+        if about is None:
             return None
         return Charge(
             id=intent.id,

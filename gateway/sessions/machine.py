@@ -78,7 +78,7 @@ class Machine:
     _in_flight: int = 0
     _bad_frames: int = 0
     _refusals: int = 0
-    _active: set[str] = field(default_factory=set)
+    _active: dict[str, Hold] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
     """Holds that ended while the client was let in: what was read of them may be older."""
     _bought: bool = False
@@ -86,9 +86,9 @@ class Machine:
     _show: ShowState = "live"
 
     @property
-    def active(self) -> frozenset[str]:
+    def active(self) -> tuple[Hold, ...]:
         """The holds this shopper is known to have."""
-        return frozenset(self._active)
+        return tuple(self._active.values())
 
     def arrived(self, size: int, now_s: float) -> list[Effect]:
         """A frame has come in, not read yet; an effect means that it is not to be read."""
@@ -155,7 +155,7 @@ class Machine:
             return
         self._state = _State.LIVE
         self.ticket = ticket
-        self._active |= {hold.id for hold in holds} - self._over
+        self._active |= {hold.id: hold for hold in holds if hold.id not in self._over}
         self._over.clear()
         if show == "ended":
             self._show = show
@@ -189,9 +189,9 @@ class Machine:
     def hold_changed(self, hold: Hold) -> None:
         """A hold of this shopper changed, here or on another device."""
         if hold.state == "active":
-            self._active.add(hold.id)
+            self._active[hold.id] = hold
             return
-        self._active.discard(hold.id)
+        self._active.pop(hold.id, None)
         self._bought |= hold.state == "committed"
         if self._state is _State.JOINING:
             self._over.add(hold.id)

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from gateway.checkout.desk import Desk
-from gateway.errors import Forbidden, Invalid, ShowNotLive
+from gateway.errors import Forbidden, Frozen, Invalid, ShowNotLive
 from gateway.keys import ShopKeys
 from gateway.lane import pairs
 from gateway.messages import (
@@ -97,9 +97,18 @@ class Session:
     async def perform(self, command: AnyCommand) -> Frame:
         """Do what a command asks for; the frame is its answer but for the ``id``.
 
+        While the shop is rebuilt it waits a little: its shopper shall hear the answer, not of that.
+
         Raises:
             HoldfastError: what the client is told instead.
         """
+        try:
+            return await self._perform(command)
+        except Frozen:
+            await self.rooms.recovery.served(self.shop)
+            return await self._perform(command)
+
+    async def _perform(self, command: AnyCommand) -> Frame:
         rooms, shop, shopper = self.rooms, self.shop, self.shopper
         match command:
             case Reserve():

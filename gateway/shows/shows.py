@@ -93,7 +93,9 @@ class Shows:
     ) -> Show:
         keys = ShopKeys(shop)
         reply: Reply = await self.lane.call(
-            load("show_set"), (keys.shows, keys.news), (show, definition, state, highlight)
+            load("show_set"),
+            (keys.meta, keys.shows, keys.news),
+            (show, definition, state, highlight),
         )
         match reply:
             case [b"SHOW", *words]:

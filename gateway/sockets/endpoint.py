@@ -274,7 +274,7 @@ class _Connection:
             clock = self.rooms.clock
             self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
 
-    def active_holds(self) -> frozenset[str]:
+    def active_holds(self) -> tuple[Hold, ...]:
         """The holds this shopper is known to have."""
         return self.machine.active
 

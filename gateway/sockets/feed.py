@@ -6,6 +6,8 @@ told again. So is it when Redis is ahead of us and nothing comes (``is_deaf``): 
 be lost, which no gap would show. Viewers hear of stock at most once a tick, except that the first
 change after silence, *sold out* and *back in stock* go at once.
 
+A shop whose server may have lost writes is frozen: what its viewers hold is brought back from here.
+
 One task reads and hears, so that the two never meet.
 """
 
@@ -30,10 +32,12 @@ from gateway.messages import (
 )
 from gateway.model import CatalogEntry, Hold
 from gateway.news import News, hold_from_words
+from gateway.recovery.standing import Position, State, stand
 from gateway.rooms import Rooms
 from gateway.scripts import load
 from gateway.sockets.roster import Roster
 from gateway.stock.holds import order_id
+from gateway.stock.lost import Known, bring_back
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,8 @@ class Feed:
     _timer: asyncio.TimerHandle | None = None
     _counted: dict[str, int] = field(default_factory=dict)
     _doubted: int | None = None
+    _brought_back: bool = False
+    """Whether the holds known here were brought back since the shop was frozen."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything has been read."""
 
@@ -69,16 +75,16 @@ class Feed:
             Unavailable, Overloaded: Redis does not answer; nothing has changed here.
         """
         # The position first: if the stock moves meanwhile, its news is still to come.
-        epoch, version = await self._position()
+        position = (await stand(self.rooms.lane, self.shop)).position
         items = await self.rooms.movements.available(self.shop)
         entries = await self.rooms.catalog.entries(self.shop)
-        known = (self.epoch, self.version)
+        known = Position(self.epoch, self.version)
         new = tuple(entry for entry in entries if self.catalog.get(entry.sku) != entry)
-        self.epoch, self.version, self.items = epoch, version, items
+        self.epoch, self.version, self.items = position.epoch, position.version, items
         self.catalog = {entry.sku: entry for entry in entries}
         if not self.ready.is_set():
             self.ready.set()
-        elif epoch != known[0] or version < known[1]:
+        elif position < known or position.epoch != known.epoch:
             self._start_over()
         else:
             await self._tell_again(new)
@@ -88,18 +94,31 @@ class Feed:
 
         Ask now and then. Redis being ahead once is no more than news on its way.
         """
-        heard = self.version
-        epoch, version = await self._position()
-        if epoch == self.epoch and version < heard:
+        standing = await self.rooms.recovery.look(self.shop, Position(self.epoch, self.version))
+        if standing.state is State.FROZEN:
+            await self._bring_back_holds()
+            return False
+        self._brought_back = False
+        if standing.position.epoch != self.epoch:
             return True
-        behind = (epoch, version) != (self.epoch, self.version)
+        behind = standing.position.version != self.version
         doubted, self._doubted = self._doubted, self.version if behind else None
         return behind and doubted == self.version
 
-    async def _position(self) -> tuple[int, int]:
-        keys = ShopKeys(self.shop)
-        epoch, version = await self.rooms.lane.command("HMGET", keys.meta, "epoch", "version")
-        return int(epoch or 1), int(version or 0)
+    async def _bring_back_holds(self) -> None:
+        """Have the server that may have lost them hold again what our shoppers hold, once."""
+        if self._brought_back:
+            return
+        known = {
+            hold.id: Known(seat.shopper, seat.show, hold)
+            for seat in self.roster.everyone()
+            for hold in seat.session.active_holds()
+        }
+        rooms = self.rooms
+        for gone in await bring_back(rooms.lane, rooms.settings, self.shop, tuple(known.values())):
+            over = msgspec.structs.replace(gone.hold, state="released")
+            self._tell_hold(gone.shopper, over)
+        self._brought_back = True
 
     def _start_over(self) -> None:
         """Versions count anew, so no client would believe our pushes: all must come back."""
@@ -129,7 +148,7 @@ class Feed:
         fields = await self.rooms.lane.command("HKEYS", ShopKeys(self.shop).shopper(shopper))
         held = {name[5:].decode() for name in fields if name.startswith(b"hold:")}
         for seat in self.roster.of(shopper):
-            held |= seat.session.active_holds()
+            held |= {hold.id for hold in seat.session.active_holds()}
         for hold in sorted(held):
             for found in await self.rooms.holds.of(self.shop, (hold,)):
                 self._tell_hold(shopper, found)

@@ -13,7 +13,7 @@ from gateway.sockets.outbox import Outbox
 class SeatHolder(Protocol):
     """A session that wants to know what its pushes mean."""
 
-    def active_holds(self) -> frozenset[str]:
+    def active_holds(self) -> tuple[Hold, ...]:
         """The holds this shopper is known to have."""
 
     def hold_changed(self, hold: Hold) -> None:

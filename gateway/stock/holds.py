@@ -14,6 +14,7 @@ import msgspec
 
 from gateway import news
 from gateway.errors import (
+    Frozen,
     HoldAlreadyCommitted,
     HoldAlreadyReleased,
     HoldExpired,
@@ -22,6 +23,7 @@ from gateway.errors import (
     Invalid,
     LimitExceeded,
     NotFound,
+    Paused,
     ShowNotLive,
     SoldOut,
 )
@@ -202,6 +204,10 @@ def _held(reply: Reply) -> Held:
             raise NotFound("This product is not in the catalogue.", sku=sku)
         case ["CURRENCIES"]:
             raise Invalid("These products are priced in different currencies.")
+        case ["FROZEN"]:
+            raise Frozen
+        case ["PAUSED"]:
+            raise Paused
         case ["UNPAYABLE"]:
             raise Invalid("The total is nothing, or more than one payment can be.")
         case ["NOT_FOUND"]:

@@ -80,6 +80,7 @@ class GroupCommit:
             self.settings.holds_per_shopper,
             retention_ms,
             MAX_PAYMENT,
+            self.settings.wait_replicas,
         )
         try:
             call = self.lane.call(load("hold_reserve"), names, args)

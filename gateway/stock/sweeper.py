@@ -8,6 +8,7 @@ again.
 import msgspec
 from msgspec import Struct
 
+from gateway.errors import Frozen
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.scripts import load
@@ -26,7 +27,11 @@ class _Due(Struct, frozen=True):
 
 
 async def expire_due(lane: Lane, settings: Settings, shop: str) -> int:
-    """Expire every hold of a shop that is due; return how many were."""
+    """Expire every hold of a shop that is due; return how many were.
+
+    Raises:
+        Frozen: the server may have lost writes, so nothing lapses.
+    """
     keys, expired = ShopKeys(shop), 0
     while True:
         now_ms = await now(lane, shop)
@@ -39,7 +44,7 @@ async def expire_due(lane: Lane, settings: Settings, shop: str) -> int:
         names = [keys.meta, keys.stock, keys.deadlines, keys.ledger, keys.news, keys.unsettled]
         for one in due:
             names += (keys.hold(one.hold), keys.shopper(one.shopper), keys.order(one.order))
-        ids = await lane.call(
+        said, *ids = await lane.call(
             load("hold_expire"),
             names,
             (
@@ -48,6 +53,8 @@ async def expire_due(lane: Lane, settings: Settings, shop: str) -> int:
                 settings.late_approval_s * 1000,
             ),
         )
+        if said == b"FROZEN":
+            raise Frozen
         expired += len(ids)
         if len(members) < _BATCH:
             return expired

@@ -65,6 +65,7 @@ async def test_a_confirmed_payment(corner: Corner, bank: Bank) -> None:
     record = await corner.rooms.records.find(corner.shop, order["id"])
     assert record
     assert record.ship_to
+    assert record.contact
     assert (record.contact.name, record.ship_to.city) == ("Ann", "Berlin")
 
 

@@ -50,7 +50,7 @@ async def deafen(site: Site) -> None:
     assert await site.rooms.lane.command("CLIENT", "KILL", "TYPE", "pubsub") == 1
 
 
-async def test_redis_restarts_and_everyone_converges(
+async def test_redis_restarts_and_everyone_starts_over(
     warden: Warden, tmp_path: Path, shop: str
 ) -> None:
     with EmbeddedValkey(warden.group, port=0, data_dir=tmp_path) as server:
@@ -63,14 +63,13 @@ async def test_redis_restarts_and_everyone_converges(
                 down = await ann.ask("reserve", key="k2", lines=TEE)
                 assert down["code"] == "unavailable"
                 server.start()
-                # The lane is back before the subscription is: this news is lost, and yet heard of.
-                assert (await reserves(ann, "k2"))["type"] == "hold"
+                # It may have lost writes: nobody is told of the stock what may not be true.
                 for viewer in (ann, bob):
-                    await hears_left(viewer, 7)
-                assert (await ann.ask("reserve", key="k3", lines=TEE))["type"] == "hold"
-                await hears_left(bob, 6)
-                async with site.shopper("cat"):
-                    pass
+                    assert await viewer.closed() == 4009
+            async with site.shopper("ann") as ann, site.shopper("bob") as bob:
+                assert [hold["state"] for hold in ann.welcome["holds"]] == ["active"]
+                assert (await reserves(ann, "k2"))["type"] == "hold"
+                await hears_left(bob, 7)
 
 
 async def test_redis_comes_back_empty_and_everyone_starts_over(warden: Warden, shop: str) -> None:

@@ -102,6 +102,8 @@ async def test_money_is_authorized_for_this_order_and_no_other(payments: Payment
         "shop": SHOP,
         "order": "o_1",
         "hold": "h_o_1",
+        "shopper": "ann",
+        "show": "tonight",
         "attempt": "1",
         "epoch": "1",
     }

@@ -15,13 +15,14 @@ PURPOSE = 40
 
 READS = {
     *("EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "SISMEMBER", "SMEMBERS"),
-    *("TIME", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZRANGE", "ZSCORE"),
+    *("INFO", "TIME", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZRANGE", "ZSCORE"),
 }
 WRITES = {
     *("DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "PEXPIRE", "SADD", "SET", "SPUBLISH", "SREM"),
     *("XACK", "XADD", "XGROUP", "XTRIM", "ZADD", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"),
 }
 CANNOT_FAIL = {"EXISTS", "TIME"}
+WITHOUT_A_KEY = {"INFO", "TIME"}
 KEY_COMES_THIRD = {"XGROUP", "XINFO"}
 NAMES_OF_KEYS = {"key", "hold.key", "shopper_key", "hold.shopper_key", "answer[1]"}
 """Variables that hold a declared key, where the key depends on the request."""
@@ -69,6 +70,8 @@ def command(arguments: list[str]) -> str:
 
 def key_of(arguments: list[str]) -> str | None:
     """The key of a call; ``None`` for a command that has none."""
+    if command(arguments) in WITHOUT_A_KEY:
+        return None
     at = 2 if command(arguments) in KEY_COMES_THIRD else 1
     return arguments[at] if len(arguments) > at else None
 
@@ -134,7 +137,7 @@ def words_of(body: str) -> set[str]:
 def test_only_known_commands_on_declared_keys(path: Path) -> None:
     for _, arguments in calls(body_of(path)):
         assert command(arguments) in READS | WRITES, arguments
-        if command(arguments) == "TIME":
+        if command(arguments) in WITHOUT_A_KEY:
             continue
         key = key_of(arguments)
         assert key is not None
@@ -171,6 +174,20 @@ def test_functions_of_one_name_are_one_function() -> None:
         for name, text in functions(body_of(path)):
             texts[name].add(text)
     assert {name for name, variants in texts.items() if len(variants) > 1} == set()
+
+
+HERE = """\
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+"""
+
+
+@every_script
+def test_a_server_is_known_in_one_way(path: Path) -> None:
+    body = body_of(path)
+    assert body.count("'INFO'") == body.count(HERE)
 
 
 NOW = "local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)"

@@ -223,7 +223,7 @@ class TestTheEndOfTheShow:
         machine.hold_changed(hold("b"))
         machine.show_changed("ended")
         machine.hold_changed(hold("a", ending))
-        assert machine.active == {"b"}
+        assert machine.active == (hold("b"),)
         assert machine.ticked(1, NOW_MS) == []
         machine.hold_changed(hold("b", ending))
         assert codes(machine.ticked(1, NOW_MS)) == [CloseCode.SHOW_ENDED]
@@ -261,7 +261,7 @@ class TestTheEndOfTheShow:
         machine.hold_changed(hold("new"))
         machine.hold_changed(hold("old", "expired"))
         machine.joined(TICKET, "live", (hold("old"), hold("other")))
-        assert machine.active == {"new", "other"}
+        assert machine.active == (hold("new"), hold("other"))
 
 
 class TestClosed:

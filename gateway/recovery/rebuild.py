@@ -1,0 +1,117 @@
+"""Rebuilds a frozen shop: what was sold elsewhere's books and is missing here is written again."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Struct
+
+from gateway.keys import ShopKeys
+from gateway.lane import Lane
+from gateway.recovery.sold import Books, Sold
+from gateway.recovery.standing import Standing
+from gateway.scripts import load
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MARGIN_MS = 300_000
+"""How far clocks may be apart: Stripe tells when an intent was made by its own."""
+_HISTORY_MS = 30 * 86_400_000
+"""How far back sales are looked for when the shop has lost even its clock."""
+_SLICE = 200
+"""Records read at once."""
+_SOLD = {b"committed", b"captured", b"failed"}
+
+
+class Rebuilt(Struct, frozen=True):
+    """What a rebuild found, or would do."""
+
+    shop: str
+    since_ms: int
+    """Sales older than this were not looked for at Stripe."""
+    known: int
+    """Sales that the claims table and Stripe know of."""
+    missing: tuple[str, ...]
+    """Orders that were missing here, and are written again."""
+    epoch: int | None = None
+    """The new epoch, once the shop is thawed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilder:
+    """Writes again what is missing, for any shop of this Redis."""
+
+    lane: Lane
+    settings: Settings
+    books: Books
+
+    def since(self, standing: Standing, now_ms: int) -> int:
+        """How far back a sale may be missing, by what the shop's server still knows, ms.
+
+        A payment may take its whole time from the intent to the sale.
+        """
+        if not standing.clock:
+            return now_ms - _HISTORY_MS
+        takes_s = self.settings.payment_budget_s + self.settings.stripe_queue_s
+        return standing.clock - takes_s * 1000 - _MARGIN_MS
+
+    async def missing(self, shop: str, since_ms: int) -> tuple[int, list[Sold]]:
+        """How many sales are known elsewhere, and those that this server does not have.
+
+        Raises:
+            Unavailable, Overloaded: Redis, Stripe or the claims table does not answer.
+        """
+        sold = await self.books.sold(shop, since_ms)
+        missing = []
+        for at in range(0, len(sold), _SLICE):
+            some = sold[at : at + _SLICE]
+            phases = await self._phases(shop, some)
+            missing += [one for one, phase in zip(some, phases, strict=True) if phase not in _SOLD]
+        return len(sold), missing
+
+    async def _phases(self, shop: str, sold: Sequence[Sold]) -> list[bytes | None]:
+        keys = ShopKeys(shop)
+        reading = (self.lane.command("HGET", keys.order(one.order), "phase") for one in sold)
+        return await asyncio.gather(*reading)
+
+    async def restore(self, shop: str, sold: Sold) -> bool:
+        """Write one sale again; ``False`` when it is there, or the shop is not frozen."""
+        keys, settings = ShopKeys(shop), self.settings
+        reply = await self.lane.call(
+            load("sale_restore"),
+            (
+                keys.meta,
+                keys.stock,
+                keys.deadlines,
+                keys.ledger,
+                keys.orders,
+                keys.unsettled,
+                keys.hold(sold.hold),
+                keys.shopper(sold.shopper),
+                keys.order(sold.order),
+            ),
+            (
+                sold.order,
+                sold.hold,
+                sold.shopper,
+                msgspec.json.encode(sold.units),
+                msgspec.json.encode(sold.fields),
+                sold.phase,
+                settings.order_retention_days * 86_400_000,
+                settings.shopper_retention_days * 86_400_000,
+            ),
+        )
+        return bool(reply[0] == b"RESTORED")
+
+    async def rebuild(self, shop: str, since_ms: int) -> Rebuilt:
+        """Write everything again that is missing; the shop must be frozen. Again is fine."""
+        known, missing = await self.missing(shop, since_ms)
+        for one in missing:
+            log.warning(
+                "recovery: shop %s: order %s was lost, and is written again", shop, one.order
+            )
+            await self.restore(shop, one)
+        return Rebuilt(shop, since_ms, known, tuple(one.order for one in missing))

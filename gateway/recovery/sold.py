@@ -1,0 +1,112 @@
+"""What was sold, as those know it who cannot have lost it: the claims table, and Stripe.
+
+Stripe is read for all shops of the account at once, and at most once for all that ask at the same
+time; a shop asks after it was frozen, so that nothing is sold behind the reading's back.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.checkout.marks import Units
+from gateway.clock import Clock
+from gateway.model import Fulfillment
+from gateway.reconcile.statement import Paid, Statement
+
+log = logging.getLogger(__name__)
+
+_ROUNDED_MS = 3_600_000
+"""Shops that ask for nearly the same time share a reading."""
+
+
+class Sold(Struct, frozen=True):
+    """A sale, with all that is known of its order's record."""
+
+    order: str
+    hold: str
+    shopper: str
+    units: Units
+    fields: Mapping[str, str]
+    phase: Literal["committed", "captured"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    began_s: float
+    since_ms: int
+    shops: Mapping[str, tuple[Sold, ...]]
+
+
+@dataclass(slots=True)
+class Books:
+    """Reads what was sold."""
+
+    statement: Statement
+    clock: Clock
+    _last: _Reading | None = None
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def sold(self, shop: str, since_ms: int) -> list[Sold]:
+        """All that a shop has sold, as far as anybody but its own server knows.
+
+        Raises:
+            Unavailable: Stripe does not answer.
+        """
+        return list(await self.at_stripe(shop, since_ms))
+
+    async def at_stripe(self, shop: str, since_ms: int) -> tuple[Sold, ...]:
+        """What a shop has sold by intents made since, as Stripe knows it.
+
+        Raises:
+            Unavailable: Stripe does not answer.
+        """
+        asked_s, since_ms = self.clock.monotonic_s(), since_ms - since_ms % _ROUNDED_MS
+        async with self._reading:
+            last = self._last
+            if last is None or last.began_s < asked_s or last.since_ms > since_ms:
+                last = self._last = await self._read(since_ms)
+        return last.shops.get(shop, ())
+
+    async def _read(self, since_ms: int) -> _Reading:
+        began_s, shops = self.clock.monotonic_s(), defaultdict[str, list[Sold]](list)
+        async with contextlib.aclosing(self.statement.paid(since_ms)) as pages:
+            async for page in pages:
+                for paid in page:
+                    if paid.mark.hold and paid.mark.shopper and paid.mark.show:
+                        shops[paid.mark.shop].append(_of_paid(paid))
+        return _Reading(began_s, since_ms, {shop: tuple(sold) for shop, sold in shops.items()})
+
+
+def _of_paid(paid: Paid) -> Sold:
+    """A captured sale. How to reach the shopper Stripe does not know."""
+    mark = paid.mark
+    fields: dict[str, Any] = {
+        "attempt": mark.attempt,
+        "token": "",
+        "token_kind": "payment_method",
+        "hold": mark.hold,
+        "shopper": mark.shopper,
+        "show": mark.show,
+        "amount": paid.amount,
+        "currency": paid.currency,
+        "lines": msgspec.json.encode(paid.bought.lines).decode(),
+        "fulfillment": msgspec.json.encode(Fulfillment()).decode(),
+        "attempt_at": paid.created_at,
+        "budget_until": paid.created_at,
+        "intent": paid.intent,
+    }
+    return Sold(
+        order=mark.order,
+        hold=mark.hold or "",
+        shopper=mark.shopper or "",
+        units=paid.bought.units,
+        fields={name: str(value) for name, value in fields.items()},
+        phase="captured",
+    )

@@ -1,0 +1,65 @@
+"""How a shop stands with the server that has it: served, frozen, or not there at all."""
+
+from enum import Enum
+
+from msgspec import Struct
+
+from gateway.keys import SHOPS, ShopKeys
+from gateway.lane import Lane
+from gateway.scripts import load
+
+
+class State(Enum):
+    """May the server serve the shop?"""
+
+    SERVING = "SERVING"
+    FROZEN = "FROZEN"
+    NEW = "NEW"
+    """Nothing is known of the shop."""
+
+
+class Position(Struct, frozen=True, order=True):
+    """How far a shop's stock is: any later state of it has a higher position."""
+
+    epoch: int = 0
+    version: int = 0
+
+
+class Standing(Struct, frozen=True):
+    """How a shop stands; ``clock`` is the highest time a script has seen, ms."""
+
+    state: State
+    position: Position = Position()
+    clock: int = 0
+
+
+async def stand(lane: Lane, shop: str) -> Standing:
+    """Ask the shop's server.
+
+    Raises:
+        Unavailable, Overloaded: it does not answer.
+    """
+    state, *numbers = await lane.call(load("shop_state"), [ShopKeys(shop).meta], [])
+    if not numbers:
+        return Standing(State.NEW, Position(1, 0))
+    epoch, version, clock = map(int, numbers)
+    return Standing(State(state.decode()), Position(epoch, version), clock)
+
+
+async def freeze(lane: Lane, shop: str, seen: Position | None = None) -> bool:
+    """Stop a shop: because somebody has seen more of it than its server knows, or by hand.
+
+    ``False`` when the server knows as much as was seen.
+    """
+    # Whoever lost the shop may have lost that there is one.
+    await lane.command("SADD", SHOPS, shop)
+    args = (seen.epoch, seen.version) if seen else (0, "")
+    reply = await lane.call(load("shop_freeze"), [ShopKeys(shop).meta], args)
+    return bool(reply[0] == b"FROZEN")
+
+
+async def thaw(lane: Lane, shop: str, owner: str) -> int | None:
+    """Let the shop be served, by whoever has the lease; the new epoch, or ``None`` without it."""
+    keys = ShopKeys(shop)
+    reply = await lane.call(load("shop_thaw"), [keys.meta, keys.rebuilding, keys.news], [owner])
+    return int(reply[1]) if reply[0] == b"SERVING" else None
