@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gateway.errors import Frozen, HoldfastError
 from gateway.keys import ShopKeys
+from gateway.rooms import Rooms
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
@@ -29,7 +31,6 @@ from tests.acceptance.throng import (
     AGAIN_S,
     PATIENCE_S,
     Ending,
-    Gateway,
     Throng,
     ending,
     open_gateways,
@@ -81,14 +82,14 @@ class Arena:
     """A pair of servers, the gateways before it, and Stripe."""
 
     pair: Pair
-    gateways: list[Gateway]
+    gateways: list[Rooms]
     bank: Bank
 
     async def round(self, seed: int) -> tuple[int, float, Ending]:
         """Fail over once; sales lost, seconds until decided again, and the verdict."""
         rng = random.Random(seed)
         shop = f"shop_{uuid.uuid4().hex}"
-        rooms, since_s = self.gateways[0].rooms, int(time.time())
+        rooms, since_s = self.gateways[0], int(time.time())
         await opens_shop(rooms, shop, tee=STOCK, cap=5)
         throng = Throng(self.gateways, shop, rng)
         shopping = asyncio.create_task(throng.all_shop(SHOPPERS))
@@ -98,8 +99,9 @@ class Arena:
             sold = await self._sells(shop, 0)
             await self._sells(shop, len(sold) + rng.randint(1, 3))
             lives_on_s = rng.uniform(0.05, 0.2) if rng.random() < 0.4 else 0
-            lost, recovery_s = await self._fails_over(throng, lives_on_s)
-            await shopping
+            async with throng.swept():
+                lost, recovery_s = await self._fails_over(throng, lives_on_s)
+                await shopping
         finally:
             shopping.cancel()
             await asyncio.gather(shopping, return_exceptions=True)
@@ -136,10 +138,14 @@ class Arena:
         """When the first reservation that comes now is decided, monotonic."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                with contextlib.suppress(Exception):
-                    await throng.reserves(self.gateways[0].rooms, "prober", "cap")
+                try:
+                    await throng.reserves(self.gateways[0], "prober", "cap")
+                except Frozen:
+                    await throng.waits(self.gateways[0])
+                except HoldfastError:
+                    await asyncio.sleep(AGAIN_S)
+                else:
                     return time.monotonic()
-                await asyncio.sleep(AGAIN_S)
 
 
 async def _sold(server: EmbeddedValkey, shop: str) -> set[bytes]:

@@ -8,17 +8,24 @@ that there is no such order begins again, with the same key too.
 import asyncio
 import contextlib
 import random
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from gateway.checkout.payment import Intent, Payments
-from gateway.checkout.records import Record
-from gateway.checkout.turns import OnWait
+from gateway.checkout import marks
+from gateway.checkout.marks import Units
+from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock
-from gateway.errors import HoldAlreadyCommitted, HoldfastError, NotFound, Overloaded, Unavailable
+from gateway.errors import (
+    Frozen,
+    HoldAlreadyCommitted,
+    HoldfastError,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
 from gateway.keys import ShopKeys
 from gateway.lane import pairs, served
 from gateway.messages import Checkout, Payment
@@ -27,6 +34,7 @@ from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.stock.audit import audit
 from gateway.stock.holds import Held, order_id
+from gateway.sweep import Sweep
 from tests.bank import Bank
 
 SHOW = "tonight"
@@ -35,51 +43,25 @@ CARD = "pm_card_visa"
 PATIENCE_S = 30.0
 AGAIN_S = 0.01
 ARRIVE_WITHIN_S = 0.25
+SWEEP_EVERY_S = 0.25
 OPENED_AT = "2026-11-21T20:00:00.000Z"
 
 Unit = tuple[str, str, int]
 """sku, location, unit number."""
 
 
-class Witness(Payments):
-    """Stripe, and a note of which units each order had when its money was taken."""
-
-    sold: dict[str, set[Unit]]
-
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]
-        self.sold = defaultdict(set)
-
-    async def capture(self, shop: str, record: Record, on_wait: OnWait | None = None) -> Intent:
-        self.sold[record.order] |= {
-            (sku, location, number)
-            for sku, location, first, units in record.units
-            for number in range(first, first + units)
-        }
-        return await super().capture(shop, record, on_wait)
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """The rooms of one gateway, and what it took money for."""
-
-    rooms: Rooms
-    witness: Witness
-
-
 @contextlib.asynccontextmanager
-async def open_gateways(
-    each: Sequence[Settings], rng: random.Random
-) -> AsyncIterator[list[Gateway]]:
-    """A gateway for each of these settings, with a lane of its own."""
+async def open_gateways(each: Sequence[Settings], rng: random.Random) -> AsyncIterator[list[Rooms]]:
+    """The rooms of a gateway for each of these settings, with a lane of its own."""
     async with contextlib.AsyncExitStack() as stack:
         gateways = []
         for settings in each:
             lane = await stack.enter_async_context(served(settings))
-            witness = Witness(settings, lane, SystemClock())
-            stack.push_async_callback(witness.aclose)
-            rooms = join(settings, SystemClock(), random.Random(rng.random()), lane, witness)
-            gateways.append(Gateway(rooms, witness))
+            payments = Payments(settings, lane, SystemClock())
+            stack.push_async_callback(payments.aclose)
+            rooms = join(settings, SystemClock(), random.Random(rng.random()), lane, payments)
+            stack.push_async_callback(rooms.recovery.aclose)
+            gateways.append(rooms)
         yield gateways
 
 
@@ -99,7 +81,7 @@ async def opens_shop(rooms: Rooms, shop: str, **units: int) -> None:
 class Throng:
     """Shoppers of one shop, who come to its gateways in turn."""
 
-    gateways: Sequence[Gateway]
+    gateways: Sequence[Rooms]
     shop: str
     rng: random.Random
     heard: dict[str, str] = field(default_factory=dict)
@@ -120,7 +102,7 @@ class Throng:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
                 for number, after_s in enumerate(arrivals):
-                    rooms = self.gateways[number % len(self.gateways)].rooms
+                    rooms = self.gateways[number % len(self.gateways)]
                     group.create_task(self._shops(rooms, f"s{number}", after_s))
         self.waiting = {f"s{n}" for n in range(shoppers)} - self.heard.keys()
 
@@ -130,11 +112,37 @@ class Throng:
             try:
                 self.heard[name] = await self.buys(rooms, name)
                 return
+            except Frozen:
+                await self.waits(rooms)
             except (Unavailable, Overloaded, NotFound):
                 await asyncio.sleep(AGAIN_S)
             except HoldfastError as refusal:
                 self.heard[name] = refusal.code
                 return
+
+    async def waits(self, rooms: Rooms) -> None:
+        """What a session does while the shop is rebuilt."""
+        with contextlib.suppress(Frozen):
+            await rooms.recovery.served(self.shop)
+
+    @contextlib.asynccontextmanager
+    async def swept(self) -> AsyncIterator[None]:
+        """The sweep of the first gateway comes by the shop all the time."""
+        sweep = Sweep(self.gateways[0])
+
+        async def run() -> None:
+            while True:
+                with contextlib.suppress(Unavailable):
+                    await sweep.round(self.shop)
+                await asyncio.sleep(SWEEP_EVERY_S)
+
+        sweeping = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+            await sweep.settled()
 
     async def reserves(self, rooms: Rooms, name: str, sku: str = "tee") -> Held:
         """A shopper presses *Buy*."""
@@ -163,6 +171,15 @@ class Throng:
 
 
 @dataclass(frozen=True)
+class Charged:
+    """The payments taken for one order."""
+
+    times: int
+    units: Units
+    """What Stripe was told they pay for."""
+
+
+@dataclass(frozen=True)
 class Ending:
     """What Redis and Stripe say when everybody has heard the last word."""
 
@@ -173,54 +190,59 @@ class Ending:
 
 async def ending(throng: Throng, bank: Bank, stock: int, since_s: int) -> Ending:
     """Look everything over that was bought in one shop since a moment, by Stripe's clock."""
-    rooms, shop = throng.gateways[0].rooms, throng.shop
+    rooms, shop = throng.gateways[0], throng.shop
     for order in await rooms.lane.command("ZRANGE", ShopKeys(shop).unsettled, 0, -1):
         await rooms.settler.settle(shop, order.decode())  # as the sweep will
     charged = await _charged(bank, shop, since_s)
     records = {order: await rooms.records.find(shop, order) for order in charged}
-    delivered = await _delivered(rooms, shop)
+    told = await _told(rooms, shop)
     faults = [f"{name} waits for ever" for name in sorted(throng.waiting)]
-    faults += [f"{order} charged {times} times" for order, times in charged.items() if times > 1]
+    for order, payment in charged.items():
+        if payment.times > 1:
+            faults.append(f"{order} charged {payment.times} times")
+        record = records[order]
+        if record is None or record.phase != "captured":
+            faults.append(f"{order} charged, and Redis says {record and record.phase.value}")
+        elif record.units != payment.units:
+            faults.append(f"{order} paid for {payment.units} and has {record.units}")
     for order in throng.confirmed:
-        record = records.get(order)
         if order not in charged:
             faults.append(f"{order} confirmed, not charged")
-        elif record is None or record.phase != "captured":
-            faults.append(f"{order} confirmed, and Redis says {record and record.phase.value}")
-        elif delivered[order] != 1:
-            faults.append(f"{order} confirmed, and told the till {delivered[order]} times")
-    units = _units(throng.gateways, charged)
+        elif told[order] != 1:
+            faults.append(f"{order} confirmed, and the till is told of it {told[order]} times")
+    units = Counter(unit for payment in charged.values() for unit in _each(payment.units))
     faults += [f"unit {unit} captured {times} times" for unit, times in units.items() if times > 1]
-    if sum(charged.values()) > stock:
-        faults.append(f"{sum(charged.values())} units captured of {stock}")
+    captured = sum(payment.times for payment in charged.values())
+    if captured > stock:
+        faults.append(f"{captured} units captured of {stock}")
     faults += [f"drift: {drift}" for drift in (await audit(rooms.lane, shop)).drift]
-    return Ending(faults, sum(charged.values()))
+    return Ending(faults, captured)
 
 
-async def _charged(bank: Bank, shop: str, since_s: int) -> Counter[str]:
-    """Order → payments taken for it."""
-    intents = await bank.since(since_s)
-    return Counter(
-        one["metadata"]["order"]
-        for one in intents
-        if one["metadata"].get("shop") == shop and one["amount_received"]
-    )
+async def _charged(bank: Bank, shop: str, since_s: int) -> dict[str, Charged]:
+    """Order → what was charged for it."""
+    charged: dict[str, Charged] = {}
+    for intent in await bank.since(since_s):
+        mark = marks.read(intent["metadata"])
+        if mark is None or mark.shop != shop or not intent["amount_received"]:
+            continue
+        paid = marks.read_units(intent["metadata"], PRICE.currency)
+        before = charged.get(mark.order, Charged(0, ()))
+        units = before.units + (paid.units if paid else ())
+        charged[mark.order] = Charged(before.times + 1, units)
+    return charged
 
 
-async def _delivered(rooms: Rooms, shop: str) -> Counter[str]:
+async def _told(rooms: Rooms, shop: str) -> Counter[str]:
     """Order → different events of it that wait for the till."""
     entries = await rooms.lane.command("XRANGE", ShopKeys(shop).orders, "-", "+")
-    told = {(pairs(words)["order"], pairs(words)["event_id"]) for _, words in entries}
+    told = {(words["order"], words["event_id"]) for words in (pairs(flat) for _, flat in entries)}
     return Counter(order.decode() for order, _ in told)
 
 
-def _units(gateways: Sequence[Gateway], charged: Counter[str]) -> Counter[Unit]:
-    """Unit → orders that paid for it."""
-    sold: defaultdict[str, set[Unit]] = defaultdict(set)
-    for gateway in gateways:
-        for order in charged:
-            sold[order] |= gateway.witness.sold.get(order, set())
-    return Counter(unit for units in sold.values() for unit in units)
+def _each(units: Units) -> Iterator[Unit]:
+    for sku, location, first, quantity in units:
+        yield from ((sku, location, number) for number in range(first, first + quantity))
 
 
 def quick(settings: Settings, stripe_url: str, replicas: int) -> Settings:
