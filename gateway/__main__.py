@@ -1,4 +1,4 @@
-"""The command line: ``holdfast demo | serve | relay | sweep | audit | import | token | till``.
+"""The command line: ``holdfast demo``, ``serve``, ``relay``, ``sweep`` and those below.
 
 Each command reads its settings from the environment (``gateway.settings``), does one thing, and
 ends with an exit code: 0 done, 1 not as it should be, 2 asked the wrong way.
@@ -19,6 +19,7 @@ _COMMANDS = {
     "relay": ("relay", "deliver confirmed orders to the point of sale"),
     "sweep": ("sweep", "expire holds, and go on with payments nobody came back for"),
     "audit": ("audit", "recompute every quantity from the ledger and name each drift"),
+    "rebuild": ("rebuild", "write sales again that a server has lost"),
     "import": ("import_catalog", "import a Shopify product CSV into a gateway"),
     "token": ("token", "sign a key for a program, or a ticket for a shopper"),
     "till": ("till", "run a small point of sale that receives orders"),

@@ -137,6 +137,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Stock is sent to a viewer at most this often; sold out is sent at once."""
 
     sweep_interval_ms: Milliseconds = 250
+    clock_tolerance_s: Seconds = 30
+    """How far a Redis server's clock may be from the sweep's; beyond it no hold lapses."""
     settle_interval_s: Seconds = 10
     """How soon the sweep looks at a payment nobody has told us about."""
     reconcile_interval_s: Seconds = 60

@@ -15,9 +15,10 @@ from gateway.errors import HoldfastError
 from gateway.keys import SHOPS
 from gateway.reconcile.reconciler import Reconciler
 from gateway.reconcile.watch import Watch
-from gateway.recovery.standing import Position, State
 from gateway.rooms import Rooms
-from gateway.stock.sweeper import expire_due
+from gateway.stock.standing import Position, State
+from gateway.stock.sweeper import ClockJumped, expire_due
+from gateway.stock.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,15 @@ class Sweep:
     rooms: Rooms
     _seen: dict[str, Position] = field(default_factory=dict)
     """How far each shop's stock was when it was looked at last."""
+    jumped: set[str] = field(default_factory=set)
+    """Shops whose server's clock is off, so that their holds do not lapse."""
+    _witness: Witness = field(init=False)
     _settling: defaultdict[str, set[asyncio.Task[None]]] = field(
         default_factory=lambda: defaultdict(set)
     )
+
+    def __post_init__(self) -> None:
+        self._witness = Witness(self.rooms.clock, self.rooms.settings.clock_tolerance_s * 1000)
 
     async def run(self) -> None:
         """Sweep until cancelled; the lane must be served elsewhere."""
@@ -103,9 +110,7 @@ class Sweep:
         if standing.state is State.FROZEN:
             return
         self._seen[shop] = standing.position
-        expired = await expire_due(self.rooms.lane, self.rooms.settings, shop)
-        if expired:
-            log.info("sweep: shop %s: %d holds expired", shop, expired)
+        await self._expire(shop)
         settling = self._settling[shop]
         room = _AT_ONCE - len(settling)
         if room <= 0:
@@ -114,6 +119,19 @@ class Sweep:
             task = asyncio.create_task(self._settle(shop, order))
             settling.add(task)
             task.add_done_callback(settling.discard)
+
+    async def _expire(self, shop: str) -> None:
+        rooms = self.rooms
+        try:
+            expired = await expire_due(rooms.lane, rooms.settings, shop, self._witness)
+        except ClockJumped as jump:
+            if shop not in self.jumped:
+                log.error("sweep: shop %s: %s; no hold lapses until that is mended", shop, jump)
+            self.jumped.add(shop)
+            return
+        self.jumped.discard(shop)
+        if expired:
+            log.info("sweep: shop %s: %d holds expired", shop, expired)
 
     async def settled(self) -> None:
         """Wait for the payments begun so far."""

@@ -77,6 +77,9 @@ class Calendar(SystemClock):
     def now_ms(self) -> int:
         return self.ms
 
+    def monotonic_s(self) -> float:
+        return self.ms / 1000
+
     def seconds(self) -> float:
         return self.ms / 1000
 

@@ -5,7 +5,6 @@ a restored disk another server finds that name there, and every script that prom
 answers FROZEN. One process under a lease then writes again what was sold and is missing, the
 gateways bring back the holds of their shoppers, and the shop is thawed in a new epoch.
 
-``standing``  how a shop stands; freezing and thawing it
 ``sold``      what was sold, as the claims table and Stripe know it
 ``rebuild``   writes the missing sales again
 ``recovery``  notices, and does all that

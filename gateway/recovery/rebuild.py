@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Struct
 
-from gateway.keys import ShopKeys
+from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
 from gateway.recovery.sold import Books, Sold
-from gateway.recovery.standing import Standing
 from gateway.scripts import load
 from gateway.settings import Settings
+from gateway.stock.standing import Standing
 
 log = logging.getLogger(__name__)
 
 _MARGIN_MS = 300_000
 """How far clocks may be apart: Stripe tells when an intent was made by its own."""
-_HISTORY_MS = 30 * 86_400_000
+HISTORY_MS = 30 * 86_400_000
 """How far back sales are looked for when the shop has lost even its clock."""
 _SLICE = 200
 """Records read at once."""
@@ -54,7 +54,7 @@ class Rebuilder:
         A payment may take its whole time from the intent to the sale.
         """
         if not standing.clock:
-            return now_ms - _HISTORY_MS
+            return now_ms - HISTORY_MS
         takes_s = self.settings.payment_budget_s + self.settings.stripe_queue_s
         return standing.clock - takes_s * 1000 - _MARGIN_MS
 
@@ -105,6 +105,16 @@ class Rebuilder:
             ),
         )
         return bool(reply[0] == b"RESTORED")
+
+    async def would(self, shop: str, since_ms: int) -> Rebuilt:
+        """What ``rebuild`` would do now."""
+        known, missing = await self.missing(shop, since_ms)
+        return Rebuilt(shop, since_ms, known, tuple(one.order for one in missing))
+
+    async def shops(self, since_ms: int) -> list[str]:
+        """Every shop that this Redis, the claims table or Stripe knows."""
+        here = {shop.decode() for shop in await self.lane.command("SMEMBERS", SHOPS)}
+        return sorted(here | await self.books.shops(since_ms))
 
     async def rebuild(self, shop: str, since_ms: int) -> Rebuilt:
         """Write everything again that is missing; the shop must be frozen. Again is fine."""

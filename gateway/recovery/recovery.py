@@ -12,13 +12,15 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from gateway.clock import Clock
-from gateway.errors import Frozen, HoldfastError
+from gateway.errors import Frozen, HoldfastError, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.recovery.rebuild import Rebuilder, Rebuilt
-from gateway.recovery.standing import Position, Standing, State, freeze, stand, thaw
 from gateway.scripts import load
+from gateway.stock.standing import Position, Standing, State, freeze, stand, thaw
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,22 @@ class Recovery:
         done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
         if not done:
             raise Frozen
+
+    async def by_hand(self, shop: str, since_ms: int) -> Rebuilt:
+        """Stop a shop, rebuild it from all that was sold since, and have it served again.
+
+        Raises:
+            Unavailable: a part does not answer, or another process took over; ask again.
+        """
+        async with self._lease(shop) as ours:
+            if not ours:
+                raise Unavailable("Another process is rebuilding this shop; ask again.")
+            await freeze(self.lane, shop)
+            gathered_s = self.clock.monotonic_s() + _GATHER_S
+            rebuilt = await self.rebuilder.rebuild(shop, since_ms)
+            await asyncio.sleep(max(0.0, gathered_s - self.clock.monotonic_s()))
+            epoch = await self.thaw(shop, rebuilt)
+        return msgspec.structs.replace(rebuilt, epoch=epoch)
 
     async def aclose(self) -> None:
         """Stop; another process goes on with what was begun."""

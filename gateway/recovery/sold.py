@@ -67,12 +67,19 @@ class Books:
         Raises:
             Unavailable: Stripe does not answer.
         """
+        return (await self._read_together(since_ms)).shops.get(shop, ())
+
+    async def shops(self, since_ms: int) -> set[str]:
+        """The shops that have sold anything since."""
+        return set((await self._read_together(since_ms)).shops)
+
+    async def _read_together(self, since_ms: int) -> _Reading:
         asked_s, since_ms = self.clock.monotonic_s(), since_ms - since_ms % _ROUNDED_MS
         async with self._reading:
             last = self._last
             if last is None or last.began_s < asked_s or last.since_ms > since_ms:
                 last = self._last = await self._read(since_ms)
-        return last.shops.get(shop, ())
+        return last
 
     async def _read(self, since_ms: int) -> _Reading:
         began_s, shops = self.clock.monotonic_s(), defaultdict[str, list[Sold]](list)

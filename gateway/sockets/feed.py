@@ -32,12 +32,12 @@ from gateway.messages import (
 )
 from gateway.model import CatalogEntry, Hold
 from gateway.news import News, hold_from_words
-from gateway.recovery.standing import Position, State, stand
 from gateway.rooms import Rooms
 from gateway.scripts import load
 from gateway.sockets.roster import Roster
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
+from gateway.stock.standing import Position, State, stand
 
 log = logging.getLogger(__name__)
 

@@ -5,5 +5,8 @@
 ``holds``         a method per hold script
 ``movements``     receipts, counts, walk-in sales
 ``sweeper``       holds whose deadline has passed
+``standing``      whether the server may serve the shop; freezing and thawing it
+``witness``       whether the servers' clocks go as time does
+``lost``          holds that a server has lost, brought back
 ``audit``         recomputes every quantity from the ledger and names each drift
 """

@@ -15,6 +15,7 @@ from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.stock.holds import order_id
 from gateway.stock.now import now
+from gateway.stock.witness import Witness
 
 _BATCH = 100
 """Holds one script call expires; it bounds how long the call keeps others waiting."""
@@ -26,15 +27,24 @@ class _Due(Struct, frozen=True):
     order: str
 
 
-async def expire_due(lane: Lane, settings: Settings, shop: str) -> int:
+class ClockJumped(Exception):
+    """The server's clock does not go as ours does, so that nobody knows what is due."""
+
+
+async def expire_due(
+    lane: Lane, settings: Settings, shop: str, witness: Witness | None = None
+) -> int:
     """Expire every hold of a shop that is due; return how many were.
 
     Raises:
         Frozen: the server may have lost writes, so nothing lapses.
+        ClockJumped: the witness disagrees with the server, so nothing lapses.
     """
     keys, expired = ShopKeys(shop), 0
     while True:
         now_ms = await now(lane, shop)
+        if witness and not witness.agrees(now_ms):
+            raise ClockJumped(f"its clock is {witness.drift_ms(now_ms) / 1000:+.0f} s off")
         members = await lane.command(
             "ZRANGE", keys.deadlines, "-inf", now_ms, "BYSCORE", "LIMIT", 0, _BATCH
         )

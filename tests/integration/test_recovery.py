@@ -13,12 +13,12 @@ from gateway.errors import Frozen, Paused
 from gateway.keys import SHOPS, ShopKeys
 from gateway.model import Fulfillment, LineRequest, Show
 from gateway.recovery.recovery import Recovery
-from gateway.recovery.standing import Position, State, freeze, stand, thaw
 from gateway.rooms import Rooms
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.stock.audit import audit
 from gateway.stock.holds import Holds
+from gateway.stock.standing import Position, State, freeze, stand, thaw
 from gateway.stock.sweeper import expire_due
 from tests.bank import Bank
 from tests.integration.conftest import SHOW, UNLIMITED, Corner, open_site

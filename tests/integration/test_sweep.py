@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
+import dataclasses
 
+import pytest
+
+from gateway.clock import SystemClock
 from gateway.keys import SHOPS, ShopKeys
 from gateway.messages import Checkout, Payment
 from gateway.model import Contact, Fulfillment, LineRequest, Money
 from gateway.rooms import Rooms
 from gateway.stock.holds import order_id
+from gateway.sweep import Sweep
 from tests.integration.conftest import Site
 
 PATIENCE_S = 10
@@ -78,3 +83,53 @@ async def test_it_goes_round_every_shop_and_survives_a_broken_one(site: Site) ->
             await running
         await rooms.lane.command("SREM", SHOPS, broken.shop)
         await rooms.lane.command("DEL", broken.deadlines)
+
+
+@pytest.mark.parametrize("jump_ms", [3_600_000, -3_600_000])
+async def test_a_clock_that_jumps_releases_nothing_early(site: Site, jump_ms: int) -> None:
+    rooms, keys = site.rooms, ShopKeys(site.shop)
+    await site.sells("tee", 2)
+    lines = (LineRequest("tee", 1),)
+    held = await rooms.holds.reserve(site.shop, "ann", "tonight", "k1", lines, Fulfillment())
+    sweep = site.sweep()
+    if jump_ms > 0:
+        # A script has seen that time, and so will every other.
+        later = rooms.clock.now_ms() + jump_ms
+        await rooms.lane.command("HSET", keys.meta, "clock", later)
+    else:
+        # The deadline has passed by the server's clock; by ours it is an hour away.
+        sweep = Sweep(dataclasses.replace(rooms, clock=Early(jump_ms)))
+        await rooms.lane.command("ZADD", keys.deadlines, 1, f"{held.hold.id}:ann")
+        await rooms.lane.command("HSET", keys.hold(held.hold.id), "expires_at", 1)
+    await sweep.round(site.shop)
+    assert sweep.jumped == {site.shop}
+    (hold,) = await rooms.holds.of(site.shop, (held.hold.id,))
+    assert hold.state == "active"
+
+
+async def test_a_clock_that_is_mended_lets_holds_lapse(site: Site) -> None:
+    rooms, keys = site.rooms, ShopKeys(site.shop)
+    await site.sells("tee", 2)
+    lines = (LineRequest("tee", 1),)
+    held = await rooms.holds.reserve(site.shop, "ann", "tonight", "k1", lines, Fulfillment())
+    await rooms.lane.command("ZADD", keys.deadlines, 1, f"{held.hold.id}:ann")
+    await rooms.lane.command("HSET", keys.hold(held.hold.id), "expires_at", 1)
+    true = await rooms.lane.command("HGET", keys.meta, "clock")
+    sweep = site.sweep()
+    await rooms.lane.command("HSET", keys.meta, "clock", rooms.clock.now_ms() + 3_600_000)
+    await sweep.round(site.shop)
+    await rooms.lane.command("HSET", keys.meta, "clock", true)
+    await sweep.round(site.shop)
+    assert sweep.jumped == set()
+    (hold,) = await rooms.holds.of(site.shop, (held.hold.id,))
+    assert hold.state == "expired"
+
+
+class Early(SystemClock):
+    """A machine whose clock is behind or ahead."""
+
+    def __init__(self, by_ms: int) -> None:
+        self.by_ms = by_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.by_ms
