@@ -17,7 +17,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -30,9 +30,9 @@ from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
-from gateway.stock.holds import hold_id, order_id
+from gateway.sweep import Sweep
 from tests.acceptance.place import UNITS, holds, opened
-from tests.acceptance.throng import Throng, ending, open_gateways, opens_shop, quick
+from tests.acceptance.throng import Ending, Throng, ending, open_gateways, opens_shop, quick
 from tests.bank import CREATE, Bank
 from tests.failover import (
     Pair,
@@ -60,6 +60,9 @@ class Counter:
     throng: Throng
     bank: Bank
     since_s: int
+    sweep: Sweep
+    server: EmbeddedValkey = field(init=False)
+    """Of a counter that has one with a disk."""
 
     @property
     def rooms(self) -> Rooms:
@@ -75,27 +78,35 @@ class Counter:
             await self.throng._shops(self.rooms, name, 0)
         return self.throng.heard[name]
 
-    async def epoch(self, server: EmbeddedValkey) -> int:
-        return int(await ask(server, "HGET", ShopKeys(self.shop).meta, "epoch") or 0)
+    async def epoch(self) -> int:
+        return int(await ask(self.server, "HGET", ShopKeys(self.shop).meta, "epoch") or 0)
 
     async def statuses(self) -> dict[str, int]:
         """How many payments of the shop are in which state at Stripe."""
         return dict(await self.bank.statuses(self.shop))
 
+    async def ending(self) -> Ending:
+        return await ending(self.throng, self.bank, STOCK, self.since_s)
+
     async def adds_up(self) -> None:
-        assert (await ending(self.throng, self.bank, STOCK, self.since_s)).faults == []
+        end = await self.ending()
+        assert (end.faults, end.untold) == ([], [])
 
 
 @contextlib.asynccontextmanager
-async def open_counter(url: str, shop: str, replicas: int) -> AsyncIterator[Counter]:
+async def open_counter(
+    url: str, shop: str, replicas: int, *, swept: bool = True
+) -> AsyncIterator[Counter]:
     """A counter over a Redis; ``replicas`` must have a sale before its money is taken."""
     async with stripe_server.serving(UNLIMITED) as stripe_url:
         settings = quick(settings_of(url, shop), stripe_url, replicas)
         async with open_gateways([settings], random.Random(1)) as gateways:
             await opens_shop(gateways[0], shop, tee=STOCK)
             throng = Throng(gateways, shop, random.Random(1))
-            async with throng.swept():
-                yield Counter(throng, Bank(stripe_url), int(time.time()))
+            sweep = Sweep(gateways[0])
+            counter = Counter(throng, Bank(stripe_url), int(time.time()), sweep)
+            async with throng.swept(sweep) if swept else contextlib.nullcontext():
+                yield counter
 
 
 @pytest.fixture
@@ -145,7 +156,8 @@ async def test_a_client_of_a_woken_old_primary_captures_nothing(pair: Pair, shop
     async with open_counter(old.url, shop, 1) as stale, contextlib.AsyncExitStack() as stack:
         rooms = stale.rooms
         assert await stale.tries("ann") == "confirmed"
-        held = await stale.throng.reserves(rooms, "bob")
+        bobs = await stale.throng.begins(rooms, "bob", await stale.throng.reserves(rooms, "bob"))
+        await pair.is_followed()
         with paused(old):
             await pair.promotes()
             await pair.attaches()
@@ -153,20 +165,13 @@ async def test_a_client_of_a_woken_old_primary_captures_nothing(pair: Pair, shop
             gateways = await stack.enter_async_context(open_gateways([fresh], random.Random(2)))
             now = Throng(gateways, shop, random.Random(2))
             now.heard, now.orders = stale.throng.heard, stale.throng.orders
-            new = Counter(now, stale.bank, stale.since_s)
+            new = Counter(now, stale.bank, stale.since_s, Sweep(gateways[0]))
             # The new primary has bob's hold; carl cannot have it.
             assert await new.tries("carl") == "sold_out"
-        buying = asyncio.create_task(stale.tries("bob"))
-
-        async def sold_there() -> bool:
-            key = ShopKeys(shop).order(order_id(held.hold.id))
-            return bool(await ask(old, "HGET", key, "phase") == b"committed")
-
-        await eventually(sold_there)
-        await asyncio.sleep(0.2)
+        for _ in range(3):
+            assert (await rooms.settler.settle(shop, bobs)).state == "processing"
+        assert await ask(old, "HGET", ShopKeys(shop).order(bobs), "phase") == b"committed"
         assert await stale.statuses() == {"succeeded": 1, "requires_capture": 1}
-        buying.cancel()
-        await asyncio.gather(buying, return_exceptions=True)
         # He comes back by way of the Service, and gets what he holds.
         assert await new.tries("bob") == "confirmed"
         await new.adds_up()
@@ -214,41 +219,81 @@ def _is_put_back(server: EmbeddedValkey, data: Path, snapshot: Path) -> None:
     restores(server, data, snapshot)
 
 
+@contextlib.asynccontextmanager
+async def open_disk(warden: Warden, data: Path, shop: str, **how: bool) -> AsyncIterator[Counter]:
+    """A counter over one server with a disk and no replica."""
+    with EmbeddedValkey(warden.group, port=0, data_dir=data, appendfsync="always") as server:
+        async with open_counter(server.url, shop, 0, **how) as counter:
+            counter.server = server
+            yield counter
+
+
+async def _loses_anns_sale(counter: Counter, tmp_path: Path, harm: Harm) -> None:
+    """Ann buys a tee; the server comes back and knows nothing of it."""
+    data, snapshot = tmp_path / "now", tmp_path / "then"
+    keeps_snapshot(data, snapshot)
+    assert await counter.tries("ann") == "confirmed"
+    await asyncio.to_thread(harm, counter.server, data, snapshot)
+
+
 @pytest.mark.parametrize("harm", [_forgets, _is_put_back])
 async def test_a_disk_that_forgets_a_sale_sells_nothing_again(
     warden: Warden, shop: str, tmp_path: Path, harm: Harm
 ) -> None:
-    data, snapshot = tmp_path / "now", tmp_path / "then"
-    with EmbeddedValkey(warden.group, port=0, data_dir=data, appendfsync="always") as server:
-        async with open_counter(server.url, shop, 0) as counter:
-            await counter.throng.reserves(counter.rooms, "nobody")
-            await counter.rooms.holds.release(shop, "nobody", hold_id(shop, "nobody", "k"))
-            before = await counter.epoch(server)
-            keeps_snapshot(data, snapshot)
-            assert await counter.tries("ann") == "confirmed"
-            await asyncio.to_thread(harm, server, data, snapshot)
-            words = [await counter.tries(name) for name in ("bob", "carl")]
-            assert words == ["confirmed", "sold_out"]
-            assert await counter.epoch(server) > before
-            await counter.adds_up()
+    async with open_disk(warden, tmp_path / "now", shop) as counter:
+        before = await counter.epoch()
+        await _loses_anns_sale(counter, tmp_path, harm)
+        words = [await counter.tries(name) for name in ("bob", "carl")]
+        assert words == ["confirmed", "sold_out"]
+        assert await counter.epoch() > before
+        assert (await counter.ending()).faults == []
+
+
+@pytest.mark.xfail(strict=True, reason="Stripe does not know the order's event")
+async def test_the_till_hears_of_a_sale_that_was_written_again(
+    warden: Warden, shop: str, tmp_path: Path
+) -> None:
+    async with open_disk(warden, tmp_path / "now", shop) as counter:
+        await _loses_anns_sale(counter, tmp_path, _is_put_back)
+        assert await counter.tries("bob") == "confirmed"
+        await counter.adds_up()
 
 
 async def test_a_flushed_server_sells_nothing_again(
     warden: Warden, shop: str, tmp_path: Path
 ) -> None:
-    with EmbeddedValkey(warden.group, port=0, data_dir=tmp_path / "now") as server:
-        async with open_counter(server.url, shop, 0) as counter:
-            assert await counter.tries("ann") == "confirmed"
-            before = await counter.epoch(server)
-            await ask(server, "FLUSHALL")
-            with pytest.raises(HoldfastError):
-                await counter.throng.reserves(counter.rooms, "bob")
-            # The shop tells its catalogue and its stock again: two tees, one of them ann's.
-            await opens_shop(counter.rooms, shop, tee=STOCK)
-            words = [await counter.tries(name) for name in ("carl", "dora")]
-            assert words == ["confirmed", "sold_out"]
-            assert await counter.epoch(server) > before
-            await counter.adds_up()
+    async with open_disk(warden, tmp_path / "now", shop) as counter:
+        assert await counter.tries("ann") == "confirmed"
+        before = await counter.epoch()
+        await ask(counter.server, "FLUSHALL")
+        with pytest.raises(HoldfastError):
+            await counter.throng.reserves(counter.rooms, "bob")
+
+        async def is_rebuilt() -> bool:
+            return await counter.epoch() > before
+
+        await eventually(is_rebuilt)
+        # The shop tells its catalogue and its stock again: two tees, one of them ann's.
+        await opens_shop(counter.rooms, shop, tee=STOCK)
+        words = [await counter.tries(name) for name in ("carl", "dora")]
+        assert words == ["confirmed", "sold_out"]
+        assert (await counter.ending()).faults == []
+
+
+@pytest.mark.xfail(strict=True, reason="the new stock is taken for the old, once it is as far")
+async def test_a_flushed_server_that_is_filled_again_at_once_sells_nothing_again(
+    warden: Warden, shop: str, tmp_path: Path
+) -> None:
+    """The shop's own program is faster than the sweep."""
+    async with open_disk(warden, tmp_path / "now", shop, swept=False) as counter:
+        assert await counter.tries("ann") == "confirmed"
+        await counter.sweep.round(shop)
+        await ask(counter.server, "FLUSHALL")
+        await opens_shop(counter.rooms, shop, tee=STOCK)
+        words = [await counter.tries("bob")]
+        await counter.sweep.round(shop)
+        words.append(await counter.tries("carl"))
+        assert words == ["confirmed", "sold_out"]
 
 
 # The socket

@@ -126,9 +126,8 @@ class Throng:
             await rooms.recovery.served(self.shop)
 
     @contextlib.asynccontextmanager
-    async def swept(self) -> AsyncIterator[None]:
-        """The sweep of the first gateway comes by the shop all the time."""
-        sweep = Sweep(self.gateways[0])
+    async def swept(self, sweep: Sweep) -> AsyncIterator[None]:
+        """The sweep comes by the shop all the time."""
 
         async def run() -> None:
             while True:
@@ -149,6 +148,13 @@ class Throng:
         lines = (LineRequest(sku, 1),)
         return await rooms.holds.reserve(self.shop, name, SHOW, "k", lines, Fulfillment())
 
+    async def begins(self, rooms: Rooms, name: str, held: Held) -> str:
+        """A shopper presses *Pay*; returns the order."""
+        self.orders[name] = order_id(held.hold.id)
+        payment, contact = Payment(payment_method=CARD), Contact(f"{name}@example.com")
+        command = Checkout(1, held.hold.id, held.hold.total, payment, contact)
+        return await rooms.records.begin(self.shop, name, command)
+
     async def buys(self, rooms: Rooms, name: str, sku: str = "tee") -> str:
         """One turn of a shopper: hold, pay, and wait for the end.
 
@@ -158,11 +164,8 @@ class Throng:
         held = await self.reserves(rooms, name, sku)
         if held.hold.state in {"released", "expired"}:
             return held.hold.state
-        self.orders[name] = order_id(held.hold.id)
-        payment, contact = Payment(payment_method=CARD), Contact(f"{name}@example.com")
-        command = Checkout(1, held.hold.id, held.hold.total, payment, contact)
         with contextlib.suppress(HoldAlreadyCommitted):
-            await rooms.records.begin(self.shop, name, command)
+            await self.begins(rooms, name, held)
         while True:
             frame = await rooms.settler.settle(self.shop, self.orders[name])
             if frame.state in {"confirmed", "declined"}:
@@ -185,6 +188,8 @@ class Ending:
 
     faults: list[str]
     """Whatever must never be; empty when all is well."""
+    untold: list[str]
+    """Orders that were confirmed, and the till is not told of them once."""
     captured: int
 
 
@@ -205,18 +210,17 @@ async def ending(throng: Throng, bank: Bank, stock: int, since_s: int) -> Ending
             faults.append(f"{order} charged, and Redis says {record and record.phase.value}")
         elif record.units != payment.units:
             faults.append(f"{order} paid for {payment.units} and has {record.units}")
-    for order in throng.confirmed:
-        if order not in charged:
-            faults.append(f"{order} confirmed, not charged")
-        elif told[order] != 1:
-            faults.append(f"{order} confirmed, and the till is told of it {told[order]} times")
+    faults += [
+        f"{order} confirmed, not charged" for order in throng.confirmed if order not in charged
+    ]
     units = Counter(unit for payment in charged.values() for unit in _each(payment.units))
     faults += [f"unit {unit} captured {times} times" for unit, times in units.items() if times > 1]
     captured = sum(payment.times for payment in charged.values())
     if captured > stock:
         faults.append(f"{captured} units captured of {stock}")
     faults += [f"drift: {drift}" for drift in (await audit(rooms.lane, shop)).drift]
-    return Ending(faults, captured)
+    untold = [f"{order}: {told[order]} times" for order in confirmed if told[order] != 1]
+    return Ending(faults, untold, captured)
 
 
 async def _charged(bank: Bank, shop: str, since_s: int) -> dict[str, Charged]:
