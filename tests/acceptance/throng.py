@@ -210,9 +210,8 @@ async def ending(throng: Throng, bank: Bank, stock: int, since_s: int) -> Ending
             faults.append(f"{order} charged, and Redis says {record and record.phase.value}")
         elif record.units != payment.units:
             faults.append(f"{order} paid for {payment.units} and has {record.units}")
-    faults += [
-        f"{order} confirmed, not charged" for order in throng.confirmed if order not in charged
-    ]
+    confirmed = throng.confirmed
+    faults += [f"{order} confirmed, not charged" for order in confirmed if order not in charged]
     units = Counter(unit for payment in charged.values() for unit in _each(payment.units))
     faults += [f"unit {unit} captured {times} times" for unit, times in units.items() if times > 1]
     captured = sum(payment.times for payment in charged.values())
