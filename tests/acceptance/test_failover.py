@@ -5,7 +5,7 @@ primary is killed, the replica is promoted, a new replica follows it, and the sh
 some rounds the old primary lives on for a while, and half of the gateways with it. A round in which
 no sale was lost shows nothing: it is void, and is repeated with the next seed.
 
-    HOLDFAST_TEST_FAILOVERS=1000 pytest -n 4 --dist load -rP tests/acceptance/test_failover.py
+    HOLDFAST_TEST_FAILOVERS=1000 pytest -n 4 --dist load -rP -p no:logging tests/acceptance/test_failover.py
 """
 
 import asyncio
@@ -94,6 +94,7 @@ class Arena:
         shop = f"shop_{uuid.uuid4().hex}"
         rooms, since_s = self.gateways[0], int(time.time())
         await opens_shop(rooms, shop, tee=STOCK, cap=5)
+        await self.pair.is_followed()
         throng = Throng(self.gateways, shop, rng)
         shopping = asyncio.create_task(throng.all_shop(SHOPPERS))
         try:

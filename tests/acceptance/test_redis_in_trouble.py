@@ -2,6 +2,7 @@
 
     paused                              latency; nothing is captured that the replica does not have
     all replicas down                   paused: no new holds, nothing captured
+    a hold is lost in a failover        the session brings it back
     an old primary wakes                whoever still writes to it captures nothing
     its disk forgets, is put back,      frozen, rebuilt, a new epoch; nothing is sold again
     or is emptied
@@ -23,7 +24,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.errors import HoldfastError, Unavailable
+from gateway.errors import CloseCode, HoldfastError, Unavailable
 from gateway.keys import ShopKeys
 from gateway.rooms import Rooms
 from gateway.sandbox.stripe import server as stripe_server
@@ -31,7 +32,7 @@ from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
 from gateway.sweep import Sweep
-from tests.acceptance.place import UNITS, holds, opened
+from tests.acceptance.place import UNITS, hears_the_end, holds, opened
 from tests.acceptance.throng import Ending, Throng, ending, open_gateways, opens_shop, quick
 from tests.bank import CREATE, Bank
 from tests.failover import (
@@ -175,6 +176,27 @@ async def test_a_client_of_a_woken_old_primary_captures_nothing(pair: Pair, shop
         # He comes back by way of the Service, and gets what he holds.
         assert await new.tries("bob") == "confirmed"
         await new.adds_up()
+
+
+async def test_a_hold_that_is_lost_in_a_failover_comes_back(settings: Settings, pair: Pair) -> None:
+    """Her gateway remembers what she holds, and says so before anybody else can take it."""
+    changes = {"redis_url": pair.url, "wait_replicas": 1}
+    async with opened(msgspec.structs.replace(settings, **changes)) as place:
+        async with place.site.shopper("ann") as ann:
+            kept = await holds(ann, "kept")
+            await pair.is_followed()
+            await pair.cuts_link(silently=True)
+            lost = await holds(ann, "lost")
+            await pair.kills_primary()
+            await pair.promotes()
+            await pair.attaches()
+            assert await ann.closed() == CloseCode.EPOCH_CHANGED
+        async with place.site.shopper("ann") as ann:
+            for hold in (lost, kept):
+                reply = await hears_the_end(ann, await ann.pays(hold))
+                assert reply.get("state") == "confirmed", reply
+        assert await place.left() == UNITS - 2
+        await place.adds_up()
 
 
 # Replicas
