@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -324,8 +325,10 @@ async def test_without_a_replica_nothing_is_durable(stall_waiting: Stall) -> Non
 
 
 async def _commits_in_vain(stall: Stall) -> Record:
-    await stall.sells("tee", 1)
-    record = await stall.pays("ann", await stall.reserves("ann", "k1", ("tee", 1)))
+    """The payment begins while nobody has noticed yet."""
+    before = Stall(stall.lane, msgspec.structs.replace(stall.settings, wait_replicas=0))
+    await before.sells("tee", 1)
+    record = await before.pays("ann", await before.reserves("ann", "k1", ("tee", 1)))
     with pytest.raises(NotDurable):
         await stall.commits(record)
     return record
