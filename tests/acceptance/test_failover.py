@@ -1,11 +1,12 @@
-"""A primary dies with what its replica has not heard: nothing is captured twice, nothing lost.
+r"""A primary dies with what its replica has not heard: nothing is captured twice, nothing lost.
 
 Each round: shoppers buy, the link to the replica is cut, more is sold that nobody confirmed, the
 primary is killed, the replica is promoted, a new replica follows it, and the shoppers go on. In
 some rounds the old primary lives on for a while, and half of the gateways with it. A round in which
 no sale was lost shows nothing: it is void, and is repeated with the next seed.
 
-    HOLDFAST_TEST_FAILOVERS=1000 pytest -n 4 --dist load -rP -p no:logging tests/acceptance/test_failover.py
+    HOLDFAST_TEST_FAILOVERS=1000 \
+        pytest -n 4 --dist load -rP -p no:logging tests/acceptance/test_failover.py
 """
 
 import asyncio
