@@ -127,7 +127,7 @@ async def test_a_paused_primary_costs_time_and_nothing_else(pair: Pair, shop: st
         async def authorized() -> bool:
             return await counter.statuses() == {"requires_capture": 2}
 
-        await eventually(authorized)
+        await eventually(authorized, PATIENCE_S)
         with paused(pair.primary):
             await asyncio.sleep(PAUSE_S)
             assert await authorized()
@@ -144,7 +144,7 @@ async def test_a_paused_replica_delays_the_capture(pair: Pair, shop: str) -> Non
             async def authorized() -> bool:
                 return await counter.statuses() == {"requires_capture": 1}
 
-            await eventually(authorized)
+            await eventually(authorized, PATIENCE_S)
             await asyncio.sleep(min(PAUSE_S, 0.3))
             assert await counter.statuses() == {"requires_capture": 1}
         assert await buying == "confirmed"
@@ -215,7 +215,7 @@ async def test_without_a_replica_checkout_is_paused(pair: Pair, shop: str) -> No
                 return "paused" in refusal.message
             return number > STOCK
 
-        await eventually(is_paused)
+        await eventually(is_paused, PATIENCE_S)
         holds = len(await ask(pair.primary, "KEYS", ShopKeys(shop).hold("*")))
         with pytest.raises(Unavailable, match="paused"):
             await counter.throng.reserves(counter.rooms, "carl")
@@ -294,7 +294,7 @@ async def test_a_flushed_server_sells_nothing_again(
         async def is_rebuilt() -> bool:
             return await counter.epoch() > before
 
-        await eventually(is_rebuilt)
+        await eventually(is_rebuilt, PATIENCE_S)
         # The shop tells its catalogue and its stock again: two tees, one of them ann's.
         await opens_shop(counter.rooms, shop, tee=STOCK)
         words = [await counter.tries(name) for name in ("carl", "dora")]
@@ -337,7 +337,7 @@ async def test_a_socket_that_closes_in_mid_reserve_finds_its_hold_on_resume(
                 async def executed() -> bool:
                     return proxy.lost > 0
 
-                await eventually(executed)
+                await eventually(executed, PATIENCE_S)
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
             proxy.heal()

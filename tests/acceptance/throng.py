@@ -74,7 +74,7 @@ async def opens_shop(rooms: Rooms, shop: str, **units: int) -> None:
     for sku, number in units.items():
         received = Movement(f"in-{sku}", "received", sku, "main", number, OPENED_AT, "test")
         (result,) = await rooms.movements.apply(shop, (received,))
-        assert result.status == "applied"
+        assert result.status in {"applied", "duplicate"}, result
 
 
 @dataclass
@@ -254,6 +254,8 @@ def quick(settings: Settings, stripe_url: str, replicas: int) -> Settings:
         settings,
         stripe_url=stripe_url,
         wait_replicas=replicas,
+        # A machine may be busy; whoever is killed is noticed at once all the same.
+        redis_timeout_ms=2_000,
         wait_timeout_ms=50,
         stripe_rate_per_s=10_000,
         stripe_account_rate_per_s=40_000,
