@@ -7,6 +7,9 @@ no sale was lost shows nothing: it is void, and is repeated with the next seed.
 
     HOLDFAST_TEST_FAILOVERS=1000 \
         pytest -n 4 --dist load -rP -p no:logging tests/acceptance/test_failover.py
+
+A round costs about 0.7 s of CPU, and takes 2.5 s on an idle machine, most of it waiting for the
+thaw: 1,000 take a quarter of an hour on two cores.
 """
 
 import asyncio
@@ -52,6 +55,8 @@ MOST_VOID = 2
 """Void rounds, for each that counts, after which the harness is said to be at fault."""
 SHOPPERS, STOCK = 16, 10
 RECOVERY_S = 4.0
+ENOUGH = 100
+"""Rounds from which on one in a hundred may be slow; among a few, that is half of them."""
 MORE_WITHIN_S = 1.0
 
 
@@ -193,7 +198,8 @@ async def test_rounds_of_failover(warden: Warden, chunk: int) -> None:
     tally = await rounds(warden, count, 1 + chunk * 1_000_000, replicas=1)
     sys.stdout.write(f"{tally}\n")
     assert tally.faults == []
-    assert _quantile(tally.recovery_s, 0.99) < RECOVERY_S
+    worst_but_few = 0.99 if tally.counted >= ENOUGH else 0.5
+    assert _quantile(tally.recovery_s, worst_but_few) < RECOVERY_S
 
 
 async def test_without_replica_and_rebuild_rounds_go_wrong(
