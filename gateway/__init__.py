@@ -16,6 +16,12 @@ The walk of one purchase, from the browser to the point of sale:
 5. Whatever nobody came back for, ``sweep`` finishes: it expires holds, settles payments, and
    compares what Redis, Stripe and the order stream say (``reconcile``).
 
+On a cluster every shop lives on one primary, wherever its slot is. The lane, the news and the relay
+have a connection to each and follow a slot that moves; while a primary is away its shops are
+unavailable, and others go on. Two things are shared by all shops and live somewhere, too: the list
+of shops, without which new ones are not noticed, and the queue before Stripe, without which nobody
+can pay. ``REDIS_URL`` is only where a process begins to ask.
+
 Calls go down this list, values go along the walk; ``.importlinter`` holds the order.
 
     __main__, commands   the command line
@@ -35,8 +41,10 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     checkout             payments and refunds in recovery points; how Stripe is asked
     stock                holds, movements, the sweep of deadlines, the audit
     shows                catalogue and shows
+    claims               strict mode: which order each unit is sold to, durably, outside Redis
     orders               the event of an order, and the stream it waits in
     news                 what changed, published to every gateway
+    durability           which sales a crash may take back, and what undermines that
     lane, track          the way to Redis that everybody shares: a connection for each server
     scripts, keys        the Lua files; every key, in one place
     messages, model      what is said over a socket; the nouns

@@ -18,6 +18,8 @@ from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
+from gateway.claims.table import Claims
 from gateway.clock import Clock, SystemClock
 from gateway.lane import Lane
 from gateway.metrics import registry
@@ -49,16 +51,21 @@ class Gateway:
         listener = asyncio.create_task(self.listener.run())
         for task in (lane, listener):
             task.add_done_callback(_stop_unless_cancelled)
+        told = asyncio.create_task(self.rooms.durability.log())
         try:
+            if self.rooms.claims:
+                await self.rooms.claims.ready()
             yield
         finally:
             await self.desk.close()
             await self.rooms.recovery.aclose()
-            for task in (listener, lane):
+            for task in (told, listener, lane):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await self.rooms.payments.aclose()
+            if self.rooms.claims:
+                await self.rooms.claims.aclose()
 
 
 def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
@@ -69,10 +76,16 @@ def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
 
 
 def assemble(
-    settings: Settings, *, clock: Clock, rng: random.Random, lane: Lane, payments: Payments
+    settings: Settings,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    lane: Lane,
+    payments: Payments,
+    claims: Claims | None = None,
 ) -> Gateway:
     """Make a gateway; nothing is opened yet."""
-    rooms = join(settings, clock, rng, lane, payments)
+    rooms = join(settings, clock, rng, lane, payments, claims)
     desk = Desk(rooms.settler, settings, rng)
     return Gateway(rooms, desk, NewsListener(rooms))
 
@@ -87,7 +100,7 @@ def application(gateway: Gateway) -> Starlette:
 
     rooms, desk = gateway.rooms, gateway.desk
     endpoint = Endpoint(rooms, desk, gateway.listener)
-    numbers = registry(rooms.lane, desk, gateway.listener, endpoint.tally)
+    numbers = registry(rooms, desk, gateway.listener, endpoint.tally)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/live", endpoint),
         *api.routes(rooms, desk, numbers, lambda: False),
@@ -110,6 +123,7 @@ def serve(settings: Settings) -> None:
         rng=random.SystemRandom(),
         lane=lane,
         payments=Payments(settings, lane, SystemClock()),
+        claims=open_claims(settings),
     )
     uvicorn.Server(configuration(settings, application(gateway))).run()
 

@@ -82,19 +82,16 @@ def refuse_card_numbers(text: str) -> None:
 
 def holds_card_number(text: str) -> bool:
     """Whether something in a text looks like a card number and has its check digit."""
-    return next(_found(text), None) is not None
+    return next(card_numbers(text), None) is not None
 
 
-def card_numbers(text: str) -> list[str]:
+def card_numbers(text: str) -> Iterator[str]:
     """The digits of everything in a text that looks like a card number."""
-    return [digits.decode() for digits in _found(text)]
-
-
-def _found(text: str) -> Iterator[bytes]:
     raw = (text if text.isascii() else _in_ascii(text)).encode("ascii", "replace")
     if _ENOUGH.search(raw.translate(None, _GAPS)):
         for run in _RUN.findall(_NO_CARD.sub(b"#", raw)):
-            yield from _in_run(_GROUP.findall(run))
+            for digits in _in_run(_GROUP.findall(run)):
+                yield digits.decode()
 
 
 def _in_ascii(text: str) -> str:

@@ -3,7 +3,9 @@
 A Redis alone is one track. A cluster says by itself that it is one: it answers that a key is
 elsewhere. Then the lane reads which server has which slots, and from then on every request goes
 straight to its own; one that finds its slot on the move is sent after it. A shop is one slot, so
-that what is asked for a shop goes down one track, in order.
+that what is asked for a shop goes down one track, in order. Shops of a server that is dead are
+unavailable until its replica has taken over; those of others go on. For that the cluster needs
+``cluster-require-full-coverage no``: otherwise all of it stops while one slot has nobody.
 """
 
 import asyncio
@@ -18,14 +20,14 @@ from redis.asyncio.connection import ConnectionPool, UnixDomainSocketConnection,
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisError
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError
 
 from gateway.errors import Overloaded, Unavailable
 from gateway.scripts import Script
 from gateway.settings import Settings
 from gateway.track import GOING_AWAY, Durable, Reply, Request, Track, Word, fail
 
-__all__ = ["Durable", "Lane", "Reply", "Word", "connect", "pairs", "served"]
+__all__ = ["Address", "Durable", "Lane", "Reply", "Word", "connect", "pairs", "served"]
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +139,20 @@ class Lane:
             return None
         return self._slots.get(_slot(key))
 
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """Every server a cluster has named so far, replicas too; none of a Redis alone."""
+        return tuple(self._servers)
+
+    def ping(self) -> dict[Address | None, asyncio.Future[Reply]]:
+        """Ask every server that has slots for a sign of life; a Redis alone is ``None``."""
+        loop = asyncio.get_running_loop()
+        asked: dict[Address | None, asyncio.Future[Reply]] = {}
+        for server in set(self._slots.values()) or (None,):
+            asked[server] = loop.create_future()
+            self._track(server).put(Request(("PING",), asked[server]))
+        return asked
+
     def _track(self, address: Address | None) -> Track:
         track = self._tracks.get(address)
         if track is None:
@@ -174,6 +190,9 @@ class Lane:
                 request.asking = True
                 self._track((error.host, error.port)).put(request)
             case _:
+                if isinstance(error, ClusterDownError):
+                    # It may have been cut off, and another have its slots.
+                    self._look()
                 self._group.create_task(self._send_again(request))
 
     async def _send_again(self, request: Request) -> None:
@@ -209,15 +228,17 @@ class Lane:
         client.response_callbacks.clear()
         try:
             async with asyncio.timeout(_LOOK_TIMEOUT_S):
-                ranges: Reply = await client.execute_command(  # type: ignore[no-untyped-call]
-                    "CLUSTER", "SLOTS"
-                )
+                pipe = client.pipeline(transaction=False)
+                pipe.execute_command("CLUSTER", "INFO")
+                pipe.execute_command("CLUSTER", "SLOTS")
+                info, ranges = await pipe.execute()
         except (RedisError, OSError, TimeoutError):
             return False
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await client.aclose()
-        return self._take_in(ranges)
+        # One that is cut off from the others says what was true before.
+        return b"cluster_state:ok" in info and self._take_in(ranges)
 
     def _take_in(self, ranges: Reply) -> bool:
         """Keep what ``CLUSTER SLOTS`` says: [first slot, last slot, primary, replica …]."""

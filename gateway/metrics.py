@@ -1,6 +1,7 @@
 """What Prometheus is told; read off the parts when it asks."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,19 +15,21 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError, variable
 
 if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
     from gateway.checkout.desk import Desk
-    from gateway.lane import Lane
+    from gateway.claims.table import Claims
     from gateway.reconcile.reconciler import Reconciler
+    from gateway.recovery.recovery import Recovery
+    from gateway.rooms import Rooms
     from gateway.sockets.listener import NewsListener
     from gateway.sockets.tally import Tally
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class _Gateway(Collector):
-    lane: "Lane"
+    rooms: "Rooms"
     desk: "Desk"
     listener: "NewsListener"
     tally: "Tally"
@@ -45,11 +48,13 @@ class _Gateway(Collector):
             self.desk.settler.payments.provider.waiting,
         )
         yield CounterMetricFamily(
-            "holdfast_redis_round_trips", "Round trips to Redis.", self.lane.round_trips
+            "holdfast_redis_round_trips", "Round trips to Redis.", self.rooms.lane.round_trips
         )
         yield GaugeMetricFamily(
-            "holdfast_redis_waiting", "Requests waiting for Redis.", self.lane.waiting
+            "holdfast_redis_waiting", "Requests waiting for Redis.", self.rooms.lane.waiting
         )
+        yield from _of_claims(self.rooms.claims)
+        yield _of_recovery(self.rooms.recovery)
         commands = CounterMetricFamily(
             "holdfast_commands", "Commands answered, by their outcome.", labels=("type", "outcome")
         )
@@ -66,21 +71,34 @@ class _Gateway(Collector):
         yield refused
 
 
+def _of_claims(claims: "Claims | None") -> Iterable[Metric]:
+    """Nothing unless the mode is strict."""
+    if claims:
+        yield GaugeMetricFamily(
+            "holdfast_claims_waiting", "Sales that wait to be claimed.", claims.waiting
+        )
+        yield CounterMetricFamily(
+            "holdfast_claims_refused", "Claims of units another order has.", claims.conflicts
+        )
+
+
 def registry(
-    lane: "Lane", desk: "Desk", listener: "NewsListener", tally: "Tally"
+    rooms: "Rooms", desk: "Desk", listener: "NewsListener", tally: "Tally"
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
     made = registry_of_process()
-    made.register(_Gateway(lane, desk, listener, tally))
+    made.register(_Gateway(rooms, desk, listener, tally))
     return made
 
 
 @dataclass(eq=False, frozen=True, slots=True)
-class _Reconciling(Collector):
+class _Sweep(Collector):
+    rooms: "Rooms"
     reconciler: "Reconciler"
+    jumped: Collection[str]
 
     def collect(self) -> Iterable[Metric]:
-        """Differences by name, and whether they were repaired."""
+        """What was found wrong, and what became of it."""
         differences = CounterMetricFamily(
             "holdfast_differences",
             "Differences between Redis, Stripe and the order stream.",
@@ -89,13 +107,32 @@ class _Reconciling(Collector):
         for (difference, repaired), count in self.reconciler.found.items():
             differences.add_metric((difference, str(repaired).lower()), count)
         yield differences
+        yield from _of_claims(self.rooms.claims)
+        yield _of_recovery(self.rooms.recovery)
+        yield GaugeMetricFamily(
+            "holdfast_clocks_off",
+            "Shops whose server's clock is off, so that no hold lapses.",
+            len(self.jumped),
+        )
 
 
-def registry_of_sweep(reconciler: "Reconciler") -> CollectorRegistry:
-    """A registry of what a sweep found."""
+def registry_of_sweep(
+    rooms: "Rooms", reconciler: "Reconciler", jumped: Collection[str]
+) -> CollectorRegistry:
+    """A registry of what a sweep found; ``jumped`` are the shops whose clock is off."""
     made = registry_of_process()
-    made.register(_Reconciling(reconciler))
+    made.register(_Sweep(rooms, reconciler, jumped))
     return made
+
+
+def _of_recovery(recovery: "Recovery") -> Metric:
+    """Shops that had to be frozen, those served again, and the sales that were written again."""
+    done = CounterMetricFamily(
+        "holdfast_recovery", "Shops frozen and thawed, sales restored.", labels=("what",)
+    )
+    for what in ("frozen", "thawed", "restored"):
+        done.add_metric((what,), recovery.done[what])
+    return done
 
 
 def registry_of_process() -> CollectorRegistry:
@@ -111,7 +148,14 @@ def serve(settings: Settings, numbers: CollectorRegistry) -> None:
     """Answer Prometheus on a port of its own, in a thread, for processes that serve nothing else.
 
     Raises:
-        OSError: the port is taken.
+        SettingsError: nothing can listen there, for the port is taken, say.
     """
-    if settings.metrics_port:
+    if not settings.metrics_port:
+        return
+    try:
         start_http_server(settings.metrics_port, addr=settings.host, registry=numbers)
+    except OSError as error:
+        where, why = f"{settings.host}:{settings.metrics_port}", os.strerror(error.errno or 0)
+        raise SettingsError(
+            f"{variable('metrics_port')} cannot be used: {where}: {why.lower()}."
+        ) from None

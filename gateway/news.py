@@ -6,6 +6,7 @@ be lost: whoever needs the truth reads it (a gap in ``version`` says when).
 """
 
 import asyncio
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -13,6 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from gateway.clock import rfc3339
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply
+from gateway.messages import Frame, encode
 from gateway.model import CatalogEntry, Fulfillment, Hold, Line, Money, ShowState
 
 
@@ -69,3 +71,9 @@ def hold_from_words(words: tuple[bytes, ...] | tuple[str, ...] | list[bytes]) ->
 def publish(lane: Lane, shop: str, news: News) -> asyncio.Future[Reply]:
     """Tell every gateway that serves the shop."""
     return lane.command("SPUBLISH", ShopKeys(shop).news, msgspec.json.encode(news))
+
+
+async def tell(lane: Lane, shop: str, shopper: str, frames: Iterable[Frame]) -> None:
+    """Push frames to a shopper's sockets, wherever they are."""
+    for frame in frames:
+        await publish(lane, shop, News(shopper=shopper, frame=msgspec.Raw(encode(frame))))

@@ -1,6 +1,7 @@
 """The rooms, joined: what the front doors (``api``, ``sockets``) and the sweep are given.
 
-Nothing is opened here. Whoever joins the rooms also serves their lane, and closes their payments.
+Nothing is opened here. Whoever joins the rooms also serves their lane, and closes their payments
+and claims.
 """
 
 import random
@@ -11,7 +12,9 @@ from gateway.checkout.records import Records
 from gateway.checkout.refunds import Refunds
 from gateway.checkout.settle import Settler
 from gateway.checkout.unknown import UnknownEvents
+from gateway.claims.table import Claims
 from gateway.clock import Clock
+from gateway.durability import Durability
 from gateway.lane import Lane
 from gateway.model import Order
 from gateway.orders import entry
@@ -44,16 +47,23 @@ class Rooms:
     payments: Payments
     refunds: Refunds
     settler: Settler
+    claims: Claims | None
     unknown: UnknownEvents
     recovery: Recovery
+    durability: Durability
 
 
 def join(
-    settings: Settings, clock: Clock, rng: random.Random, lane: Lane, payments: Payments
+    settings: Settings,
+    clock: Clock,
+    rng: random.Random,
+    lane: Lane,
+    payments: Payments,
+    claims: Claims | None = None,
 ) -> Rooms:
-    """Join the rooms over one lane."""
+    """Join the rooms over one lane; with ``claims`` in strict mode."""
     records = Records(lane, settings)
-    books = Books(Statement(payments.provider, settings.environment), clock)
+    books = Books(Statement(payments.provider, settings.environment), claims, clock)
     refunds = Refunds(lane, payments, settings, clock, _encode_event)
     return Rooms(
         settings=settings,
@@ -68,11 +78,13 @@ def join(
         records=records,
         payments=payments,
         refunds=refunds,
-        settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event),
+        settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event, claims),
+        claims=claims,
         unknown=UnknownEvents(lane, clock, settings),
         recovery=Recovery(
             lane, Rebuilder(lane, settings, books), clock, owner=f"{rng.getrandbits(64):016x}"
         ),
+        durability=Durability(lane, settings, clock),
     )
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from gateway.checkout.unknown import About
 from gateway.errors import HoldfastError
-from gateway.keys import SHOPS
 from gateway.reconcile.reconciler import Reconciler
 from gateway.reconcile.watch import Watch
 from gateway.rooms import Rooms
+from gateway.shows.shows import shops
 from gateway.stock.standing import Position, State
 from gateway.stock.sweeper import ClockJumped, expire_due
 from gateway.stock.witness import Witness
@@ -69,12 +69,12 @@ class Sweep:
     async def _go_round(self) -> float:
         """Look at every shop; return how long to rest, in seconds."""
         try:
-            shops = await self.shops()
+            known = await shops(self.rooms.lane)
         except HoldfastError as error:
             log.warning("sweep: %s", error.message)
             return _BACKOFF_S
         # A server that has lost its data has also lost which shops there are.
-        for shop in sorted({*shops, *self._seen}):
+        for shop in sorted({*known, *self._seen}):
             try:
                 await self.round(shop)
             # One shop in trouble keeps no other waiting.
@@ -96,10 +96,9 @@ class Sweep:
             await self.rooms.unknown.retry(take)
         except HoldfastError as error:
             log.warning("sweep: unknown events: %s", error.message)
-
-    async def shops(self) -> list[str]:
-        """The shops this Redis knows."""
-        return sorted(shop.decode() for shop in await self.rooms.lane.command("SMEMBERS", SHOPS))
+        except Exception:
+            # Whatever is wrong with them, holds expire and payments go on.
+            log.exception("sweep: unknown events: a round failed")
 
     async def round(self, shop: str) -> None:
         """Look at one shop once. Payments are settled beside, for Stripe takes its time.
@@ -150,13 +149,19 @@ class Sweep:
             log.exception("sweep: shop %s: order %s: a step failed", shop, order)
 
 
-async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
+async def serve(sweep: Sweep, reconciler: Reconciler) -> None:
     """Run a sweep with everything it needs, until cancelled."""
+    rooms = sweep.rooms
     try:
+        if rooms.claims:
+            await rooms.claims.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(rooms.lane.run())
-            group.create_task(Sweep(rooms).run())
+            group.create_task(rooms.durability.log())
+            group.create_task(sweep.run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
         await rooms.recovery.aclose()
         await rooms.payments.aclose()
+        if rooms.claims:
+            await rooms.claims.aclose()

@@ -16,7 +16,7 @@
 --   FAILED           undone now, or before
 --   REFUSED phase    it is not committed, or its money is captured
 
-local order = redis.call('HMGET', KEYS[7], 'phase', 'lines', 'hold', 'show')
+local order = redis.call('HMGET', KEYS[7], 'phase', 'lines', 'hold', 'show', 'units')
 if order[1] == 'failed' then
   return {'FAILED'}
 end
@@ -25,7 +25,7 @@ if order[1] ~= 'committed' then
 end
 
 -- What was handed over meanwhile is gone: it does not come back on sale.
-local lines, stock, back = cjson.decode(order[2]), {}, {}
+local lines, units, stock, back = cjson.decode(order[2]), cjson.decode(order[5]), {}, {}
 for i, line in ipairs(lines) do
   stock[line.sku] = stock[line.sku] or cjson.decode(redis.call('HGET', KEYS[2], line.sku))
   for _, row in ipairs(stock[line.sku]) do
@@ -47,16 +47,16 @@ for i, line in ipairs(lines) do
   end
   redis.call('XADD', KEYS[3], '*', 'kind', 'released', 'sku', line.sku, 'location', line.location,
     'quantity', back[i], 'on_hand', 0, 'safety_stock', 0, 'held', 0, 'committed', -back[i],
-    'reference', ARGV[1], 'version', version)
+    'reference', ARGV[1], 'version', version, 'first_unit', units[i][3])
 end
 local items = {}
 for sku, rows in pairs(stock) do
   redis.call('HSET', KEYS[2], sku, cjson.encode(rows))
-  local units = 0
+  local left = 0
   for _, row in ipairs(rows) do
-    units = units + math.max(0, row[2] - row[3] - row[4] - row[5])
+    left = left + math.max(0, row[2] - row[3] - row[4] - row[5])
   end
-  items[sku] = units
+  items[sku] = left
 end
 redis.pcall('SPUBLISH', KEYS[4], cjson.encode({
   epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')), version = version, stock = items,

@@ -110,8 +110,9 @@ for field, text in pairs(details) do
   redis.call('HSET', KEYS[5], field, text)
 end
 redis.call('HSET', KEYS[5], 'phase', 'paying', 'pay_state', 'queued', 'attempt', attempt,
-  'token', ARGV[6], 'tried', tried .. ARGV[6] .. ' ', 'epoch', redis.call('HGET', KEYS[1], 'epoch') or '1',
-  'hold', ARGV[1], 'shopper', ARGV[2], 'show', hold[7], 'amount', hold[4], 'currency', hold[5],
+  'token', ARGV[6], 'tried', tried .. ARGV[6] .. ' ',
+  'epoch', redis.call('HGET', KEYS[1], 'epoch') or '1', 'hold', ARGV[1],
+  'shopper', ARGV[2], 'show', hold[7], 'amount', hold[4], 'currency', hold[5],
   'lines', hold[6], 'fulfillment', hold[8], 'attempt_at', string.format('%.0f', now),
   'budget_until', string.format('%.0f', until_ms), 'held_until', hold[3])
 if ARGV[12] ~= '' then

@@ -25,7 +25,7 @@ local gained = math.max(0, now - since) * rate / 1000
 local head = math.min(tonumber(queue[2] or burst) + gained, tail + burst)
 local level = math.min(tonumber(queue[3] or burst) + gained, burst)
 local until_ms = math.max(paused_until, now + tonumber(ARGV[3]))
-redis.call('HSET', KEYS[1], 'head', string.format('%.6f', head), 'level',
-  string.format('%.6f', level), 'at', string.format('%.0f', now), 'paused_until', string.format('%.0f', until_ms))
+redis.call('HSET', KEYS[1], 'head', string.format('%.6f', head), 'level', string.format('%.6f', level),
+  'at', string.format('%.0f', now), 'paused_until', string.format('%.0f', until_ms))
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return {'PAUSED', string.format('%.0f', until_ms)}

@@ -87,7 +87,8 @@ class Bank:
         await self._ask("POST", f"/v1/sandbox/refunds/{refund}/complete", data={"outcome": outcome})
 
     async def _ask(self, method: str, path: str, **content: Any) -> Any:
-        async with httpx.AsyncClient(base_url=self.url, headers=_KEY) as client:
+        # Reading the certificates of the world takes 0.1 s, and this is no TLS.
+        async with httpx.AsyncClient(base_url=self.url, headers=_KEY, verify=False) as client:
             reply = await client.request(method, path, **content)
             assert reply.is_success, reply.text
             return reply.json()

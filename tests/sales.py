@@ -11,11 +11,13 @@ from gateway.orders import entry
 DEADLINE_S = 8.0
 
 
-async def eventually(probe: Callable[[], Awaitable[bool]], deadline_s: float = DEADLINE_S) -> None:
+async def eventually(
+    probe: Callable[[], Awaitable[bool]], deadline_s: float = DEADLINE_S, every_s: float = 0.005
+) -> None:
     """Wait until something is so; fail when it is not within the deadline."""
     async with asyncio.timeout(deadline_s):
         while not await probe():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(every_s)
 
 
 def event_of(shop: str, order: str, version: int = 1) -> entry.OrderEvent:

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.answers import as_json
-from gateway.errors import HoldfastError, Unavailable
+from gateway.durability import Durability
+from gateway.errors import Unavailable
 from gateway.lane import Lane
 from gateway.problems import problem
 
@@ -21,15 +22,29 @@ async def alive(_: Request) -> Response:
     return as_json({"status": "alive"})
 
 
-async def ready(lane: Lane, draining: Callable[[], bool], _: Request) -> Response:
-    """``GET /readyz``: 200, or 503 with a word for everything that fails."""
+async def ready(
+    lane: Lane, durability: Durability, draining: Callable[[], bool], request: Request
+) -> Response:
+    """``GET /readyz``: 200, or 503 with a word for everything that fails.
+
+    On a cluster a process is ready as long as one primary answers, and names those that do not:
+    whoever took it out of service for the sake of some shops would take it from all the others.
+    With ``?verbose``, who is ready says which mode holds and what undermines it; that fails nobody.
+    """
     failing = []
     if draining():
         failing.append("draining")
-    if not await _answers(lane):
+    answering, silent = await _servers(lane)
+    if not answering:
         failing.append("redis")
     if not failing:
-        return as_json({"status": "ready"})
+        said: dict[str, object] = {"status": "ready"}
+        if silent:
+            said["silent"] = silent
+        if "verbose" in request.query_params:
+            report = await durability.report()
+            said |= {"mode": report.mode, "findings": report.findings}
+        return as_json(said)
     detail = f"Not ready: {', '.join(failing)}."
     return problem(Unavailable.status, Unavailable.code, detail, {"failing": failing})
 
@@ -39,10 +54,9 @@ async def metrics(registry: CollectorRegistry, _: Request) -> Response:
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _answers(lane: Lane) -> bool:
-    try:
-        async with asyncio.timeout(PING_WITHIN_S):
-            await lane.command("PING")
-    except (HoldfastError, TimeoutError):
-        return False
-    return True
+async def _servers(lane: Lane) -> tuple[int, list[str]]:
+    """How many servers with stock answer, and the addresses of a cluster's that do not."""
+    asked = lane.ping()
+    await asyncio.wait(asked.values(), timeout=PING_WITHIN_S)
+    silent = [at for at, pong in asked.items() if not pong.done() or pong.exception()]
+    return len(asked) - len(silent), sorted(f"{at[0]}:{at[1]}" for at in silent if at)

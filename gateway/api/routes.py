@@ -60,7 +60,7 @@ def routes(
         *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),
         _route("POST", "/v1/stripe/webhook", partial(stripe.receive, webhook)),
         _route("GET", "/livez", probes.alive),
-        _route("GET", "/readyz", partial(probes.ready, rooms.lane, draining)),
+        _route("GET", "/readyz", partial(probes.ready, rooms.lane, rooms.durability, draining)),
         _route("GET", "/metrics", partial(probes.metrics, registry)),
     ]
 

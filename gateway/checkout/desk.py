@@ -9,10 +9,9 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.checkout.settle import Settler
+from gateway.checkout.settle import Hear, Settler
 from gateway.errors import HoldfastError, Overloaded, Unavailable
 from gateway.messages import CheckoutFrame
 from gateway.settings import Settings
@@ -101,9 +100,7 @@ class Desk:
         elif error:
             log.error("payments: order %s: a step failed", order, exc_info=error)
 
-    async def _run(
-        self, shop: str, order: str, hear: Callable[[CheckoutFrame], None]
-    ) -> CheckoutFrame:
+    async def _run(self, shop: str, order: str, hear: Hear) -> CheckoutFrame:
         """Try until it is settled, or has taken as long as a payment may."""
         clock, backoff_s = self.settler.clock, _BACKOFF_S
         until_s = clock.monotonic_s() + self.settings.payment_budget_s

@@ -30,8 +30,13 @@ _PAGES = 500
 """Pages of 100 intents searched for one whose id was lost, made while the attempt asked for it."""
 _CLOCKS_APART_MS = 600_000
 """How far our clock and Stripe's may be apart when we search by time."""
-_CANCELABLE = {"requires_payment_method", "requires_confirmation", "requires_action", "processing"}
-
+_OPEN = {
+    "requires_payment_method",
+    "requires_confirmation",
+    "requires_action",
+    "processing",
+    "requires_capture",
+}
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -56,7 +61,7 @@ class Intent(Struct, frozen=True):
     @property
     def open(self) -> bool:
         """It can still be paid, or captured; it can be cancelled."""
-        return self.status == "requires_capture" or self.status in _CANCELABLE
+        return self.status in _OPEN
 
 
 class Payments:

@@ -145,12 +145,12 @@ class Provider:
         Raises:
             as ``ask``.
         """
-        fresh = f"{key}/{self._clock.now_ms() // _FRESH_KEY_MS}"
         try:
             return await self.ask(endpoint, partial(request, key), on_wait)
         except Broken as broken:
             if not broken.replayed:
                 raise
+        fresh = f"{key}/{self._clock.now_ms() // _FRESH_KEY_MS}"
         return await self.ask(endpoint, partial(request, fresh), on_wait)
 
     async def _slow_down(self, endpoint: Endpoint, silence: _NoAnswer) -> None:

@@ -1,6 +1,6 @@
 """The record of an order and its payment, and a method per script that moves it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,10 +20,10 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.keys import ShopKeys
-from gateway.lane import Durable, Lane, Reply, pairs
+from gateway.lane import Lane, Reply, Word, pairs
 from gateway.messages import Checkout, OrderView
 from gateway.model import Address, Contact, Fulfillment, Line, Money, OrderState
-from gateway.scripts import load
+from gateway.scripts import Script, load
 from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
@@ -63,7 +63,8 @@ class Record(Struct, frozen=True, kw_only=True):
     decline_code: str | None = None
     reason: str | None = None
     """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
-    units were sold), ``mismatch``, ``capture_refused``."""
+    units were sold), ``mismatch``, ``capture_refused``, ``sold_twice`` (a unit is another
+    order's by the claims table)."""
     given_back: str | None = None
     """The intent whose money was taken without a sale; it is refunded. Written before that."""
     units: tuple[tuple[str, str, int, int], ...] = ()
@@ -123,6 +124,11 @@ class Records:
         fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
         return _record(order, fields) if fields.get("phase") else None
 
+    async def kept(self, shop: str, order: str) -> dict[str, str]:
+        """Everything Redis keeps of an order, as text: enough to restore it."""
+        fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
+        return {name: value.decode() for name, value in fields.items()}
+
     async def begin(self, shop: str, shopper: str, checkout: Checkout) -> str:
         """Begin a payment, or the next attempt after a decline; return the order's id.
 
@@ -133,6 +139,8 @@ class Records:
             TotalChanged: the shopper saw another price; nothing was begun.
             CompletionInProgress: an attempt with another method is under way.
             LimitExceeded: too many methods were tried.
+            Unavailable: begun, but where the money may be taken at once the replicas do not have it
+                yet; repeat it.
         """
         keys, settings, order = ShopKeys(shop), self.settings, order_id(checkout.hold)
         details: dict[str, str] = {
@@ -143,7 +151,7 @@ class Records:
         }
         if checkout.ship_to:
             details["ship_to"] = msgspec.json.encode(checkout.ship_to).decode()
-        durable = await self.lane.call_durably(
+        reply, durable = await self._run(
             load("pay_begin"),
             (
                 keys.meta,
@@ -169,11 +177,12 @@ class Records:
                 settings.payment_attempts,
                 settings.wait_replicas,
             ),
-        )
-        if settings.automatic_methods and durable.replicas < settings.wait_replicas:
             # The money may be taken at once: the units must be held for it on the replicas too.
+            durably=bool(settings.automatic_methods),
+        )
+        if not durable:
             raise Unavailable("The payment cannot begin yet; send it again.")
-        _check_begun([word.decode() for word in durable.reply])
+        _check_begun([word.decode() for word in reply])
         return order
 
     async def commit(self, shop: str, record: Record, event_id: str, event: bytes) -> None:
@@ -184,7 +193,7 @@ class Records:
             NotDurable: sold, but the replicas do not have it yet.
         """
         keys, settings = ShopKeys(shop), self.settings
-        durable = await self.lane.call_durably(
+        await self._sell(
             load("hold_commit"),
             (
                 keys.meta,
@@ -208,7 +217,6 @@ class Records:
                 record.intent or "",
             ),
         )
-        self._check(durable)
 
     async def commit_late(self, shop: str, record: Record, event_id: str, event: bytes) -> None:
         """Hold the units of an expired hold again and sell them, in one step; again is fine.
@@ -218,8 +226,8 @@ class Records:
             CommitRefused: the order is not being voided for its expiry any more, look again.
             NotDurable: sold, but the replicas do not have it yet.
         """
-        keys, settings = ShopKeys(shop), self.settings
-        durable = await self.lane.call_durably(
+        keys = ShopKeys(shop)
+        await self._sell(
             load("hold_again"),
             (
                 keys.meta,
@@ -237,22 +245,22 @@ class Records:
                 record.attempt,
                 event_id,
                 event,
-                settings.settle_interval_s * 1000,
+                self.settings.settle_interval_s * 1000,
                 record.intent or "",
             ),
         )
-        self._check(durable)
 
-    def _check(self, durable: Durable) -> None:
-        """Raise what the words of a commit mean."""
-        match durable.reply[0]:
+    async def _sell(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> None:
+        """Run a commit, and raise what its words mean."""
+        reply, durable = await self._run(script, keys, args, durably=True)
+        match reply[0]:
             case b"ENDED" | b"GONE":
                 raise CommitEnded
             case b"REFUSED":
                 raise CommitRefused
             case b"FROZEN":
                 raise Frozen
-        if durable.replicas < self.settings.wait_replicas:
+        if not durable:
             raise NotDurable
 
     async def move(
@@ -275,7 +283,7 @@ class Records:
             NotDurable: with ``durably``, moved, but the replicas do not have it yet.
         """
         keys = ShopKeys(shop)
-        durable = await self.lane.call_durably(
+        reply, durable = await self._run(
             load("order_move"),
             (
                 keys.meta,
@@ -295,10 +303,20 @@ class Records:
                 record.intent or "",
                 self.settings.stripe_queue_s * 1000,
             ),
+            durably=durably,
         )
-        if durably and durable.replicas < self.settings.wait_replicas:
+        if not durable:
             raise NotDurable
-        return bool(durable.reply[0] == b"MOVED")
+        return bool(reply[0] == b"MOVED")
+
+    async def _run(
+        self, script: Script, keys: Sequence[str], args: Sequence[Word], *, durably: bool
+    ) -> tuple[Reply, bool]:
+        """Run a script; its reply, and ``False`` if it had to be durable and is not yet."""
+        if not durably:
+            return await self.lane.call(script, keys, args), True
+        durable = await self.lane.call_durably(script, keys, args)
+        return durable.reply, durable.replicas >= self.settings.wait_replicas
 
     async def fail(self, shop: str, record: Record, reason: str) -> bool:
         """Undo a commit whose money could not be captured; ``False`` when it was, after all."""

@@ -32,9 +32,9 @@ from gateway.errors import (
 )
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Word
-from gateway.messages import OrderFrame, OrderView, encode
+from gateway.messages import OrderFrame, OrderView
 from gateway.model import Order
-from gateway.news import News, publish
+from gateway.news import tell
 from gateway.scripts import load
 from gateway.settings import Settings
 
@@ -252,13 +252,12 @@ class Refunds:
         return [said.decode() for said in reply]
 
     async def _tell(self, shop: str, record: Record) -> None:
-        """Push the order as it is now to the shopper's sockets, wherever they are."""
+        """Push the order as it is now."""
         order = (await self.read(shop, record.order)).order
         view = OrderView(
             order.id, record.hold, order.order_version, order.state, order.lines, order.total
         )
-        frame = msgspec.Raw(encode(OrderFrame(order=view)))
-        await publish(self.lane, shop, News(shopper=record.shopper, frame=frame))
+        await tell(self.lane, shop, record.shopper, (OrderFrame(order=view),))
 
 
 def _too_much(message: str, left: int, currency: str, **facts: str | int) -> RefundTooMuch:

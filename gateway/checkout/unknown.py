@@ -57,7 +57,8 @@ class UnknownEvents:
         if await self.lane.command("ZCARD", self._key) >= _MOST:
             log.error("webhook: too many unknown orders; forgetting order %s", about.order)
             return
-        await self.lane.command("ZADD", self._key, "NX", *self._next(about))
+        entry = msgspec.json.encode(about)
+        await self.lane.command("ZADD", self._key, "NX", self._next_ms(about), entry)
 
     async def retry(self, take: Callable[[About], Awaitable[object]]) -> int:
         """Hand over what is due; return how many are not unknown any more."""
@@ -68,8 +69,13 @@ class UnknownEvents:
         return sum([await self._try(member, take) for member in members])
 
     async def _try(self, member: bytes, take: Callable[[About], Awaitable[object]]) -> bool:
-        about = _ABOUT.decode(member)
-        await self.lane.command("ZADD", self._key, "XX", *self._next(about))
+        try:
+            about = _ABOUT.decode(member)
+        except msgspec.DecodeError:
+            log.error("webhook: an entry of the unknown orders cannot be read; it is forgotten")
+            await self.lane.command("ZREM", self._key, member)
+            return False
+        await self.lane.command("ZADD", self._key, "XX", self._next_ms(about), member)
         try:
             await take(about)
         except NotFound:
@@ -86,8 +92,8 @@ class UnknownEvents:
         await self.lane.command("ZREM", self._key, member)
         return True
 
-    def _next(self, about: About) -> tuple[int, bytes]:
-        """When to look again, more and more rarely, and the entry."""
+    def _next_ms(self, about: About) -> int:
+        """When to look again, more and more rarely."""
         now_ms = self.clock.now_ms()
         later_ms = max(_SOONEST_MS, min((now_ms - about.created_ms) // 2, _LATEST_MS))
-        return now_ms + later_ms, msgspec.json.encode(about)
+        return now_ms + later_ms

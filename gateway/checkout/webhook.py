@@ -102,13 +102,14 @@ class StripeWebhook:
             return  # A payment that was not made by us, in an account we share.
         if paid.metadata.env != self.settings.environment:
             return
+        order = paid.metadata.order
         try:
             await self._settle(paid, event)
         except HoldfastError as error:
-            log.warning("webhook: order %s is left to the sweep: %s", _order(paid), error.code)
+            log.warning("webhook: order %s is left to the sweep: %s", order, error.code)
         except Exception:
             # Stripe repeating it for three days would not help; the sweep meets it as well.
-            log.exception("webhook: order %s is left to the sweep", _order(paid))
+            log.exception("webhook: order %s is left to the sweep", order)
 
     async def _settle(self, paid: _Object, event: _Event) -> None:
         about = paid.metadata
@@ -160,7 +161,3 @@ def _signed_at(signature: str) -> int:
     if not _SECONDS.fullmatch(seconds):
         raise Forged("The signature has no time.")
     return int(seconds)
-
-
-def _order(paid: _Object) -> str:
-    return paid.metadata.order

@@ -11,12 +11,13 @@ import msgspec
 
 from gateway import process
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
 from gateway.clock import Clock, SystemClock, rfc3339
-from gateway.keys import SHOPS
 from gateway.lane import served
 from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
 from gateway.rooms import join
 from gateway.settings import Settings, read
+from gateway.shows.shows import shops
 from gateway.stock.audit import Verdict
 from gateway.stock.audit import audit as audit_shop
 
@@ -69,8 +70,8 @@ def run(options: argparse.Namespace) -> int:
 
 async def _audit(settings: Settings, shop: str | None, *, repair: bool) -> list[Verdict]:
     async with served(settings) as lane:
-        shops = [shop] if shop else [one.decode() for one in await lane.command("SMEMBERS", SHOPS)]
-        return [await audit_shop(lane, one, repair=repair) for one in sorted(shops)]
+        asked = [shop] if shop else await shops(lane)
+        return [await audit_shop(lane, one, repair=repair) for one in asked]
 
 
 def _audit_payments(options: argparse.Namespace) -> int:
@@ -90,14 +91,16 @@ async def _reconcile(
     settings: Settings, shop: str | None, since_ms: int, mend: Mend
 ) -> Reconciliation:
     async with served(settings) as lane:
-        payments = Payments(settings, lane, SystemClock())
+        payments, claims = Payments(settings, lane, SystemClock()), open_claims(settings)
         try:
             clock = SystemClock()
-            rooms = join(settings, clock, random.SystemRandom(), lane, payments)
+            rooms = join(settings, clock, random.SystemRandom(), lane, payments, claims)
             progress = _Progress(clock, clock.monotonic_s())
             return await Reconciler(rooms.settler).look(shop, since_ms, mend, progress)
         finally:
             await payments.aclose()
+            if claims:
+                await claims.aclose()
 
 
 @dataclass(slots=True)

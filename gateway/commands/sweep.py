@@ -4,13 +4,15 @@ import argparse
 import os
 import random
 
-from gateway import metrics, process, sweep
+from gateway import metrics, process
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
 from gateway.clock import SystemClock
 from gateway.lane import Lane
 from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import join
 from gateway.settings import read
+from gateway.sweep import Sweep, serve
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
@@ -28,8 +30,10 @@ def run(_: argparse.Namespace) -> int:
         random.SystemRandom(),
         lane,
         Payments(settings, lane, SystemClock()),
+        open_claims(settings),
     )
     reconciler = Reconciler(rooms.settler)
-    metrics.serve(settings, metrics.registry_of_sweep(reconciler))
-    process.run(sweep.serve(rooms, reconciler))
+    sweep = Sweep(rooms)
+    metrics.serve(settings, metrics.registry_of_sweep(rooms, reconciler, sweep.jumped))
+    process.run(serve(sweep, reconciler))
     return 0

@@ -4,23 +4,22 @@ Every webhook has its group. A group has one consumer, whoever works for it: the
 says which relay that is, and what a relay left behind when it died is simply pending when the next
 one starts. Consumers named after processes would have to be found, claimed from and cleared away.
 
-Reads block, so a group has a connection of its own; each read is bounded by our own timeout. A
-read whose reply is lost has still moved its entries to the pending ones: after any failure the
-caller reads those first.
+Reads block, so a group has a connection of its own, to the server that has the shop; each read is
+bounded by our own timeout. A read whose reply is lost has still moved its entries to the pending
+ones: after any failure the caller reads those first. When the shop's slot moves, a cluster says
+where to, also to a read that blocks; after a silence it is the lane that knows.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable
-from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError
 
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
-from gateway.lane import Reply
+from gateway.lane import Address, Lane, Reply, Word, connect
 from gateway.orders.stream import START, Entry, read_entry
 
 log = logging.getLogger(__name__)
@@ -30,13 +29,18 @@ _ALLOWANCE_S = 2.0
 """How much longer than it blocks a read may take: the way there and back, and a busy server."""
 
 
+_MOST_TIMES_SENT_ON = 4
+"""So often in a row one server of a cluster may name another."""
+_EXPECTED = ("BUSYGROUP", "NOGROUP")
+"""Refusals that say something about the group, and nothing about the server."""
+
+
 class OrderGroup:
     """One group of one shop's orders stream, over a connection of its own."""
 
-    def __init__(self, client: Redis, shop: str, name: str) -> None:
-        self._client = client
-        # Replies as Redis gives them: no work is done twice, and a deleted entry is still told.
-        client.response_callbacks.clear()
+    def __init__(self, lane: Lane, shop: str, name: str) -> None:
+        self._lane = lane
+        self._client: Redis | None = None
         self._stream = ShopKeys(shop).orders
         self._name = name
 
@@ -46,13 +50,8 @@ class OrderGroup:
         Raises:
             Unavailable: Redis does not answer.
         """
-        try:
-            await _bounded(
-                self._client.xgroup_create(self._stream, self._name, START, mkstream=True)
-            )
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise Unavailable(f"the group cannot be made: {error}") from None
+        with contextlib.suppress(ResponseError):  # it is there
+            await self._ask("XGROUP", "CREATE", self._stream, self._name, START, "MKSTREAM")
 
     async def pending(self, after: str, count: int) -> list[Entry]:
         """Read entries that were read before and not acknowledged, following an entry id.
@@ -64,7 +63,7 @@ class OrderGroup:
         # Somebody deleted such an entry from the stream by hand; it would be pending for ever.
         for row_id in [row_id for row_id, fields in rows if fields is None]:
             log.error("relay: entry %s of %s is gone", row_id.decode(), self._stream)
-            await _bounded(self._client.xack(self._stream, self._name, row_id))
+            await self._ask("XACK", self._stream, self._name, row_id)
         return [read_entry(row_id, fields) for row_id, fields in rows if fields is not None]
 
     async def new(self, count: int, block_ms: int) -> list[Entry]:
@@ -76,33 +75,80 @@ class OrderGroup:
         return [read_entry(*row) for row in await self._read(">", count, block_ms)]
 
     async def close(self) -> None:
-        """Close the connection."""
-        with contextlib.suppress(RedisError, OSError):
-            await self._client.aclose()
+        """Close the connection; the next command opens one to where the lane then says."""
+        client, self._client = self._client, None
+        if client:
+            await _close(client)
 
     async def _read(self, source: str, count: int, block_ms: int) -> list[tuple[bytes, Reply]]:
-        wanted: dict[str | bytes | memoryview, str | bytes | int | memoryview] = {
-            self._stream: source
-        }
-        reading = self._client.xreadgroup(
-            self._name, CONSUMER, wanted, count, block=block_ms or None
-        )
+        words: list[Word] = ["XREADGROUP", "GROUP", self._name, CONSUMER, "COUNT", count]
+        if block_ms:
+            words += ["BLOCK", block_ms]
         try:
-            reply = await _bounded(reading, block_ms / 1000)
-        except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise Unavailable(f"the orders cannot be read: {error}") from None
+            reply = await self._ask(
+                *words, "STREAMS", self._stream, source, patience_s=block_ms / 1000
+            )
+        except ResponseError:
             await self.open()
             return []
         return list(reply[0][1]) if reply else []
 
+    async def _ask(self, *words: Word, patience_s: float = 0) -> Reply:
+        """Ask the server that has the stream, though not for ever.
 
-async def _bounded(answer: Awaitable[Reply] | Reply, patience_s: float = 0) -> Reply:
-    """Wait for an answer, though not for ever."""
-    try:
-        async with asyncio.timeout(patience_s + _ALLOWANCE_S):
-            return await cast("Awaitable[Reply]", answer)
-    except ResponseError:
-        raise
-    except (RedisError, OSError, TimeoutError) as error:
-        raise Unavailable(f"the orders do not answer: {type(error).__name__}") from None
+        Raises:
+            ResponseError: a refusal that is ``_EXPECTED``.
+            Unavailable: anything else; the connection is closed.
+        """
+        try:
+            async with asyncio.timeout(patience_s + _ALLOWANCE_S):
+                return await self._follow(words)
+        except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, ResponseError) and str(error).startswith(_EXPECTED):
+                raise
+            await self.close()
+            reason = error if isinstance(error, ResponseError) else type(error).__name__
+            raise Unavailable(f"the orders do not answer: {reason}") from None
+
+    async def _follow(self, words: tuple[Word, ...]) -> Reply:
+        """Ask one server after the other, as they send us on; the last is kept."""
+        client = self._client or self._connect(self._lane.address_of(self._stream))
+        for _ in range(_MOST_TIMES_SENT_ON):
+            try:
+                return await client.execute_command(*words)  # type: ignore[no-untyped-call]
+            except MovedError as moved:
+                await self.close()
+                client = self._connect((moved.host, moved.port))
+            except AskError as ask:
+                # The stream is there already, its slot is not: only this command goes there.
+                return await self._ask_once((ask.host, ask.port), words)
+        raise RedisError("the servers disagree")
+
+    async def _ask_once(self, address: Address, words: tuple[Word, ...]) -> Reply:
+        client = _plain(connect(self._lane.settings, address))
+        try:
+            pipe = client.pipeline(transaction=False)
+            pipe.execute_command("ASKING")
+            pipe.execute_command(*words)
+            # Raised by the pipeline, an error would begin with words of redis-py.
+            _, reply = await pipe.execute(raise_on_error=False)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+        finally:
+            await _close(client)
+
+    def _connect(self, address: Address | None) -> Redis:
+        self._client = _plain(connect(self._lane.settings, address))
+        return self._client
+
+
+def _plain(client: Redis) -> Redis:
+    """Replies as Redis gives them: no work is done twice, and a deleted entry is still told."""
+    client.response_callbacks.clear()
+    return client
+
+
+async def _close(client: Redis) -> None:
+    with contextlib.suppress(RedisError, OSError):
+        await client.aclose()

@@ -2,7 +2,8 @@
 
 Any number of relays may run. Each looks several times a second which shops there are, takes the
 leases that are free, and makes its couriers match the shops' webhooks. A relay that dies loses its
-leases after ``LEASE_MS``; the next holder's couriers begin with what it left pending.
+leases after ``LEASE_MS``; the next holder's couriers begin with what it left pending. In a cluster,
+shops whose server is away keep up none of the others.
 """
 
 import asyncio
@@ -11,15 +12,15 @@ import logging
 import random
 import ssl
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, Unavailable
-from gateway.keys import SHOPS, ShopKeys
-from gateway.lane import Lane, connect, served
+from gateway.keys import ShopKeys
+from gateway.lane import Lane, served
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import OrderStream
 from gateway.pos.courier import IN_FLIGHT, Courier, Route
@@ -30,6 +31,7 @@ from gateway.pos.tally import Tally
 from gateway.pos.webhooks import Webhook, WebhookBook
 from gateway.scripts import load
 from gateway.settings import Settings
+from gateway.shows.shows import shops
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Relay:
         self._owner = owner
         self._lease_ms = lease_ms
         self._tls = ssl.create_default_context()
+        self._shops: list[str] = []
         self._leased: set[str] = set()
         self._desks: dict[Place, _Desk] = {}
         self._trim_at = patience.clock.monotonic_s() + _TRIM_S
@@ -89,34 +92,45 @@ class Relay:
         """
         try:
             while True:
-                try:
-                    await self._scan()
-                except (Unavailable, Overloaded) as error:
-                    log.warning("relay: the shops cannot be read: %s", error)
+                await self._scan()
                 await self._patience.sleep(_SCAN_S)
         finally:
             await self._stop(list(self._desks))
-            with contextlib.suppress(Unavailable, Overloaded):
-                await asyncio.gather(*(self._ask_lease(shop, 0) for shop in self._leased))
+            await asyncio.gather(*(self._give_back(shop) for shop in self._leased))
 
     async def _scan(self) -> None:
         """Renew or take leases, and make the couriers match."""
-        shops = sorted(shop.decode() for shop in await self._lane.command("SMEMBERS", SHOPS))
-        held = await asyncio.gather(*(self._ask_lease(shop, self._lease_ms) for shop in shops))
-        self._leased = {shop for shop, mine in zip(shops, held, strict=True) if mine}
-        books = await asyncio.gather(
-            *(WebhookBook(self._lane, shop).all() for shop in self._leased)
-        )
+        with _warned("the list of shops"):
+            self._shops = await shops(self._lane)
+            self._leased.intersection_update(self._shops)
+        books = await asyncio.gather(*(self._look_at(shop) for shop in self._shops))
         wanted = {
             (shop, name): webhook
-            for shop, book in zip(self._leased, books, strict=True)
+            for shop, book in zip(self._shops, books, strict=True)
             for name, webhook in book.items()
         }
         await self._match(wanted)
         now_s = self._patience.clock.monotonic_s()
         if now_s >= self._trim_at:
             self._trim_at = now_s + _TRIM_S
-            await asyncio.gather(*(OrderStream(self._lane, shop).trim() for shop in self._leased))
+            await asyncio.gather(*(self._trim(shop) for shop in self._leased))
+
+    async def _look_at(self, shop: str) -> dict[str, Webhook]:
+        """The webhooks of a shop that is ours; while its server is away, all stays as it is."""
+        with _warned(f"shop {shop}"):
+            mine = await self._ask_lease(shop, self._lease_ms)
+            book = await WebhookBook(self._lane, shop).all() if mine else {}
+            (self._leased.add if mine else self._leased.discard)(shop)
+            return book
+        return {name: desk.webhook for (one, name), desk in self._desks.items() if one == shop}
+
+    async def _give_back(self, shop: str) -> None:
+        with _warned(f"lease of shop {shop}"):
+            await self._ask_lease(shop, 0)
+
+    async def _trim(self, shop: str) -> None:
+        with _warned(f"orders of shop {shop}"):
+            await OrderStream(self._lane, shop).trim()
 
     async def _ask_lease(self, shop: str, for_ms: int) -> bool:
         reply = await self._lane.call(load("lease"), [ShopKeys(shop).relay], [self._owner, for_ms])
@@ -133,7 +147,8 @@ class Relay:
         for shop, name in stale:
             if shop in self._leased and (shop, name) not in wanted:
                 # Its courier may have made the group again after the webhook was removed.
-                await WebhookBook(self._lane, shop).remove(name)
+                with _warned(f"shop {shop}"):
+                    await WebhookBook(self._lane, shop).remove(name)
         for place, webhook in wanted.items():
             if webhook.active and place not in self._desks:
                 task = asyncio.create_task(self._courier(*place, webhook).run())
@@ -158,11 +173,20 @@ class Relay:
         settings, clock = self._settings, self._patience.clock
         route = Route(
             orders=OrderStream(self._lane, shop),
-            group=OrderGroup(connect(settings), shop, name),
+            group=OrderGroup(self._lane, shop, name),
             line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, clock),
             parking=Parking(self._lane, shop, name),
         )
         return Courier(route, settings, self._patience, self._tally.of(shop, name))
+
+
+@contextlib.contextmanager
+def _warned(what: str) -> Iterator[None]:
+    """A server that is away is no more than a warning: the next round asks again."""
+    try:
+        yield
+    except (Unavailable, Overloaded) as error:
+        log.warning("relay: %s: %s", what, error)
 
 
 async def run(settings: Settings, registry: CollectorRegistry) -> None:
@@ -181,12 +205,12 @@ async def retry_parked(settings: Settings) -> int:
         Unavailable: Redis does not answer.
     """
     async with served(settings) as lane:
-        shops = sorted(shop.decode() for shop in await lane.command("SMEMBERS", SHOPS))
-        books = await asyncio.gather(*(WebhookBook(lane, shop).all() for shop in shops))
+        known = await shops(lane)
+        books = await asyncio.gather(*(WebhookBook(lane, shop).all() for shop in known))
         return sum(
             [
                 await Parking(lane, shop, name).retry()
-                for shop, book in zip(shops, books, strict=True)
+                for shop, book in zip(known, books, strict=True)
                 for name in book
             ]
         )

@@ -21,7 +21,7 @@ from msgspec import Struct
 from gateway.checkout.provider import Declined, NotPossible
 from gateway.checkout.settle import Settler
 from gateway.errors import HoldfastError
-from gateway.keys import SHOPS, ShopKeys
+from gateway.keys import ShopKeys
 from gateway.orders.index import EventIndex
 from gateway.orders.stream import HISTORY_MS
 from gateway.reconcile.differences import (
@@ -37,6 +37,7 @@ from gateway.reconcile.differences import (
 )
 from gateway.reconcile.repairs import Repairs
 from gateway.reconcile.statement import Statement
+from gateway.shows.shows import shops
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ class _Look:
     async def _shops(self) -> list[str]:
         if self.shop is not None:
             return [self.shop]
-        return sorted(shop.decode() for shop in await self.settler.lane.command("SMEMBERS", SHOPS))
+        return await shops(self.settler.lane)
 
     async def _index(self, shop: str) -> EventIndex:
         """A shop's events; Stripe may name a shop this Redis has forgotten."""

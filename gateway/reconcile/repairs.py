@@ -7,15 +7,12 @@ scripts and by ``settle``: a repair that comes too late is refused there.
 import logging
 from dataclasses import dataclass
 
-import msgspec
-
 from gateway.checkout.phases import RESTING, Phase
 from gateway.checkout.records import Record
 from gateway.checkout.settle import Settler
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
-from gateway.messages import encode
-from gateway.news import News, publish
+from gateway.news import tell
 from gateway.orders.index import Copy
 from gateway.reconcile.differences import REPAIRS, Charge, Difference, Repair
 from gateway.reconcile.statement import Statement
@@ -99,16 +96,11 @@ class Repairs:
             return
         await self.settler.payments.give_back(shop, record, charge.id)
         if unsold:
-            await self._tell(shop, record)
+            said = await self.settler.tidings(shop, order)
+            await tell(self._lane, shop, record.shopper, said)
 
     async def _move(self, shop: str, record: Record, phase: Phase, **fields: str) -> bool:
         look_again_ms = None if phase in RESTING else 0
         return await self.settler.records.move(
             shop, record, phase, fields, look_again_ms=look_again_ms
         )
-
-    async def _tell(self, shop: str, record: Record) -> None:
-        """Push it to the shopper's sockets, wherever they are."""
-        for frame in await self.settler.tidings(shop, record.order):
-            news = News(shopper=record.shopper, frame=msgspec.Raw(encode(frame)))
-            await publish(self._lane, shop, news)

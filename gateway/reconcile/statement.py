@@ -1,8 +1,7 @@
 """Stripe's side of the books: our PaymentIntents by time, a hundred to a page.
 
-The SDK is seen only here, in ``payment`` and in ``provider``. Here it is asked for the bare reply:
-making its objects of a hundred intents costs several times what reading the few fields we compare
-does, and all of it would hold up the event loop.
+The SDK is asked for the bare reply: making its objects of a hundred intents costs several times
+what reading the few fields we compare does, and all of it would hold up the event loop.
 """
 
 import asyncio

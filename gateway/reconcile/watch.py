@@ -43,9 +43,8 @@ class Watch:
     reconciler: Reconciler
     owner: str
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    last: Reconciliation | None = None
-    """What the last look found here; ``None`` as long as another sweep does it."""
     _looked_at_ms: int | None = None
+    """When the last look here began; ``None`` as long as another sweep looks."""
     _whole_at_ms: int = 0
     _ours: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,7 +69,7 @@ class Watch:
                 self._ours.set()
             else:
                 self._ours.clear()
-                self._looked_at_ms = self.last = None
+                self._looked_at_ms = None
             await self.sleep(_RENEW_S)
 
     async def _ask_lease(self, for_ms: int) -> bool:
@@ -102,7 +101,7 @@ class Watch:
         if not whole and self._looked_at_ms is not None:
             since_ms = max(since_ms, self._looked_at_ms - _AGAIN_MS)
         found = await self.reconciler.look(None, since_ms, Mend.SAFE)
-        self.last, self._looked_at_ms = found, now_ms
+        self._looked_at_ms = now_ms
         if whole:
             self._whole_at_ms = now_ms + _WHOLE_EVERY_MS
         if found.differences:

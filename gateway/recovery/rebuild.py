@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Struct
 
-from gateway.keys import SHOPS, ShopKeys
+from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.recovery.sold import Books, Sold
 from gateway.scripts import load
 from gateway.settings import Settings
+from gateway.shows.shows import shops
 from gateway.stock.standing import Standing
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Rebuilder:
 
     async def shops(self, since_ms: int) -> list[str]:
         """Every shop that this Redis, the claims table or Stripe knows."""
-        here = {shop.decode() for shop in await self.lane.command("SMEMBERS", SHOPS)}
+        here = set(await shops(self.lane))
         return sorted(here | await self.books.shops(since_ms))
 
     async def rebuild(self, shop: str, since_ms: int) -> Rebuilt:

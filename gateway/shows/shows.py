@@ -18,6 +18,11 @@ _QUESTIONS = 1_000
 _SHOW = msgspec.json.Decoder(Show)
 
 
+async def shops(lane: Lane) -> list[str]:
+    """The shops this Redis knows, by name: all that ever had a product or a show."""
+    return sorted(shop.decode() for shop in await lane.command("SMEMBERS", SHOPS))
+
+
 @dataclass(frozen=True, slots=True)
 class Shows:
     """Reads and changes shows, for any shop of this Redis."""

@@ -1,35 +1,29 @@
-"""The subscription through which this process hears the news of its shops.
+"""The subscriptions through which this process hears the news of its shops, and its viewers' count.
 
-One connection for all shops. It is made anew when it breaks, or when a shop's stock moves and
-nothing is heard of it, which is how a dead peer shows. Every confirmed subscription has its shop
-read, for what was published before is lost.
+There is one connection for each server that has a shop (see ``ear``): one alone, or as many as the
+cluster has primaries. Every shop is looked at now and then, by a task of its own, so that a server
+in trouble holds up no shop of another. A shop is subscribed anew, and read, when its slot is
+somewhere else by now, when its server came back, or when its stock moves and nothing is heard of
+it, which is how lost news shows.
 """
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
-
-from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from gateway.errors import HoldfastError, Unavailable
 from gateway.keys import ShopKeys
-from gateway.lane import connect
-from gateway.news import decode
+from gateway.lane import Address
 from gateway.rooms import Rooms
+from gateway.sockets.ear import Channel, Ear
 from gateway.sockets.feed import Feed
 
 log = logging.getLogger(__name__)
 
-_RETRY_S = 0.5
-_LOOK_ROUND_EVERY_S = 1.0
-"""How often viewers are counted, and it is looked whether news is lost."""
-_SUBSCRIBE_TIMEOUT_S = 2.0
-_IDLE_S = 1.0
-"""How long one wait for a message lasts."""
+_LOOK_EVERY_S = 1.0
+"""How often a shop's viewers are counted, and it is looked whether its news is lost."""
+_READY_WITHIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -38,18 +32,15 @@ class NewsListener:
 
     rooms: Rooms
     process: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    _feeds: dict[bytes, Feed] = field(default_factory=dict)
-    _wanted: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
-    """Channels to subscribe to; at most one entry a shop."""
-    _pubsub: PubSub | None = None
-    _standing: set[bytes] = field(default_factory=set)
-    """Channels whose shop has been read since the connection was made."""
-    _deaf: bool = False
+    _channels: dict[str, Channel] = field(default_factory=dict)
+    """By shop."""
+    _ears: dict[Address | None, Ear] = field(default_factory=dict)
+    _group: asyncio.TaskGroup | None = None
 
     @property
     def viewers(self) -> int:
         """Viewers connected to this process."""
-        return sum(sum(feed.roster.counts().values()) for feed in self._feeds.values())
+        return sum(sum(one.feed.roster.counts().values()) for one in self._channels.values())
 
     async def feed(self, shop: str) -> Feed:
         """The feed of a shop, subscribed and read.
@@ -57,92 +48,63 @@ class NewsListener:
         Raises:
             Unavailable: Redis does not answer.
         """
-        channel = ShopKeys(shop).news.encode()
-        feed = self._feeds.get(channel)
-        if feed is None:
-            feed = self._feeds[channel] = Feed(shop, self.rooms)
-            self._wanted.put_nowait(channel)
+        channel = self._channels.get(shop)
+        if channel is None:
+            name = ShopKeys(shop).news.encode()
+            channel = self._channels[shop] = Channel(name, Feed(shop, self.rooms))
+            self._begin(channel)
         try:
-            async with asyncio.timeout(_SUBSCRIBE_TIMEOUT_S):
-                await feed.ready.wait()
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await channel.feed.ready.wait()
         except TimeoutError:
             raise Unavailable("The stock does not answer; try again.") from None
-        return feed
+        return channel.feed
 
     async def run(self) -> None:
         """Listen and count until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen())
-            group.create_task(self._subscribe())
-            group.create_task(self._look_round())
+        async with asyncio.TaskGroup() as self._group:
+            for channel in self._channels.values():
+                self._begin(channel)
+            await asyncio.Event().wait()
 
-    async def _listen(self) -> None:
+    def _begin(self, channel: Channel) -> None:
+        if self._group:
+            self._settle(channel, None)
+            self._group.create_task(self._look_after(channel))
+
+    def _settle(self, channel: Channel, address: Address | None) -> None:
+        """Have a channel subscribed at a server, or where the lane knows it to be."""
+        here = channel.ear.address if channel.ear else None
+        address = address or self.rooms.lane.address_of(channel.name) or here
+        ear = self._ears.get(address)
+        if ear is None:
+            ear = self._ears[address] = Ear(self.rooms.settings, address, self._settle)
+            ear.take(channel)
+            if self._group:
+                self._group.create_task(self._run(ear))
+        else:
+            ear.take(channel)
+
+    async def _run(self, ear: Ear) -> None:
+        await ear.run()
+        # No shop is there any more; nothing happens between the end of the loop and this.
+        del self._ears[ear.address]
+
+    async def _look_after(self, channel: Channel) -> None:
         while True:
-            client = connect(self.rooms.settings)
+            await asyncio.sleep(_LOOK_EVERY_S)
+            deaf = False
             try:
-                async with client.pubsub() as pubsub:
-                    await self._connect(pubsub)
-                    while not self._deaf:
-                        await self._hear(pubsub)
-                log.warning("news: something was missed; subscribing again")
-            except (RedisError, OSError, TimeoutError, HoldfastError) as error:
-                log.warning("news: lost the connection: %s", type(error).__name__)
+                await channel.feed.count_viewers(self.process)
+                deaf = await channel.feed.is_deaf()
+            except HoldfastError as error:
+                # By having asked, the lane finds out who has the slot now.
+                log.debug("news: shop %s: %s", channel.feed.shop, error.message)
             except Exception:
-                log.exception("news: the subscription broke")
-            finally:
-                self._pubsub = None
-                with contextlib.suppress(RedisError, OSError):
-                    await client.aclose()
-            await asyncio.sleep(_RETRY_S)
+                log.exception("news: shop %s: could not be looked at", channel.feed.shop)
+            if deaf or not channel.standing or self._is_elsewhere(channel):
+                self._settle(channel, None)
 
-    async def _connect(self, pubsub: PubSub) -> None:
-        """Connect, and subscribe to all shops known so far."""
-        self._deaf = False
-        self._standing.clear()
-        async with asyncio.timeout(_SUBSCRIBE_TIMEOUT_S):
-            await pubsub.connect()  # type: ignore[no-untyped-call]
-            if self._feeds:
-                await pubsub.ssubscribe(*self._feeds)
-        self._pubsub = pubsub
-
-    async def _subscribe(self) -> None:
-        """Subscribe to shops as they are asked for; in a task that no leaving viewer cancels."""
-        while True:
-            channel = await self._wanted.get()
-            if self._pubsub:
-                # If it fails the listening task notices too, and subscribes to all again.
-                with contextlib.suppress(RedisError, OSError, TimeoutError):
-                    async with asyncio.timeout(_SUBSCRIBE_TIMEOUT_S):
-                        await self._pubsub.ssubscribe(channel)
-
-    async def _hear(self, pubsub: PubSub) -> None:
-        message: dict[str, Any] | None = await pubsub.get_message(timeout=_IDLE_S)
-        if message is None or message["channel"] not in self._feeds:
-            return
-        feed = self._feeds[message["channel"]]
-        try:
-            match message["type"]:
-                case "ssubscribe":
-                    await feed.read()
-                    self._standing.add(message["channel"])
-                case "smessage":
-                    await feed.hear(decode(message["data"]))
-        except HoldfastError:
-            raise
-        except Exception:
-            # One bad message must not deafen the process; the gap it leaves is noticed.
-            log.exception("news: shop %s: a message could not be taken in", feed.shop)
-
-    async def _look_round(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_ROUND_EVERY_S)
-            for channel in tuple(self._standing):
-                feed = self._feeds[channel]
-                try:
-                    await feed.count_viewers(self.process)
-                    if await feed.is_deaf() and channel in self._standing:
-                        self._deaf = True
-                except HoldfastError:
-                    continue  # Redis is away; the listening task says so
-                except Exception:
-                    log.exception("news: shop %s: could not be looked at", feed.shop)
+    def _is_elsewhere(self, channel: Channel) -> bool:
+        address = self.rooms.lane.address_of(channel.name)
+        return bool(address and channel.ear and channel.ear.address != address)

@@ -82,7 +82,9 @@ class _Ledger:
             self.units.update((*place, number) for number in range(first, first + units))
             self.sold += units
         elif text["kind"] == "released" and int(text["committed"]):
-            self.sold += int(text["committed"])
+            first, units = int(text["first_unit"]), int(text["quantity"])
+            self.units.subtract((*place, number) for number in range(first, first + units))
+            self.sold -= units
         self.movements += 1
         self.last = "(" + entry.decode()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import statistics
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from gateway.clock import SystemClock, parse_rfc3339
 from gateway.sandbox import till
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
+from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.settings import read
 from gateway.tickets import Tokens
@@ -25,6 +27,7 @@ TILL_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PRICES = "Handle,Title,Variant Price,Variant Inventory Qty\ntee,Tee,15.00,7\n"
 PATIENCE_S = 15
 SHOW = "tonight"
+HOLDS, APART_S = 7, 0.25
 
 
 @dataclass
@@ -51,11 +54,13 @@ class Town:
 
 
 @pytest.fixture
-async def town(redis_url: str, warden: Warden) -> AsyncIterator[Town]:
+async def town(warden: Warden) -> AsyncIterator[Town]:
+    """With a Redis of its own: a sweep goes round all shops, those of a hundred tests as well."""
     port, shop = free_port(), f"shop_{uuid.uuid4().hex}"
     url = f"http://127.0.0.1:{port}"
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        redis_url = stack.enter_context(EmbeddedValkey(warden.group, port=0)).url
         stripe_url = await enter(stripe_server.serving(StripeSettings()))
         till_url = await enter(till.serving(":memory:", TILL_SECRET))
         client = await enter(httpx.AsyncClient(trust_env=False))
@@ -99,16 +104,22 @@ async def test_from_ticket_to_till(town: Town) -> None:
 
 
 async def test_an_expired_hold_is_back_on_sale_within_a_second(town: Town) -> None:
-    ticket, late_s = await town.ticket("ann"), []
+    """Most of seven, which end one after the other: a machine that is busy for a moment is not
+    the gateway being slow.
+    """
+    ticket, late_s, holds = await town.ticket("ann"), [], {}
     async with shopping(ticket["url"], ticket["token"], SHOW) as ann:
-        for round_ in range(3):
+        for round_ in range(HOLDS):
             line = {"sku": "tee", "quantity": 1}
-            held = await ann.ask("reserve", key=f"k{round_}", lines=[line])
-            mine = held["hold"]["id"]
-            await ann.until(
+            held = (await ann.ask("reserve", key=f"k{round_}", lines=[line]))["hold"]
+            holds[held["id"]] = parse_rfc3339(held["expires_at"]) / 1000
+            await asyncio.sleep(APART_S)
+        for _ in holds:
+            ended = await ann.until(
                 lambda frame: frame["type"] == "hold" and frame["hold"]["state"] == "expired"
             )
-            late_s.append(time.time() - parse_rfc3339(held["hold"]["expires_at"]) / 1000)
-            assert (await ann.ask("extend", hold=mine))["code"] == "hold_expired"
-    # The best of three: the machine may be busy, the gateway may not be slow.
-    assert 0 <= min(late_s) < 1, late_s
+            late_s.append(time.time() - holds[ended["hold"]["id"]])
+        for hold in holds:
+            assert (await ann.ask("extend", hold=hold))["code"] == "hold_expired"
+    assert min(late_s) >= 0
+    assert statistics.median(late_s) < 1, late_s

@@ -19,6 +19,14 @@ async def test_a_serving_process_is_alive_and_ready(door: Door) -> None:
     assert await door.get("/readyz") == {"status": "ready"}
 
 
+async def test_asked_for_more_it_says_which_mode_holds_and_what_undermines_it(door: Door) -> None:
+    told = await door.get("/readyz", verbose="")
+    assert told["status"] == "ready"
+    assert told["mode"].startswith("captures at once")
+    assert {finding["code"] for finding in told["findings"]} == {"no_aof", "wait_off"}
+    assert all(finding["message"].endswith(".") for finding in told["findings"])
+
+
 async def test_a_draining_process_is_alive_and_not_ready(rooms: Rooms) -> None:
     desk = Desk(rooms.settler, rooms.settings, rooms.rng)
     async with open_door(rooms, desk, lambda: True) as door:

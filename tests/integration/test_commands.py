@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,17 @@ def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) 
         run("--help")
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    for command in ("demo", "serve", "relay", "sweep", "audit", "import", "token", "till"):
+    for command in (
+        "demo",
+        "serve",
+        "relay",
+        "sweep",
+        "audit",
+        "rebuild",
+        "import",
+        "token",
+        "till",
+    ):
         assert f"\n    {command} " in told
         with pytest.raises(SystemExit) as ended:
             run(command, "--help")
@@ -121,6 +132,33 @@ async def test_payments_are_reconciled_once(
     assert (await asyncio.to_thread(run, *audit))[0] == 0
 
 
+async def test_a_lost_sale_is_written_again_by_hand(
+    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRIPE_API_KEY", settings.stripe_api_key)
+    monkeypatch.setenv("HOLDFAST_STRIPE_URL", site.stripe_url)
+    await site.sells("tee", 3)
+    async with site.shopper("ann") as ann:
+        order = (await ann.buys("tee", "k"))["order"]["id"]
+    rebuild = ("rebuild", "--since", "1", "--shop", settings.shop)
+    code, out, _ = await asyncio.to_thread(run, *rebuild, "--dry-run")
+    assert (code, out.partition(" sales ")[0]) == (0, f"{settings.shop}: of 1")
+    keys = ShopKeys(settings.shop)
+    await site.rooms.lane.command("DEL", keys.order(order))
+    code, out, _ = await asyncio.to_thread(run, *rebuild, "--dry-run", "--json")
+    found = json.loads(out)
+    assert (code, found["missing"], found["epoch"]) == (1, [order], None)
+    assert await site.rooms.records.find(settings.shop, order) is None
+    code, out, _ = await asyncio.to_thread(run, *rebuild)
+    assert code == 0
+    assert out.splitlines()[0].rpartition(" ")[0].endswith("1 were missing; served again in epoch")
+    assert out.splitlines()[1].strip() == order
+    record = await site.rooms.records.find(settings.shop, order)
+    assert record
+    assert record.phase == "captured"
+    assert (await asyncio.to_thread(run, *rebuild, "--dry-run"))[0] == 0
+
+
 @pytest.mark.parametrize("hours", ["0", "x", "-1", "9601"])
 def test_how_far_to_look_back_is_a_number_of_hours(run: Run, hours: str) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -149,6 +187,19 @@ async def test_a_price_list_is_imported(run: Run, site: Site, tmp_path: Path) ->
     assert err.startswith("line 3: ")
     assert "nothing was imported" in err
     assert run("import", str(prices), "--url", "http://127.0.0.1:9", "--currency", "EUR")[0] == 1
+
+
+@pytest.mark.parametrize("command", ["relay", "sweep"])
+def test_a_port_that_is_taken_is_one_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_test_0123456789abcdef")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("HOLDFAST_METRICS_PORT", str(port))
+        code, out, err = run(command)
+    sentence = f"HOLDFAST_METRICS_PORT cannot be used: 127.0.0.1:{port}: address already in use."
+    assert (code, out, err) == (2, "", f"holdfast: {sentence}\n")
 
 
 def test_redis_that_does_not_answer_is_one_sentence(

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.errors import Unavailable
-from gateway.lane import Lane, connect
+from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import Entry, OrderStream
 from gateway.pos.courier import GRACE_S, IN_FLIGHT, Courier, Route
@@ -31,7 +31,7 @@ def courier(site: Handoff, webhook: Webhook | None = None) -> Courier:
     clock = site.patience.clock
     route = Route(
         orders=OrderStream(site.lane, site.shop),
-        group=OrderGroup(connect(site.settings), site.shop, "till"),
+        group=OrderGroup(site.lane, site.shop, "till"),
         line=Line(webhook or site.webhook, 1.0, IN_FLIGHT, TLS, clock),
         parking=site.parking,
     )
@@ -200,7 +200,7 @@ async def test_where_nobody_listens_orders_wait_and_are_never_parked(
 
 
 async def test_a_restart_begins_with_what_was_left_pending(site: Handoff) -> None:
-    dead = OrderGroup(connect(site.settings), site.shop, "till")
+    dead = OrderGroup(site.lane, site.shop, "till")
     await dead.open()
     await site.sell("left")
     await dead.new(10, 10)

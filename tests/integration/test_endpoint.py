@@ -365,7 +365,8 @@ async def test_the_server_stops_in_time_with_sockets_open_and_payments_under_way
         assert time.monotonic() - asked_to_stop < 5
         assert [await shopper.closed() for shopper in (*crowd, silent)] == [1012] * 3
     await until(lambda: not asyncio.all_tasks() - before)
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record for record in warnings if record.name != "gateway.durability"] == []
 
 
 async def pay_without_waiting(shopper: Shopper, hold: Message) -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, connect
+from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import START, OrderStream
 from gateway.settings import Settings
@@ -15,18 +15,16 @@ from tests.sales import sell
 
 
 @pytest.fixture
-async def group(settings: Settings, shop: str) -> AsyncIterator[OrderGroup]:
-    group = OrderGroup(connect(settings), shop, "till")
+async def group(lane: Lane, shop: str) -> AsyncIterator[OrderGroup]:
+    group = OrderGroup(lane, shop, "till")
     await group.open()
     yield group
     await group.close()
 
 
-async def test_a_new_group_begins_with_the_oldest_order(
-    settings: Settings, lane: Lane, shop: str
-) -> None:
+async def test_a_new_group_begins_with_the_oldest_order(lane: Lane, shop: str) -> None:
     await sell(lane, shop, "o1")
-    late = OrderGroup(connect(settings), shop, "late")
+    late = OrderGroup(lane, shop, "late")
     await late.open()
     assert [entry.order for entry in await late.new(10, 10)] == ["o1"]
     await late.close()
@@ -76,7 +74,7 @@ async def test_a_pending_entry_that_was_deleted_is_not_pending_for_ever(
 
 async def test_a_redis_that_is_away_is_an_error_of_ours(settings: Settings, shop: str) -> None:
     nowhere = replace(settings, redis_url="redis://127.0.0.1:1/0")
-    group = OrderGroup(connect(nowhere), shop, "till")
+    group = OrderGroup(Lane(nowhere), shop, "till")
     with pytest.raises(Unavailable):
         await group.open()
     await group.close()

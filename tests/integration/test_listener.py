@@ -2,18 +2,25 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
-from gateway.model import Fulfillment, LineRequest
+from gateway.model import CatalogEntry, Fulfillment, LineRequest, Money
+from gateway.rooms import Rooms
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
+from gateway.sockets import ear
 from gateway.sockets.listener import NewsListener
+from tests.handoff import running
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site, settings_of
+from tests.proxy import open_proxy
+from tests.sales import eventually
 from tests.shopper import PATIENCE_S, Message, Shopper
 
 TEE = [{"sku": "tee", "quantity": 1}]
@@ -179,3 +186,37 @@ async def test_without_redis_there_is_no_feed(site: Site) -> None:
     # A listener that nobody runs is one whose Redis does not answer.
     with pytest.raises(Unavailable):
         await NewsListener(site.rooms).feed(site.shop)
+
+
+async def test_a_server_that_falls_silent_is_noticed_though_nothing_is_sold(
+    rooms: Rooms,
+    valkey: EmbeddedValkey,
+    shop: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for patience, seconds in (
+        ("_PING_AFTER_S", 0.05),
+        ("_SILENT_S", 0.3),
+        ("_CONNECT_TIMEOUT_S", 0.2),
+    ):
+        monkeypatch.setattr(ear, patience, seconds)
+    async with open_proxy(valkey.port) as proxy:
+        far = msgspec.structs.replace(rooms.settings, redis_url=proxy.url)
+        listener = NewsListener(dataclasses.replace(rooms, settings=far))
+        async with running(listener):
+            feed = await listener.feed(shop)
+            proxy.swallow()
+            await rooms.catalog.put(shop, (CatalogEntry("hat", "Hat", Money(900, "EUR")),))
+
+            async def noticed() -> bool:
+                return "news: lost redis: TimeoutError" in caplog.messages
+
+            await eventually(noticed)
+            assert "hat" not in feed.catalog
+            proxy.heal()
+
+            async def heard() -> bool:
+                return "hat" in feed.catalog
+
+            await eventually(heard)

@@ -50,12 +50,14 @@ async def test_a_sweep_tells_what_it_found_on_a_port_of_its_own(site: Site) -> N
     port = free_port()
     serve(
         msgspec.structs.replace(site.rooms.settings, metrics_port=port),
-        registry_of_sweep(reconciler),
+        registry_of_sweep(site.rooms, reconciler, {"a shop"}),
     )
     async with httpx.AsyncClient() as client:
         told = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
     assert 'holdfast_differences_total{difference="stray_charge",repaired="true"} 3.0' in told
+    assert 'holdfast_recovery_total{what="thawed"} 0.0' in told
+    assert "holdfast_clocks_off 1.0" in told
 
 
 async def test_without_a_port_nothing_is_opened(site: Site) -> None:
-    serve(site.rooms.settings, registry_of_sweep(Reconciler(site.rooms.settler)))
+    serve(site.rooms.settings, registry_of_sweep(site.rooms, Reconciler(site.rooms.settler), ()))

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, connect
+from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import Entry
 from gateway.pos.parked import Parking
-from gateway.settings import Settings
 from tests.sales import sell
 
 NOW = "2026-11-21T20:11:54.123Z"
@@ -21,8 +20,8 @@ def parking(lane: Lane, shop: str) -> Parking:
 
 
 @pytest.fixture
-async def group(settings: Settings, shop: str) -> AsyncIterator[OrderGroup]:
-    group = OrderGroup(connect(settings), shop, "till")
+async def group(lane: Lane, shop: str) -> AsyncIterator[OrderGroup]:
+    group = OrderGroup(lane, shop, "till")
     await group.open()
     yield group
     await group.close()

@@ -6,20 +6,23 @@ import msgspec
 import pytest
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import CommitEnded, CommitRefused, Record
+from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
 from gateway.errors import (
     CompletionInProgress,
     HoldAlreadyReleased,
     HoldExpired,
     NotFound,
     TotalChanged,
+    Unavailable,
 )
-from gateway.lane import Lane, pairs
+from gateway.lane import Lane, pairs, served
 from gateway.model import Address, Money
 from gateway.settings import Settings
 from gateway.stock.holds import Held
 from gateway.stock.sweeper import expire_due
 from tests.stall import Stall, checkout, moved
+
+PATIENCE_S = 10
 
 
 @pytest.fixture
@@ -117,7 +120,7 @@ async def test_another_attempt_forgets_the_intent_of_the_one_before(
         stall.shop,
         paying,
         Phase.PAYING,
-        {"intent": "pi_1", "client_secret": "s"},
+        {"intent": "pi_1", "client_secret": "s", "given_back": "pi_1"},
         look_again_ms=1,
     )
     assert (await stall.record(paying.order)).intent == "pi_1"
@@ -125,6 +128,7 @@ async def test_another_attempt_forgets_the_intent_of_the_one_before(
     await stall.begins("ann", held, "pm_card_mastercard")
     second = await stall.record(paying.order)
     assert (second.attempt, second.intent, second.client_secret) == (2, None, None)
+    assert second.given_back is None
     # A late copy of what the first attempt meant to write moves nothing.
     assert not await stall.records.move(stall.shop, paying, Phase.DECLINED)
     assert await stall.record(paying.order) == second
@@ -164,6 +168,34 @@ async def test_a_commit_is_a_sale_and_the_orders_entry_in_one_step(
     books = await stall.books()
     assert books.drifts() == []
     assert books.stock["tee", "main"].committed == 2
+
+
+async def test_a_commit_binds_the_order_to_its_intent_even_if_that_was_lost(
+    stall: Stall, paying: Record
+) -> None:
+    """By a primary that is gone, say; without it the money would look like a stray."""
+    await stall.commits(msgspec.structs.replace(paying, intent="pi_1"))
+    assert (await stall.record(paying.order)).intent == "pi_1"
+
+
+async def test_replicas_are_waited_for_only_where_it_matters(
+    stall: Stall, held: Held, settings: Settings
+) -> None:
+    """There is none here, which nobody has noticed; a wait for one would outlast this test."""
+    patient = msgspec.structs.replace(settings, wait_replicas=1, wait_timeout_ms=600_000)
+    async with served(patient) as lane, asyncio.timeout(PATIENCE_S):
+        stall.records = Records(lane, settings)
+        paying = await stall.pays("ann", held)
+        assert await stall.records.move(stall.shop, paying, Phase.PAYING, look_again_ms=1)
+    hasty = msgspec.structs.replace(patient, wait_timeout_ms=1, automatic_methods="ideal")
+    async with served(hasty) as lane:
+        stall.records = Records(lane, hasty)
+        with pytest.raises(NotDurable):
+            await stall.records.move(stall.shop, paying, Phase.PAYING, durably=True)
+        with pytest.raises(Unavailable):
+            await stall.begins("ann", held)
+        with pytest.raises(NotDurable):
+            await stall.commits(paying)
 
 
 async def test_committing_again_and_at_once_sells_once(stall: Stall, paying: Record) -> None:

@@ -36,7 +36,9 @@ def server(warden: Warden, tmp_path: Path) -> EmbeddedValkey:
 
 
 @contextlib.asynccontextmanager
-async def opened(server: EmbeddedValkey, shop: str, **changes: int) -> AsyncIterator[Purchase]:
+async def opened(
+    server: EmbeddedValkey, shop: str, **changes: int | str
+) -> AsyncIterator[Purchase]:
     with server:
         settings = settings_for(server.url, shop, **changes)
         async with open_site(settings, UNLIMITED) as site:
@@ -129,12 +131,9 @@ async def test_a_sale_is_written_over_its_hold(server: EmbeddedValkey, shop: str
     async with opened(server, shop) as purchase:
         rooms, keys = purchase.rooms, ShopKeys(shop)
         await purchase.reserves()
-        names = await rooms.lane.command("KEYS", "*", at=keys.meta)
-        disk = {name: await rooms.lane.command("DUMP", name) for name in names}
+        disk = await copied(purchase)
         await purchase.pays()
-        await forgets(purchase)
-        for name, dump in disk.items():
-            await rooms.lane.command("RESTORE", name, 0, dump)
+        await brought_back(purchase, disk)
         await rooms.recovery.look(shop, Position(1, 99))
         await rooms.recovery.served(shop)
         assert (await purchase.record()).phase is Phase.CAPTURED
@@ -143,6 +142,48 @@ async def test_a_sale_is_written_over_its_hold(server: EmbeddedValkey, shop: str
         assert hold.state == "committed"
         verdict = await audit(rooms.lane, shop)
         assert (verdict.drift, verdict.committed_units, verdict.active_holds) == ((), 1, 0)
+
+
+async def test_a_unit_sold_twice_is_charged_once_and_the_first_sale_comes_back(
+    server: EmbeddedValkey, shop: str, tmp_path: Path
+) -> None:
+    """The server has gone back in time, and nobody has noticed."""
+    async with opened(server, shop, claims_url=f"sqlite://{tmp_path}/claims") as ann:
+        rooms = ann.rooms
+        await ann.reserves(of=3)
+        disk = await copied(ann)
+        assert await ann.pays() == "confirmed"
+        await brought_back(ann, disk)
+        await rooms.holds.release(shop, "ann", ann.hold)
+        bob = Purchase(ann.corner, ann.bank)
+        held = await rooms.holds.reserve(shop, "ann", SHOW, "again", TEE, Fulfillment())
+        bob.hold = held.hold.id
+        assert await bob.pays() == "declined"
+        record = await bob.record()
+        assert (record.phase, record.reason) == (Phase.FAILED, "sold_twice")
+        assert [status for status, _ in await bob.charged()] == ["canceled"]
+        await rooms.recovery.look(shop)
+        await rooms.recovery.served(shop)
+        await rooms.settler.settle(shop, ann.order)
+        assert (await ann.record()).phase is Phase.CAPTURED
+        assert [status for status, _ in await ann.charged()] == ["succeeded"]
+        assert await ann.left() == 2
+        verdict = await audit(rooms.lane, shop)
+        assert (verdict.drift, verdict.committed_units) == ((), 1)
+
+
+async def copied(purchase: Purchase) -> dict[bytes, bytes]:
+    """What the server has, as a copy of its disk would."""
+    lane = purchase.rooms.lane
+    names = await lane.command("KEYS", "*", at=ShopKeys(purchase.shop).meta)
+    return {name: await lane.command("DUMP", name) for name in names}
+
+
+async def brought_back(purchase: Purchase, disk: dict[bytes, bytes]) -> None:
+    """The server has what was copied, and nothing else."""
+    await forgets(purchase)
+    for name, dump in disk.items():
+        await purchase.rooms.lane.command("RESTORE", name, 0, dump)
 
 
 async def test_shoppers_have_their_holds_again(server: EmbeddedValkey, shop: str) -> None:

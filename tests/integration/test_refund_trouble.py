@@ -1,6 +1,7 @@
 """Refunds when Stripe is in trouble, when we crash, and when many ask at once: still once."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Coroutine, Generator
 from functools import partial
 from typing import Any
@@ -224,6 +225,17 @@ async def test_what_the_bank_sends_back_has_failed(bought: Bought) -> None:
     assert await bought.unsettled() == 0
     await bought.bank.fails()
     assert (await bought.refund("l")).amount == TOTAL
+
+
+async def test_a_refund_that_was_lost_is_not_begun_again_as_another(bought: Bought) -> None:
+    """Who had read it asks a new primary about it, which never had it."""
+    pending = await bought.begin("k", amount=euros(100))
+    rooms, record = bought.rooms, await bought.record()
+    await rooms.lane.command("HDEL", bought.keys.order(bought.order), "refunds")
+    settings = msgspec.structs.replace(rooms.settings, wait_replicas=1)
+    careful = dataclasses.replace(bought.refunds, settings=settings)
+    assert not await careful._is_durable(bought.shop, record, pending)
+    assert (await bought.refunds.read(bought.shop, bought.order)).refunds == ()
 
 
 async def test_without_its_replicas_nothing_is_refunded(bought: Bought) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from gateway.keys import SHOPS, ShopKeys
-from gateway.lane import Lane, connect
+from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.pos import relay
 from gateway.pos.webhooks import Webhook
@@ -137,7 +137,7 @@ async def test_what_a_dead_relay_left_behind_is_taken_over_when_its_lease_ends(
 ) -> None:
     await site.book.put("till", site.webhook)
     await site.lane.command("SET", ShopKeys(site.shop).relay, "dead", "PX", 300)
-    dead = OrderGroup(connect(site.settings), site.shop, "till")
+    dead = OrderGroup(site.lane, site.shop, "till")
     await dead.open()
     await site.sell("left", version=1)
     await dead.new(10, 10)

@@ -14,7 +14,7 @@ from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import pairs
 from gateway.orders import entry
-from tests.bank import CANCEL, CAPTURE, CREATE, Bank
+from tests.bank import CANCEL, CAPTURE, CREATE, REFUND, Bank
 from tests.integration.conftest import Corner
 from tests.purchase import SECOND_STEP, Purchase
 
@@ -179,7 +179,7 @@ async def test_replicas_that_do_not_confirm_mean_no_capture(ann: Purchase) -> No
         await rooms.lane.command("HSET", keys.order(ann.order), "phase", "paying")
         await rooms.lane.command("HSET", keys.hold(ann.hold), "state", "active")
         record = msgspec.structs.replace(await ann.record(), phase=Phase.COMMITTED)
-        assert not await settler._is_durable(_Case(ann.shop, record, _patient))
+        assert await settler._capture(_Case(ann.shop, record, _patient)) is False
         written = await rooms.lane.command("XRANGE", keys.orders, "-", "+")
         events = [entry.decode(pairs(fields)["event"]).id for _, fields in written]
         assert events == [entry.event_id(ann.order, 1)] * 2
@@ -203,6 +203,26 @@ async def test_somebody_else_captures_while_it_is_voided(ann: Purchase) -> None:
     [refund] = await ann.bank.refunds(str((await ann.record()).intent))
     assert refund["amount"] == 1500
     assert (await ann.record()).phase is Phase.VOIDED
+
+
+async def test_a_charge_that_cannot_be_given_back_now_is_given_back_later(ann: Purchase) -> None:
+    """Stripe repeats a 500 for a day under its key; the order is not forgotten meanwhile."""
+    frame = await ann.frame(SECOND_STEP)
+    await ann.lapses()
+    await ann.second_step(frame)
+    await ann.bank._ask("POST", f"/v1/payment_intents/{(await ann.record()).intent}/capture")
+    await ann.walk_in(-5)
+    plan = {"error_500_percent": 100, "error_500_effect": False, "times": 1}
+    await ann.bank.fails(endpoint=REFUND, **plan)
+    with pytest.raises(Unavailable):
+        await ann.settle()
+    record = await ann.record()
+    assert (record.phase, record.given_back) == (Phase.VOIDING, record.intent)
+    unsettled = ShopKeys(ann.shop).unsettled
+    assert await ann.rooms.lane.command("ZSCORE", unsettled, ann.order) is not None
+    assert await ann.settle() == "declined"
+    [refund] = await ann.bank.refunds(record.intent or "")
+    assert refund["amount"] == 1500
 
 
 async def test_a_second_step_that_never_ends_ends_with_the_hold(ann: Purchase) -> None:

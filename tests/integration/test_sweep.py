@@ -3,17 +3,27 @@
 import asyncio
 import contextlib
 import dataclasses
+import logging
+import random
+from typing import NoReturn
 
 import pytest
 
+from gateway.checkout.payment import Payments
+from gateway.checkout.unknown import UnknownEvents
 from gateway.clock import SystemClock
+from gateway.errors import Unavailable
 from gateway.keys import SHOPS, ShopKeys
+from gateway.lane import Lane
 from gateway.messages import Checkout, Payment
 from gateway.model import Contact, Fulfillment, LineRequest, Money
-from gateway.rooms import Rooms
+from gateway.reconcile.reconciler import Reconciler
+from gateway.rooms import Rooms, join
+from gateway.settings import Settings
 from gateway.stock.holds import order_id
-from gateway.sweep import Sweep
+from gateway.sweep import Sweep, serve
 from tests.integration.conftest import Site
+from tests.sales import eventually
 
 PATIENCE_S = 10
 
@@ -64,6 +74,57 @@ async def test_a_payment_whose_hold_was_given_back_is_voided(site: Site) -> None
     assert record.phase == "voided"
     assert record.intent
     assert (await site.rooms.payments.read(record.intent)).status == "canceled"
+
+
+async def test_a_defect_with_unknown_events_does_not_end_it(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    order, rounds = await begun(site), 0
+
+    class Broken(UnknownEvents):
+        async def retry(self, _: object) -> int:
+            nonlocal rounds
+            rounds += 1
+            raise ValueError("a defect")
+
+    rooms = site.rooms
+    unknown = Broken(rooms.lane, rooms.clock, rooms.settings)
+    await rooms.lane.command("ZADD", ShopKeys(site.shop).unsettled, 0, order)
+    sweep = Sweep(dataclasses.replace(rooms, unknown=unknown))
+    running = asyncio.create_task(sweep.run())
+    try:
+        await until_captured(rooms, site.shop, order)
+        assert not running.done()
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert rounds
+    assert "unknown events: a round failed" in caplog.text
+
+
+async def test_at_its_start_it_says_which_sales_a_crash_may_take_back(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Idle(Reconciler):
+        async def look(self, *_: object) -> NoReturn:
+            raise Unavailable("Nobody is to be asked.")
+
+    caplog.set_level(logging.INFO, "gateway")
+    lane, clock = Lane(settings), SystemClock()
+    rooms = join(settings, clock, random.Random(1), lane, Payments(settings, lane, clock))
+    serving = asyncio.create_task(serve(Sweep(rooms), Idle(rooms.settler)))
+
+    async def said() -> bool:
+        return "durability: captures at once" in caplog.text and "no_aof" in caplog.text
+
+    try:
+        await eventually(said)
+        assert not serving.done()
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
 
 
 async def test_it_goes_round_every_shop_and_survives_a_broken_one(site: Site) -> None:

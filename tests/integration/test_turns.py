@@ -348,6 +348,22 @@ async def test_a_queue_longer_than_can_be_served_in_time_is_full(
         assert 3500 < retry_after_ms <= 4200
 
 
+async def test_a_redis_that_pauses_costs_nobody_the_place(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient = msgspec.structs.replace(settings, redis_timeout_ms=30, redis_attempts=1)
+
+    async def nap(seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.02))
+
+    async with served(impatient) as lane, served(settings) as other:
+        turns = Turns(lane, impatient, nap)
+        await other.command("CLIENT", "PAUSE", 150, "WRITE")
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*(gone(turns) for _ in range(20)))
+    assert "attempt 1 failed" in caplog.text
+
+
 async def test_a_forgotten_queue_leaves_nobody_waiting(makes: Callable[..., Turns]) -> None:
     turns = makes(stripe_rate_per_s=20)
     keys = StripeKeys(turns.settings.stripe_account)

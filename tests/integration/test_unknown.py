@@ -142,6 +142,19 @@ async def test_a_defect_keeps_the_event(parked: UnknownEvents, clock: Clock) -> 
     assert await parked.retry(Taker({"o_1"})) == 0  # Put off before it was tried.
 
 
+async def test_an_entry_that_cannot_be_read_is_dropped_and_the_others_go_on(
+    parked: UnknownEvents, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = unknown_events(parked.settings.environment)
+    await parked.lane.command("ZADD", key, 0, b"\xff{", 1, b'{"shop":"a_shop"}')
+    await parked.lane.command("ZADD", key, 2, msgspec.json.encode(about("o_1")))
+    taker = Taker(known={"o_1"})
+    assert await parked.retry(taker) == 1
+    assert taker.taken == ["o_1"]
+    assert await count(parked) == 0
+    assert "cannot be read" in caplog.text
+
+
 async def test_there_is_an_end_to_what_is_kept(
     parked: UnknownEvents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -91,21 +91,21 @@ async def test_one_of_two_looks_and_the_other_takes_over(books: Books) -> None:
     one, two = watch(books, "one"), watch(books, "two")
 
     async def first_looked() -> bool:
-        return one.last is not None
+        return one._looked_at_ms is not None
 
     async def second_looked() -> bool:
-        return two.last is not None
+        return two._looked_at_ms is not None
 
     async with running(two), asyncio.timeout(10):
         await eventually(second_looked)
         async with running(one):
-            before = two.last
+            before = two._looked_at_ms
 
             async def looked_again() -> bool:
-                return two.last is not before
+                return two._looked_at_ms != before
 
             await eventually(looked_again)
-            assert one.last is None
+            assert one._looked_at_ms is None
     async with running(one):
         await eventually(first_looked)
 
@@ -115,10 +115,10 @@ async def test_a_lease_that_is_lost_ends_the_looks(books: Books) -> None:
     key = StripeKeys(books.settler.settings.stripe_account).reconciling
 
     async def looked() -> bool:
-        return mine.last is not None
+        return mine._looked_at_ms is not None
 
     async def stopped() -> bool:
-        return mine.last is None
+        return mine._looked_at_ms is None
 
     async with running(mine):
         await eventually(looked)
@@ -164,7 +164,7 @@ async def test_stripe_that_does_not_answer_costs_one_look(
     mine.reconciler = Broken(mine.reconciler.settler)
 
     async def looked() -> bool:
-        return mine.last is not None
+        return mine._looked_at_ms is not None
 
     async with running(mine):
         await eventually(looked)

@@ -64,12 +64,12 @@ def test_the_groups_may_be_any(written: str) -> None:
 
 def test_several_in_one_text_are_all_found() -> None:
     assert set(card_numbers("4242 4242 4242 4242 5555 5555 5555 4444")) >= set(NUMBERS[0:3:2])
-    assert card_numbers(f"{NUMBERS[0]}, {NUMBERS[4]}") == [NUMBERS[0], NUMBERS[4]]
+    assert list(card_numbers(f"{NUMBERS[0]}, {NUMBERS[4]}")) == [NUMBERS[0], NUMBERS[4]]
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_wrong_check_digit_is_no_card(number: str) -> None:
-    assert card_numbers(number[:-1] + str((int(number[-1]) + 1) % 10)) == []
+    assert not holds_card_number(number[:-1] + str((int(number[-1]) + 1) % 10))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_wrong_check_digit_is_no_card(number: str) -> None:
     ],
 )
 def test_what_is_no_card_number(text: str) -> None:
-    assert card_numbers(text) == []
+    assert not holds_card_number(text)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_real_catalogues_and_a_real_morning_hold_none(name: str) -> None:
     if not (DATA / name).is_file():
         pytest.skip(f"{name} is not there")
     text = (DATA / name).read_text("utf-8-sig")
-    assert card_numbers(text) == []
-    assert not any(card_numbers(cell) for row in csv.reader(text.splitlines()) for cell in row)
+    assert not holds_card_number(text)
+    assert not any(holds_card_number(cell) for row in csv.reader(text.splitlines()) for cell in row)
 
 
 def test_no_barcode_of_a_shop_is_one() -> None:
@@ -140,7 +140,7 @@ def test_no_barcode_of_a_shop_is_one() -> None:
             digits = [draw.randrange(10) for _ in range(length - 1)]
             weighed = sum(digit * (3, 1)[at % 2] for at, digit in enumerate(reversed(digits)))
             barcode = "".join(map(str, [*digits, -weighed % 10]))
-            assert not card_numbers(barcode)
+            assert not holds_card_number(barcode)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_long_text_takes_time_by_its_length_only(piece: str) -> None:
     def seconds(size: int) -> float:
         text = piece * (size // len(piece))
         began = time.process_time()
-        card_numbers(text)
+        list(card_numbers(text))
         return time.process_time() - began
 
     seconds(10_000)

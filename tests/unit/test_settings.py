@@ -75,8 +75,10 @@ def test_whoever_does_not_need_a_secret_may_do_without() -> None:
         ("HOLDFAST_MAX_FRAME_BYTES", "16000000"),
         ("HOLDFAST_REDIS_ATTEMPTS", "100"),
         ("HOLDFAST_SECRET", "s3cret" * 1_000),
+        # The stream of orders keeps 30 days, and asks the order's record whether to hand one over.
+        ("HOLDFAST_ORDER_RETENTION_DAYS", "30"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_a_wrong_value_is_named_and_never_shown(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
@@ -126,8 +128,33 @@ def test_settings_that_contradict_are_both_named(
         read(GOOD | given)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite:///var/lib/holdfast/claims",
+        "postgresql://holdfast@db.example:5432/shop",
+        "postgresql://holdfast@/shop?host=/run/postgresql",
+    ],
+)
+def test_a_table_of_claims_is_named_by_its_address(address: str) -> None:
+    assert read(GOOD | {"HOLDFAST_CLAIMS_URL": address}).claims_url == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["claims", "sqlite://claims", "sqlite:///", "sqlite://host/claims", "mysql://db/shop",
+     "postgresql://", "postgresql:///shop", "/var/lib/claims", "postgresql://db:x/shop"],
+)  # fmt: skip
+def test_what_cannot_be_a_table_of_claims_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^HOLDFAST_CLAIMS_URL must be an address such as "):
+        read(GOOD | {"HOLDFAST_CLAIMS_URL": address})
+
+
 def test_secrets_are_not_shown() -> None:
-    settings = read(GOOD | {"REDIS_URL": "redis://user:hunter2@localhost"})
+    claims = "postgresql://holdfast:hunter2@db/shop"
+    settings = read(
+        GOOD | {"REDIS_URL": "redis://user:hunter2@localhost", "HOLDFAST_CLAIMS_URL": claims}
+    )
     for shown in (repr(settings), str(settings), f"{settings}"):
         assert "hold_ttl_s=120" in shown
         assert "hunter2" not in shown

@@ -1,0 +1,186 @@
+"""A connection to one server through which this process hears the news of the shops that are there.
+
+In a cluster a shop's channel is where its slot is, and moves with it. The server says so when the
+slot leaves (``sunsubscribe``, or ``MOVED`` when it is asked). A dead one says nothing, which is
+noticed because it is asked for a sign of life. Every confirmed subscription has its shop read, for
+what was published before is lost.
+
+One task asks and one hears, so that a subscription need not wait until the next message.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from redis.asyncio.connection import Connection
+from redis.crc import key_slot
+from redis.exceptions import MovedError, RedisError, ResponseError
+
+from gateway.errors import HoldfastError
+from gateway.lane import Address, Reply, connect
+from gateway.news import decode
+from gateway.settings import Settings
+from gateway.sockets.feed import Feed
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
+"""How soon a server is called again that hung up."""
+_CONNECT_TIMEOUT_S = 2.0
+_PING_AFTER_S = 1.0
+"""How long nothing is asked before a sign of life is."""
+_SILENT_S = 3.0
+"""A server that says nothing for so long, although it is asked, is not there any more."""
+_MOST_TIMES_SENT_ON = 4
+"""So often in a row one server may name another; the servers disagree for a while after a fall."""
+
+
+@dataclass(slots=True)
+class Channel:
+    """The news of one shop."""
+
+    name: bytes
+    feed: Feed
+    ear: "Ear | None" = None
+    """Where it is subscribed, or about to be."""
+    standing: bool = False
+    """Its shop has been read since it was subscribed there."""
+    sent_on: int = 0
+    """Times it was sent to another server since it last stood."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Two servers may both know of it for a moment, and a feed takes in one thing at a time."""
+
+
+Settle = Callable[[Channel, Address | None], None]
+"""Has a channel subscribed at a server, or where the lane knows it to be."""
+
+
+@dataclass(slots=True)
+class Ear:
+    """The subscriptions at one server; made anew when the connection breaks or is silent."""
+
+    settings: Settings
+    address: Address | None
+    """``None`` for the server of the settings."""
+    settle: Settle
+    _channels: dict[bytes, Channel] = field(default_factory=dict)
+    _wanted: asyncio.Queue[bytes] | None = None
+    """Channels to subscribe to, while there is a connection."""
+
+    def take(self, channel: Channel) -> None:
+        """Have a channel subscribed here; again, if it is already."""
+        channel.standing = False
+        if channel.ear is not self:
+            if channel.ear:
+                channel.ear.drop(channel)
+            channel.ear = self
+            self._channels[channel.name] = channel
+        if self._wanted:
+            self._wanted.put_nowait(channel.name)
+
+    def drop(self, channel: Channel) -> None:
+        """Hear nothing of a channel any more."""
+        del self._channels[channel.name]
+
+    async def run(self) -> None:
+        """Hear until there is nothing to hear here any more."""
+        while self._channels:
+            try:
+                await self._listen()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("news: lost %s: %s", self.address or "redis", type(error).__name__)
+            except Exception:
+                log.exception("news: the subscription at %s broke", self.address or "redis")
+            finally:
+                for channel in self._channels.values():
+                    channel.standing = False
+            if self._channels:
+                await asyncio.sleep(_RETRY_S)
+
+    async def _listen(self) -> None:
+        """Subscribe to everything there is to hear here, and hear it."""
+        client = connect(self.settings, self.address)
+        connection = cast("Any", client.connection_pool).make_connection()
+        wanted: asyncio.Queue[bytes] = asyncio.Queue()
+        asking = None
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await connection.connect()
+            for name in self._channels:
+                wanted.put_nowait(name)
+            self._wanted = wanted
+            asking = asyncio.create_task(_ask(connection, wanted))
+            while self._channels:
+                await self._hear(connection)
+        finally:
+            self._wanted = None
+            if asking:
+                asking.cancel()
+                # What it died of, the hearing task has met too.
+                await asyncio.wait([asking])
+            with contextlib.suppress(RedisError, OSError):
+                await connection.disconnect(nowait=True)
+
+    async def _hear(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(_SILENT_S):
+                said: Reply = await connection.read_response(disconnect_on_error=False)
+        except MovedError as moved:
+            self._send_on(moved)
+            return
+        except ResponseError as refused:
+            # Whose subscription it was is not said; a channel that does not stand is tried again.
+            log.warning("news: %s refused: %s", self.address or "redis", refused)
+            return
+        kind, name, data = (*said, None, None)[:3] if isinstance(said, list) else (b"", b"", None)
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        if kind == b"sunsubscribe":
+            # Its slot has left this server.
+            self.settle(channel, None)
+            return
+        async with channel.turn:
+            if channel.ear is self:
+                await _take_in(channel, kind, data)
+
+    def _send_on(self, moved: MovedError) -> None:
+        """Have the channels of a slot subscribed where it is now."""
+        for channel in [
+            one for one in self._channels.values() if key_slot(one.name) == moved.slot_id
+        ]:
+            channel.sent_on += 1
+            if channel.sent_on <= _MOST_TIMES_SENT_ON:
+                self.settle(channel, (moved.host, moved.port))
+
+
+async def _ask(connection: Connection, wanted: asyncio.Queue[bytes]) -> None:
+    """Subscribe to what is wanted, and meanwhile ask for signs of life."""
+    while True:
+        try:
+            async with asyncio.timeout(_PING_AFTER_S):
+                words: tuple[str | bytes, ...] = ("SSUBSCRIBE", await wanted.get())
+        except TimeoutError:
+            words = ("PING",)
+        await connection.send_command(*words)
+
+
+async def _take_in(channel: Channel, kind: bytes, data: Reply) -> None:
+    feed = channel.feed
+    try:
+        match kind:
+            case b"ssubscribe":
+                await feed.read()
+                channel.standing, channel.sent_on = True, 0
+            case b"smessage":
+                await feed.hear(decode(data))
+    except HoldfastError as error:
+        # The shop's stock does not answer. Other shops have news too; this one is read later.
+        log.warning("news: shop %s: %s", feed.shop, error.message)
+        channel.standing = False
+    except Exception:
+        # One bad message must not deafen the process; the gap it leaves is noticed.
+        log.exception("news: shop %s: a message could not be taken in", feed.shop)
