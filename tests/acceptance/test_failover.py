@@ -8,7 +8,7 @@ no sale was lost shows nothing: it is void, and is repeated with the next seed.
     HOLDFAST_TEST_FAILOVERS=1000 \
         pytest -n 4 --dist load -rP -p no:logging tests/acceptance/test_failover.py
 
-A round costs about 0.7 s of CPU, and takes 2.5 s on an idle machine, most of it waiting for the
+A round costs about 0.9 s of CPU, and takes 2.5 s on an idle machine, most of it waiting for the
 thaw: 1,000 take a quarter of an hour on two cores.
 """
 
