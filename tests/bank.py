@@ -35,6 +35,17 @@ class Bank:
         listed = await self._ask("GET", "/v1/payment_intents?limit=100")
         return [one for one in listed["data"] if one["metadata"].get("order") == order]
 
+    async def since(self, created_s: int) -> list[Any]:
+        """The PaymentIntents made since a second, newest first."""
+        found: list[Any] = []
+        while True:
+            after = f"&starting_after={found[-1]['id']}" if found else ""
+            path = f"/v1/payment_intents?limit=100&created[gte]={created_s}{after}"
+            page = await self._ask("GET", path)
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+
     async def statuses(self, shop: str) -> Counter[str]:
         """How many PaymentIntents of a shop are in which status.
 

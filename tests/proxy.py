@@ -37,6 +37,8 @@ class Proxy:
 
     target: int
     port: int = 0
+    lost: int = 0
+    """Requests so far that were let through, and their reply was not."""
     _to_lose: int = 0
     _loses: bytes = b""
     _swallows: bool = False
@@ -88,6 +90,7 @@ class Proxy:
         while data := await self._next(reader):
             if self._to_lose and self._loses in data:
                 self._to_lose -= 1
+                self.lost += 1
                 link.losing = True
             link.server.write(data)
             await link.server.drain()

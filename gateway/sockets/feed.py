@@ -37,7 +37,7 @@ from gateway.scripts import load
 from gateway.sockets.roster import Roster
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
-from gateway.stock.standing import Position, State, stand
+from gateway.stock.standing import Position, State
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +75,16 @@ class Feed:
             Unavailable, Overloaded: Redis does not answer; nothing has changed here.
         """
         # The position first: if the stock moves meanwhile, its news is still to come.
-        position = (await stand(self.rooms.lane, self.shop)).position
+        known = Position(self.epoch, self.version)
+        seen = known if self.ready.is_set() else None
+        standing = await self.rooms.recovery.look(self.shop, seen)
+        if seen and standing.state is State.FROZEN:
+            # Whoever is sent away now could not bring back what it holds; its new epoch will tell.
+            await self._bring_back_holds()
+            return
+        position = standing.position
         items = await self.rooms.movements.available(self.shop)
         entries = await self.rooms.catalog.entries(self.shop)
-        known = Position(self.epoch, self.version)
         new = tuple(entry for entry in entries if self.catalog.get(entry.sku) != entry)
         self.epoch, self.version, self.items = position.epoch, position.version, items
         self.catalog = {entry.sku: entry for entry in entries}
