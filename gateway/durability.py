@@ -67,7 +67,11 @@ def mode(settings: Settings) -> str:
         return "strict: captures after the claims table has every unit of the sale"
     if wanted := settings.wait_replicas:
         replicas = "1 replica has" if wanted == 1 else f"{wanted} replicas have"
+        if settings.wait_fsync:
+            return f"captures after {replicas} the sale on disk (WAITAOF)"
         return f"captures after {replicas} the sale (WAIT)"
+    if settings.wait_fsync:
+        return "captures after this server's disk has the sale (WAITAOF)"
     return "captures at once: only this server's disk has the sale"
 
 
@@ -117,8 +121,14 @@ def _of_file(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
                 "With appendfsync no, a power failure takes back the sales since the system last "
                 "wrote to the disk, often 30 s of them; set appendfsync always or everysec.",
             )
+        case "everysec" if settings.wait_fsync:
+            yield Finding(
+                "appendfsync",
+                "With appendfsync everysec, HOLDFAST_WAIT_FSYNC makes each sale wait for up to a "
+                "second; set appendfsync always on the primary and its replicas.",
+            )
         # With replicas asked for, a sale is also in the memory of another machine by then.
-        case "everysec" if not settings.wait_replicas and not settings.claims_url:
+        case "everysec" if not settings.waits and not settings.claims_url:
             yield Finding(
                 "appendfsync",
                 "With appendfsync everysec, a power failure takes back the sales of the last "
@@ -151,11 +161,11 @@ def _of_memory(config: Mapping[str, str]) -> Iterator[Finding]:
 
 def _of_replicas(server: Server, settings: Settings) -> Iterator[Finding]:
     wanted = settings.wait_replicas
-    if not server.knows_wait:
+    if settings.waits and not server.knows_wait:
         yield Finding(
             "no_wait",
-            "The server refuses WAIT, which goes with every sale: none can be confirmed; allow it, "
-            "or use a server that has it.",
+            "The server refuses WAIT, or WAITAOF if that is asked for: no sale can be confirmed; "
+            "allow it, or use a server that has it.",
         )
     if server.replicas < wanted:
         yield Finding(
@@ -231,7 +241,9 @@ class Durability:
                 pipe = client.pipeline(transaction=False)
                 pipe.execute_command("INFO")
                 pipe.execute_command("CONFIG", "GET", *_CONFIG)
-                pipe.execute_command("WAIT", 0, 1)
+                pipe.execute_command(
+                    *(("WAITAOF", 0, 0, 1) if self.settings.wait_fsync else ("WAIT", 0, 1))
+                )
                 pipe.execute_command("CLUSTER", "SLOTS")
                 replies: list[Reply] = await pipe.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError):

@@ -1,4 +1,5 @@
-"""The way to Redis that everybody shares: a lane, with one track for each server.
+"""The way to Redis that everybody shares: a lane, with a track for each server, and one more for
+what waits for its replicas, so that nobody else waits with it.
 
 A Redis alone is one track. A cluster says by itself that it is one: it answers that a key is
 elsewhere. Then the lane reads which server has which slots, and from then on every request goes
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 """Host and port of a server, as the cluster names it."""
+_Way = tuple[Address | None, bool]
+"""A server, and whether what goes there waits for its replicas."""
 
 _RETRY_AFTER_MS = 200
 _MOST_TIMES_SENT_ON = 8
@@ -71,7 +74,8 @@ class Lane:
     """Sends each request down the track of the server that has its key."""
 
     settings: Settings
-    _tracks: dict[Address | None, Track] = field(default_factory=dict)
+    _tracks: dict[_Way, Track] = field(default_factory=dict)
+    _runs: dict[_Way, asyncio.Task[None]] = field(default_factory=dict)
     _slots: dict[int, Address] = field(default_factory=dict)
     _servers: list[Address] = field(default_factory=list)
     """Every server the cluster has named, replicas too."""
@@ -107,8 +111,9 @@ class Lane:
 
         ``WAIT`` counts only on the connection that wrote.
         """
-        wait = (self.settings.wait_replicas, self.settings.wait_timeout_ms)
-        return self._submit((script.sha, len(keys), *keys, *args), _first(keys), script, wait)
+        return self._submit(
+            (script.sha, len(keys), *keys, *args), _first(keys), script, durable=True
+        )
 
     def command(self, *words: Word, at: str | None = None) -> asyncio.Future[Reply]:
         """Send one command that may safely be sent twice.
@@ -122,15 +127,19 @@ class Lane:
         words: tuple[Word, ...],
         key: Word | None,
         script: Script | None = None,
-        wait: tuple[int, int] | None = None,
+        *,
+        durable: bool = False,
     ) -> asyncio.Future[Any]:
         if self._closed:
             raise Unavailable(GOING_AWAY)
-        track = self._track(self.address_of(key))
+        settings = self.settings
+        waits = durable and settings.waits
+        wait = (settings.wait_replicas, settings.wait_timeout_ms) if waits else None
+        track = self._track(self.address_of(key), waits=waits)
         if track.waiting >= self.settings.redis_queue:
             raise Overloaded("Too much is going on; try again.", retry_after_ms=_RETRY_AFTER_MS)
         answer = asyncio.get_running_loop().create_future()
-        track.put(Request(words, answer, script, key, wait))
+        track.put(Request(words, answer, script, key, durable, wait))
         return answer
 
     def address_of(self, key: Word | None) -> Address | None:
@@ -153,22 +162,32 @@ class Lane:
             self._track(server).put(Request(("PING",), asked[server]))
         return asked
 
-    def _track(self, address: Address | None) -> Track:
-        track = self._tracks.get(address)
+    def _track(self, address: Address | None, *, waits: bool = False) -> Track:
+        """The track to a server; what waits for replicas has one of its own."""
+        way = (address, waits)
+        track = self._tracks.get(way)
         if track is None:
             client = connect(self.settings, address)
             track = Track(client, self.settings, self._redirect, self._lost)
-            self._tracks[address] = track
+            self._tracks[way] = track
             if self._group:
-                self._group.create_task(track.run())
+                self._runs[way] = self._group.create_task(track.run())
         return track
+
+    def _leave(self, servers: Sequence[Address]) -> None:
+        """Give up the tracks to servers that are gone."""
+        gone = [way for way in self._tracks if way[0] is not None and way[0] not in servers]
+        for way in gone:
+            del self._tracks[way]
+            if way in self._runs:
+                self._runs.pop(way).cancel()
 
     async def run(self) -> None:
         """Serve until cancelled; whatever still waits then fails with ``Unavailable``."""
         try:
             async with asyncio.TaskGroup() as self._group:
-                for track in tuple(self._tracks.values()):
-                    self._group.create_task(track.run())
+                for way, track in tuple(self._tracks.items()):
+                    self._runs[way] = self._group.create_task(track.run())
                 self._track(None)
                 await asyncio.Event().wait()
         finally:
@@ -185,10 +204,10 @@ class Lane:
                 self._slots[error.slot_id] = (error.host, error.port)
                 self._look()
                 request.asking = False
-                self._track((error.host, error.port)).put(request)
+                self._track((error.host, error.port), waits=bool(request.wait)).put(request)
             case AskError():
                 request.asking = True
-                self._track((error.host, error.port)).put(request)
+                self._track((error.host, error.port), waits=bool(request.wait)).put(request)
             case _:
                 if isinstance(error, ClusterDownError):
                     # It may have been cut off, and another have its slots.
@@ -199,7 +218,7 @@ class Lane:
         """Give the cluster a moment, then ask the server that has the slot by now."""
         await asyncio.sleep(_AGAIN_S * request.sent)
         request.asking = False
-        self._track(self.address_of(request.key)).put(request)
+        self._track(self.address_of(request.key), waits=bool(request.wait)).put(request)
 
     def _lost(self) -> None:
         """A server is silent: another may have its slots by now."""
@@ -250,6 +269,7 @@ class Lane:
             slots |= dict.fromkeys(range(first, last + 1), addresses[0]) if addresses else {}
         if slots:
             self._slots, self._servers = slots, servers
+            self._leave(servers)
         return bool(slots)
 
 

@@ -105,6 +105,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     wait_replicas: Annotated[int, Meta(ge=0, le=5)] = 0
     """Replicas that must have a commit before money is captured (``WAIT``)."""
     wait_timeout_ms: Milliseconds = 200
+    wait_fsync: bool = False
+    """Whether they must have it on their disks, and the primary on its own (``WAITAOF``, Redis and
+    Valkey from 7.2): then no disk is older than what was captured. Where ``appendfsync`` is not
+    ``always``, each commit takes up to a second."""
     claims_url: Secret = ""
     """Strict mode: the durable table in which each unit is claimed before its money is captured,
     ``sqlite:///absolute/path`` on one machine, ``postgresql://…`` beyond. The same for every
@@ -157,6 +161,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     relay_attempts: Annotated[int, Meta(ge=1, le=100)] = 12
     """Deliveries of one order before it is parked."""
     relay_backoff_max_s: Seconds = 300
+
+    @property
+    def waits(self) -> bool:
+        """Whether a sale must be anywhere else than in one server's memory before it counts."""
+        return self.wait_replicas > 0 or self.wait_fsync
 
     @property
     def page_url(self) -> str:

@@ -58,6 +58,8 @@ class Request:
     script: Script | None = None
     key: Word | None = None
     """A key it is about; all its keys are in one slot."""
+    durable: bool = False
+    """Its answer is ``Durable``."""
     wait: tuple[int, int] | None = None
     """Replicas that must have it, and for how many ms to wait for them."""
     asking: bool = False
@@ -176,8 +178,7 @@ class Track:
             pipe.execute_command(*head, *request.words)
         waits = [request.wait for request in requests if request.wait]
         if waits:
-            replicas, for_ms = max(waits)
-            pipe.execute_command("WAIT", replicas, for_ms if replicas else 1)
+            pipe.execute_command(*self._wait(*max(waits)))
         replies = iter(await pipe.execute(raise_on_error=False))
         self.round_trips += 1
         paired = []
@@ -185,9 +186,7 @@ class Track:
             if request.asking:
                 next(replies)
             paired.append((request, next(replies)))
-        confirmed = next(replies) if waits else 0
-        if isinstance(confirmed, Exception):
-            raise confirmed
+        confirmed = _confirmed(next(replies)) if waits else 0
         forgotten = []
         for request, reply in paired:
             if isinstance(reply, NoScriptError) and request.script:
@@ -195,15 +194,22 @@ class Track:
             elif isinstance(reply, ELSEWHERE):
                 elsewhere.append((request, reply))
             elif not request.answer.done():
-                _answer(request, reply, int(confirmed))
+                _answer(request, reply, confirmed)
         for text in {request.script.text for request in forgotten if request.script}:
             await cast("Any", self.client.script_load(text))
         return forgotten
 
+    def _wait(self, replicas: int, for_ms: int) -> tuple[Word, ...]:
+        """The command that waits for replicas to have what this connection wrote: in their memory,
+        or on their disks and our server's.
+        """
+        if self.settings.wait_fsync:
+            return ("WAITAOF", 1, replicas, for_ms)
+        return ("WAIT", replicas, for_ms)
+
     def _patience_s(self, requests: list[Request]) -> float:
         """How long a round trip may take; ``WAIT`` comes on top."""
-        longest = max((wait for wait in (one.wait for one in requests) if wait), default=(0, 0))
-        waits_ms = longest[1] if longest[0] else 0
+        waits_ms = max((one.wait[1] for one in requests if one.wait), default=0)
         return (self.settings.redis_timeout_ms + waits_ms) / 1000
 
     async def _hang_up(self) -> None:
@@ -221,7 +227,17 @@ def _answer(request: Request, reply: Reply, replicas: int) -> None:
     elif isinstance(reply, Exception):
         raise reply
     else:
-        request.answer.set_result(Durable(reply, replicas) if request.wait else reply)
+        request.answer.set_result(Durable(reply, replicas) if request.durable else reply)
+
+
+def _confirmed(reply: Reply) -> int:
+    """How many replicas have it, by ``WAIT``, or by ``WAITAOF``; -1 if our own disk has it not."""
+    if isinstance(reply, Exception):
+        raise reply
+    if isinstance(reply, list):
+        ours, replicas = reply
+        return int(replicas) if ours else -1
+    return int(reply)
 
 
 def fail(requests: Iterable[Request], error: Exception) -> None:

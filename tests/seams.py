@@ -94,10 +94,11 @@ class _SeamLane(Lane):
         words: tuple[Word, ...],
         key: Word | None,
         script: Script | None = None,
-        wait: tuple[int, int] | None = None,
+        *,
+        durable: bool = False,
     ) -> asyncio.Future[Any]:
         async def effect() -> Any:
-            return await Lane._submit(self, words, key, script, wait)
+            return await Lane._submit(self, words, key, script, durable=durable)
 
         step = script.name if script else str(words[0])
         return asyncio.ensure_future(self.gateway.seam.passes(step, effect))

@@ -81,7 +81,7 @@ class Capture:
 
     async def _is_durable(self, sold: Sold) -> bool:
         """Repeat the commit, whose effect is there already, to learn whether replicas have it."""
-        if not self.settings.wait_replicas:
+        if not self.settings.waits:
             return True
         try:
             await self.records.commit(sold.shop, sold.record, *sold.event)

@@ -189,7 +189,7 @@ class Refunds:
 
     async def _is_durable(self, shop: str, record: Record, refund: Refund) -> bool:
         """Repeat the reservation, whose effect is there already, to learn who has it."""
-        if not self.settings.wait_replicas:
+        if not self.settings.waits:
             return True
         words, durable = await self._reserve(
             shop, record.order, refund.key, refund.fingerprint, None

@@ -52,11 +52,8 @@ def codes(report: Report) -> list[str]:
     ("config", "expected"),
     [
         ({}, []),
-        (
-            {"maxmemory-policy": "volatile-lru"},
-            ["eviction"],
-        ),
-        ({"user": "default on nopass ~* &* +@all -config -wait"}, ["hidden", "no_wait"]),
+        ({"maxmemory-policy": "volatile-lru"}, ["eviction"]),
+        ({"user": "default on nopass ~* &* +@all -config -waitaof"}, ["hidden", "no_wait"]),
     ],
 )
 async def test_a_server_with_a_file(
@@ -66,7 +63,7 @@ async def test_a_server_with_a_file(
         warden.group, port=0, data_dir=tmp_path, appendfsync="always", config=config
     )
     with server:
-        assert codes(await durability(server.url).report()) == expected
+        assert codes(await durability(server.url, wait_fsync=True).report()) == expected
 
 
 async def test_a_server_without_a_file_or_replicas(alone: EmbeddedValkey) -> None:

@@ -6,6 +6,8 @@ import hashlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -317,6 +319,48 @@ async def test_a_commit_counts_the_replicas_that_have_it(
                     break
         replies = await stall.lane.call_durably(script("#!lua\nreturn 'read'"), (), ())
         assert (replies.reply, replies.replicas) == (b"read", 1)
+
+
+async def test_who_waits_for_replicas_holds_up_nobody_else(
+    warden: Warden, shop: str, valkey: EmbeddedValkey
+) -> None:
+    async with replicated(warden, shop) as (stall, link):
+        await stall.sells("tee", 2)
+        record = await stall.pays("ann", await stall.reserves("ann", "k1", ("tee", 1)))
+        link.stall()
+        patient = msgspec.structs.replace(stall.settings, wait_timeout_ms=60_000)
+        async with served(patient) as lane:
+            waiting = asyncio.create_task(Stall(lane, patient).commits(record))
+            others = Stall(lane, msgspec.structs.replace(patient, wait_replicas=0))
+            await eventually(lambda: _is_sold(others, record))
+            await others.reserves("bob", "k1", ("tee", 1))
+            assert not waiting.done()
+            link.heal()
+            await waiting
+
+
+async def _is_sold(stall: Stall, record: Record) -> bool:
+    return (await stall.record(record.order)).phase == "committed"
+
+
+@pytest.mark.parametrize(
+    ("appendfsync", "sold"), [("always", True), ("no", False)], ids=["on disk", "not on disk"]
+)
+async def test_a_sale_may_have_to_be_on_the_disk(
+    warden: Warden, shop: str, tmp_path: Path, appendfsync: Literal["always", "no"], *, sold: bool
+) -> None:
+    server = EmbeddedValkey(warden.group, port=0, data_dir=tmp_path, appendfsync=appendfsync)
+    with server:
+        settings = settings_for(server.url, shop, wait_fsync=True, wait_timeout_ms=50)
+        async with served(settings) as lane:
+            stall = Stall(lane, settings)
+            await stall.sells("tee", 1)
+            record = await stall.pays("ann", await stall.reserves("ann", "k1", ("tee", 1)))
+            if sold:
+                await stall.commits(record)
+                return
+            with pytest.raises(NotDurable):
+                await stall.commits(record)
 
 
 async def test_without_a_replica_nothing_is_durable(stall_waiting: Stall) -> None:
