@@ -79,7 +79,7 @@ def run(group: int, task: Task, processes: int, server_pids: list[int]) -> Run:
         WorkerFailed: one of them broke.
     """
     crew = [_start(group) for _ in range(processes)]
-    alarm = threading.Timer(TIMEOUT_S, lambda: [one.process.kill() for one in crew])
+    alarm = threading.Timer(TIMEOUT_S, _kill, [crew])
     alarm.start()
     try:
         for number, worker in enumerate(crew):
@@ -87,14 +87,14 @@ def run(group: int, task: Task, processes: int, server_pids: list[int]) -> Run:
         return _measure(crew, task, server_pids)
     finally:
         alarm.cancel()
+        _kill(crew)
         for worker in crew:
-            worker.process.kill()
             worker.process.communicate()
 
 
 def _start(group: int) -> _Worker:
     return _Worker(
-        subprocess.Popen(  # noqa: S603 (our own interpreter, our own module)
+        subprocess.Popen(
             [sys.executable, "-m", "loadtest.worker"],
             process_group=group,
             stdin=subprocess.PIPE,
@@ -102,6 +102,11 @@ def _start(group: int) -> _Worker:
             text=True,
         )
     )
+
+
+def _kill(crew: Sequence[_Worker]) -> None:
+    for worker in crew:
+        worker.process.kill()
 
 
 def _share(task: Task, number: int) -> Task:

@@ -27,13 +27,16 @@ MOST_UNDER_WAY = 20_000
 STRIDE = 7_919
 """A prime, so that neighbours in time want different skus."""
 
+MOST_AT_FULL_RATE = 256
+"""Under way at once where the highest rate is looked for."""
+
 Notice = Callable[[str], None]
 """Told ``measuring`` and ``measured``."""
 
 
 class Tally(Struct):
-    """What became of the requests. ``decided``, ``cpu_s`` and ``wall_s`` are of the measured window,
-    the others of the whole run.
+    """What became of the requests; ``decided``, ``cpu_s`` and ``wall_s`` are of the measured window
+    alone.
     """
 
     decided: int = 0
@@ -98,7 +101,7 @@ async def flood(
 async def pace(
     way: Way, asked: Iterator[Wish], rate: float, seconds: float, seed: int, notice: Notice
 ) -> Tally:
-    """Ask at a rate, for so many seconds.
+    """Ask at a rate, for so many seconds; at rate 0 as fast as answers come.
 
     The pacer does not sleep but yields to the loop and looks again, for a timer's millisecond
     would be in every figure. Hence its CPU says nothing.
@@ -119,19 +122,23 @@ async def pace(
             tally.decided += 1
             tally.latencies_ms.append((time.perf_counter() - meant) * 1000)
 
+    def ask(meant: float) -> None:
+        task = asyncio.create_task(shopper(next(asked), meant))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     notice("measuring")
-    meant = start + rng.expovariate(rate)
-    while meant < end:
-        if meant > time.perf_counter():
+    for meant in _arrivals(start, rate, rng):
+        if meant >= end:
+            break
+        while (  # noqa: ASYNC110 (see above)
+            meant > time.perf_counter() or (not rate and len(tasks) >= MOST_AT_FULL_RATE)
+        ):
             await asyncio.sleep(0)
-            continue
         if len(tasks) < MOST_UNDER_WAY:
-            task = asyncio.create_task(shopper(next(asked), meant))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            ask(meant)
         else:
             tally.given_up += 1
-        meant += rng.expovariate(rate)
     notice("measured")
     if tasks:
         async with asyncio.timeout(LAST_ANSWERS_S):
@@ -139,6 +146,14 @@ async def pace(
     tally.wall_s = seconds
     tally.latencies_ms.sort()
     return tally
+
+
+def _arrivals(start: float, rate: float, rng: random.Random) -> Iterator[float]:
+    """When requests are meant to come: at random at a rate, or at once."""
+    at = start
+    while True:
+        yield at if rate else time.perf_counter()
+        at += rng.expovariate(rate) if rate else 0
 
 
 async def race(way: Way, asked: Iterator[Wish], count: int, shoppers: int) -> Tally:

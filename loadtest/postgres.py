@@ -22,6 +22,7 @@ HOST = "127.0.0.1"
 USER = "bench"
 NOBODY = "nobody"
 
+INITDB = ("-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -121,10 +122,13 @@ class EmbeddedPostgres:
             shutil.chown(self._home, user)
         data = self._home / "data"
         made = subprocess.run(  # noqa: S603 (a program we found, no shell)
-            [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8"]
-            + ["--no-locale", "--no-sync"],
-            user=user, cwd=self._home, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [str(programs / "initdb"), "-D", str(data), "-U", USER, *INITDB],
+            user=user,
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if made.returncode:
             raise PostgresMissingError(f"initdb: {made.stderr.strip()[-300:]}")
         self.port = _free_port()

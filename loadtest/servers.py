@@ -3,13 +3,19 @@
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from redis import Redis
+
 from gateway.sandbox.valkey import EmbeddedValkey, Fsync
 from loadtest.postgres import EmbeddedPostgres, PostgresMissingError
 from loadtest.ways import Places
+
+LINK_TIMEOUT_S = 30.0
+LINK_PROBE_S = 0.02
 
 
 @dataclass(slots=True)
@@ -21,6 +27,7 @@ class Servers:
     stack: contextlib.ExitStack
     why_no_postgres: str = ""
     _valkeys: dict[str, EmbeddedValkey] = field(default_factory=dict)
+    _running: list[EmbeddedValkey] = field(default_factory=list)
     _postgres: EmbeddedPostgres | None = None
 
     def valkey(self, name: str = "plain", fsync: Fsync | None = None) -> EmbeddedValkey:
@@ -31,6 +38,7 @@ class Servers:
                 self.group, port=0, data_dir=home, appendfsync=fsync or "everysec"
             )
             self._valkeys[name] = self.stack.enter_context(server)
+            self._running.append(server)
         return self._valkeys[name]
 
     @contextlib.contextmanager
@@ -39,7 +47,13 @@ class Servers:
         with EmbeddedValkey(self.group, port=0) as primary:
             follow = {"replicaof": f"127.0.0.1 {primary.port}"}
             with EmbeddedValkey(self.group, port=0, config=follow) as replica:
-                yield primary, replica
+                _wait_for_link(primary)
+                pair = [primary, replica]
+                self._running += pair
+                try:
+                    yield primary, replica
+                finally:
+                    self._running = [one for one in self._running if one not in pair]
 
     def places(self) -> Places:
         """Three Valkeys and the Postgres."""
@@ -54,11 +68,21 @@ class Servers:
             self.why_no_postgres = str(missing)
         return self._postgres is not None
 
-    def pids(self, *, postgres: bool) -> list[int]:
+    def pids(self, places: Places, *, postgres: bool) -> list[int]:
         """The processes behind a way."""
         if postgres:
             return [self._postgres.pid] if self._postgres else []
-        return [server.pid for server in self._valkeys.values()]
+        return [one.pid for one in self._running if one.url in places.valkeys]
+
+
+def _wait_for_link(primary: EmbeddedValkey) -> None:
+    """The first copy to a replica takes a moment."""
+    deadline = time.monotonic() + LINK_TIMEOUT_S
+    with Redis.from_url(primary.url) as client:
+        while client.info("replication").get("slave0", {}).get("state") != "online":
+            if time.monotonic() > deadline:
+                raise RuntimeError("the replica does not follow")
+            time.sleep(LINK_PROBE_S)
 
 
 def cpu_s(pids: list[int]) -> float | None:

@@ -21,6 +21,8 @@ NAIVE_POOL = 64
 WATCH_POOL = 4
 """Connections of the optimistic way: each more is a rival for the same number. Of 1 to 64 this was
 the fastest on one hot sku that still has rivals."""
+STOCKED = "stocked"
+"""The key of how many units there were."""
 ATTEMPTS = 50
 """Times an optimistic transaction is tried."""
 BACK_OFF_S = (0.0002, 0.002)
@@ -40,25 +42,30 @@ class Counters:
     """The shelf: ``stock:<sku>`` is a number, ``hold:<id>`` is a hold."""
 
     client: Redis
-    _stocked: int = 0
-    _skus: tuple[str, ...] = ()
 
     async def stock(self, skus: Sequence[str], units: int) -> None:
         """Fill the shelf."""
         await self.client.flushall()
         await self.client.mset({shelf(sku): units for sku in skus})
-        self._skus, self._stocked = tuple(skus), units * len(skus)
+        await self.client.set(STOCKED, units * len(skus))
 
     async def books(self) -> Books:
         """Read what was sold from the store itself."""
-        left = sum(int(one) for one in await self.client.mget([shelf(sku) for sku in self._skus]))
-        keys = await self.client.dbsize()
-        return Books(self._stocked - left, keys - len(self._skus))
+        stocked = number(await self.client.get(STOCKED))
+        shelves = await self.client.keys("stock:*")
+        holds = await self.client.keys("hold:*")
+        left = sum(map(number, await self.client.mget(shelves)))
+        return Books(stocked - left, len(holds))
 
 
 def shelf(sku: str) -> str:
     """The key of a sku's number."""
     return f"stock:{sku}"
+
+
+def number(word: bytes | str | None) -> int:
+    """What a key holds; nothing is none."""
+    return int(word or 0)
 
 
 def body(wish: Wish) -> bytes:
@@ -74,7 +81,7 @@ class Naive(Counters):
         """Reserve; the hold's id, or ``None`` when sold out."""
         shelves = [shelf(sku) for sku in wish.skus]
         left = await self.client.mget(shelves)
-        if min(int(one) for one in left) < 1:
+        if min(map(number, left)) < 1:
             return None
         async with self.client.pipeline(transaction=False) as pipe:
             for one in shelves:
@@ -100,7 +107,7 @@ class Watched(Counters):
                 kept, *left = await pipe.mget([hold, *shelves])
                 if kept is not None:
                     return wish.hold
-                if min(int(one) for one in left) < 1:
+                if min(map(number, left)) < 1:
                     return None
                 pipe.multi()  # type: ignore[no-untyped-call]
                 for one in shelves:

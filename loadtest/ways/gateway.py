@@ -142,9 +142,7 @@ class Sale(GroupCommit):
         if held is None:
             return None
         payment = Payment(payment_method="pm_card_visa")
-        checkout = Checkout(
-            1, held.hold.id, held.hold.total, payment, Contact("ann@example.com")
-        )
+        checkout = Checkout(1, held.hold.id, held.hold.total, payment, Contact("ann@example.com"))
         try:
             order = await self.records.begin(SHOP, wish.shopper, checkout)
             record = await self.records.find(SHOP, order)

@@ -31,18 +31,25 @@ WAYS: dict[str, Entry] = {
     "watch": Entry("WATCH/MULTI", counters.watched),
     "redlock": Entry("Redlock, one server", redlock.redlock),
     "redlock_3": Entry("Redlock, three servers", redlock.redlock, {"servers": 3}),
-    "row_lock": Entry("Postgres row lock, BEGIN … COMMIT", postgres.row_lock, {}, True),
+    "row_lock": Entry("Postgres row lock, BEGIN … COMMIT", postgres.row_lock, needs_postgres=True),
     "row_lock_async": Entry(
-        "Postgres row lock, synchronous_commit off", postgres.row_lock, {"synchronous": 0}, True
+        "Postgres row lock, synchronous_commit off",
+        postgres.row_lock,
+        {"synchronous": 0},
+        needs_postgres=True,
     ),
-    "row_call": Entry("Postgres row lock, one call", postgres.row_lock_in_one_call, {}, True),
+    "row_call": Entry(
+        "Postgres row lock, one call", postgres.row_lock_in_one_call, needs_postgres=True
+    ),
     "row_call_async": Entry(
         "Postgres row lock, one call, synchronous_commit off",
         postgres.row_lock_in_one_call,
         {"synchronous": 0},
-        True,
+        needs_postgres=True,
     ),
-    "skip_locked": Entry("Postgres SKIP LOCKED, a row per unit", postgres.skip_locked, {}, True),
+    "skip_locked": Entry(
+        "Postgres SKIP LOCKED, a row per unit", postgres.skip_locked, needs_postgres=True
+    ),
     "naive": Entry("GET, then DECR", counters.naive, oversells=True),
     "redlock_paused": Entry(
         "Redlock, a holder in 20 paused for 1.5 × its TTL",

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loadtest.ways import HOLD_S, Books, Options, Places, Wish
+from loadtest.ways import Books, Options, Places, Wish
 
 POOL = 16
 """Of 4 to 64 connections the fastest on two cores."""
 
-SCHEMA = f"""
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS stock (
   sku text PRIMARY KEY, available int NOT NULL CHECK (available >= 0)
 ) WITH (fillfactor = 50);
@@ -31,7 +31,7 @@ RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE one text;
 BEGIN
   -- The hot row comes last, so that its lock is had for the shortest time.
-  INSERT INTO hold VALUES (the_hold, the_shopper, the_skus, now() + interval '{HOLD_S} seconds');
+  INSERT INTO hold VALUES (the_hold, the_shopper, the_skus, now() + interval '2 minutes');
   FOREACH one IN ARRAY the_skus LOOP
     UPDATE stock SET available = available - 1 WHERE sku = one AND available >= 1;
     IF NOT FOUND THEN
@@ -41,15 +41,15 @@ BEGIN
   RETURN true;
 END $$;
 """
-INSERT = f"INSERT INTO hold VALUES ($1, $2, $3, now() + interval '{HOLD_S} seconds')"
+INSERT = "INSERT INTO hold VALUES ($1, $2, $3, now() + interval '2 minutes')"
 TAKE = "UPDATE stock SET available = available - 1 WHERE sku = $1 AND available >= 1 RETURNING 1"
-TAKE_UNIT = f"""
+TAKE_UNIT = """
 WITH free AS (
   SELECT id FROM unit WHERE sku = $3 AND hold IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED
 ), taken AS (
   UPDATE unit SET hold = $1 FROM free WHERE unit.id = free.id RETURNING unit.id
 )
-INSERT INTO hold SELECT $1, $2, ARRAY[$3], now() + interval '{HOLD_S} seconds' FROM taken
+INSERT INTO hold SELECT $1, $2, ARRAY[$3], now() + interval '2 minutes' FROM taken
 RETURNING true
 """
 SOLD_OUT = "HF001"
@@ -186,9 +186,7 @@ async def row_lock(places: Places, options: Options) -> AsyncIterator[RowLock]:
 
 
 @contextlib.asynccontextmanager
-async def row_lock_in_one_call(
-    places: Places, options: Options
-) -> AsyncIterator[RowLockInOneCall]:
+async def row_lock_in_one_call(places: Places, options: Options) -> AsyncIterator[RowLockInOneCall]:
     """A row lock in one round trip."""
     async with _pool(places, options) as pool:
         yield RowLockInOneCall(pool)

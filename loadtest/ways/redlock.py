@@ -5,8 +5,8 @@ the servers; a refused attempt is repeated after a short random pause; release c
 It is asked of one server by default, its fastest, or of three independent ones for a majority.
 
 The lock has a time to live, or a dead holder would keep it for ever. Who is paused for longer
-than that, by a garbage collection, a page fault, a moved machine, goes on taking without it: that is
-what ``pause_every`` and ``pause_s`` show.
+than that, by a garbage collection, a page fault, a moved machine, goes on taking without it: that
+is what ``pause_every`` and ``pause_s`` show.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import LockError
 
 from loadtest.ways import Books, Options, Places, Undecided, Wish
-from loadtest.ways.counters import Counters, body, connect, shelf
+from loadtest.ways.counters import Counters, body, connect, number, shelf
 
 POOL = 16
 TTL_S = 10.0
@@ -124,7 +124,7 @@ class Redlock:
         kept, *left = await self.goods.client.mget([hold, *shelves])
         if kept is not None:
             return wish.hold
-        if min(int(one) for one in left) < 1:
+        if min(map(number, left)) < 1:
             return None
         if pause := next(self.pauses):
             await asyncio.sleep(pause)
