@@ -22,7 +22,7 @@ from loadtest.ways.gateway import SHIP_JSON, SHOP, SHOW
 CONNECTIONS = 8
 ANSWER_TIMEOUT_S = 10.0
 READ_BYTES = 262_144
-HELD = b"\r\nHOLD\r\n"
+HELD = b"HOLD"
 BLANK = "########"
 """Replaced by the number of the batch; as long as that number."""
 

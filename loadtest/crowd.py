@@ -60,9 +60,13 @@ def names(skus: int) -> list[str]:
 def wishes(crowd: int, skus: int, lines: int) -> Iterator[Wish]:
     """Requests of shoppers who come once each, for so many of the skus, spread evenly."""
     sold = names(skus)
-    for number in itertools.count():
-        chosen = tuple(sold[(number * STRIDE + line) % skus] for line in range(lines))
-        yield Wish(f"s{crowd}x{number:07d}", "k1", chosen)
+    # Made beforehand, and the wish a struct: what making a request costs is in every figure.
+    sets = [
+        tuple(sold[(number * STRIDE + line) % skus] for line in range(lines))
+        for number in range(skus)
+    ]
+    for number, chosen in enumerate(itertools.cycle(sets)):
+        yield Wish(f"s{crowd}x{number}", "k1", chosen)
 
 
 async def flood(

@@ -8,7 +8,6 @@ that a request that is repeated finds its hold, except with the naive way.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec import Struct
@@ -29,8 +28,7 @@ Options = dict[str, float]
 """What a way can be told; each names its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """One request: a unit of each sku for a shopper, under a key of the shopper's."""
 
     shopper: str

@@ -186,7 +186,7 @@ class ScriptEach:
             "lines": [{"sku": sku, "quantity": 1} for sku in sorted(wish.skus)],
         }
         names = (keys.meta, keys.stock, keys.catalog, keys.shows, keys.deadlines, keys.ledger)
-        (words,) = await self.client.evalsha(
+        reply = await self.client.evalsha(
             load("hold_reserve").sha,
             len(names) + 3,
             *names,
@@ -198,7 +198,8 @@ class ScriptEach:
             str(self.shelf.settings.shopper_retention_days * 86_400_000),
             str(MAX_PAYMENT),
         )
-        if words[0] != b"HOLD":
+        (words,) = reply if isinstance(reply, list) else msgspec.json.decode(reply)
+        if words[0] not in ("HOLD", b"HOLD"):
             return None
         return news.hold_from_words(words[1:8]).id
 
