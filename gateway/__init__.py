@@ -34,6 +34,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     checkout             payments and refunds in recovery points; how Stripe is asked
     stock                holds, movements, the sweep of deadlines, the audit
     shows                catalogue and shows
+    claims               strict mode: which order each unit is sold to, durably, outside Redis
     orders               the event of an order, and the stream it waits in
     news                 what changed, published to every gateway
     lane, track          the way to Redis that everybody shares: a connection for each server

@@ -18,6 +18,8 @@ from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
+from gateway.claims.table import Claims
 from gateway.clock import Clock, SystemClock
 from gateway.lane import Lane
 from gateway.metrics import registry
@@ -50,6 +52,8 @@ class Gateway:
         for task in (lane, listener):
             task.add_done_callback(_stop_unless_cancelled)
         try:
+            if self.rooms.claims:
+                await self.rooms.claims.ready()
             yield
         finally:
             await self.desk.close()
@@ -58,6 +62,8 @@ class Gateway:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             await self.rooms.payments.aclose()
+            if self.rooms.claims:
+                await self.rooms.claims.aclose()
 
 
 def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
@@ -68,10 +74,16 @@ def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
 
 
 def assemble(
-    settings: Settings, *, clock: Clock, rng: random.Random, lane: Lane, payments: Payments
+    settings: Settings,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    lane: Lane,
+    payments: Payments,
+    claims: Claims | None = None,
 ) -> Gateway:
     """Make a gateway; nothing is opened yet."""
-    rooms = join(settings, clock, rng, lane, payments)
+    rooms = join(settings, clock, rng, lane, payments, claims)
     desk = Desk(rooms.settler, settings, rng)
     return Gateway(rooms, desk, NewsListener(rooms))
 
@@ -109,6 +121,7 @@ def serve(settings: Settings) -> None:
         rng=random.SystemRandom(),
         lane=lane,
         payments=Payments(settings, lane, SystemClock()),
+        claims=open_claims(settings),
     )
     uvicorn.Server(configuration(settings, application(gateway))).run()
 

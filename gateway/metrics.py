@@ -18,6 +18,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
     from gateway.checkout.desk import Desk
+    from gateway.claims.table import Claims
     from gateway.lane import Lane
     from gateway.reconcile.reconciler import Reconciler
     from gateway.sockets.listener import NewsListener
@@ -50,6 +51,7 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "holdfast_redis_waiting", "Requests waiting for Redis.", self.lane.waiting
         )
+        yield from _of_claims(self.desk.settler.claims)
         commands = CounterMetricFamily(
             "holdfast_commands", "Commands answered, by their outcome.", labels=("type", "outcome")
         )
@@ -64,6 +66,17 @@ class _Gateway(Collector):
         for code, count in self.tally.refused.items():
             refused.add_metric((code,), count)
         yield refused
+
+
+def _of_claims(claims: "Claims | None") -> Iterable[Metric]:
+    """Nothing unless the mode is strict."""
+    if claims:
+        yield GaugeMetricFamily(
+            "holdfast_claims_waiting", "Sales that wait to be claimed.", claims.waiting
+        )
+        yield CounterMetricFamily(
+            "holdfast_claims_refused", "Claims of units another order has.", claims.conflicts
+        )
 
 
 def registry(
@@ -89,6 +102,7 @@ class _Reconciling(Collector):
         for (difference, repaired), count in self.reconciler.found.items():
             differences.add_metric((difference, str(repaired).lower()), count)
         yield differences
+        yield from _of_claims(self.reconciler.settler.claims)
 
 
 def registry_of_sweep(reconciler: "Reconciler") -> CollectorRegistry:

@@ -1,6 +1,7 @@
 """The rooms, joined: what the front doors (``api``, ``sockets``) and the sweep are given.
 
-Nothing is opened here. Whoever joins the rooms also serves their lane, and closes their payments.
+Nothing is opened here. Whoever joins the rooms also serves their lane, and closes their payments
+and claims.
 """
 
 import random
@@ -11,6 +12,7 @@ from gateway.checkout.records import Records
 from gateway.checkout.refunds import Refunds
 from gateway.checkout.settle import Settler
 from gateway.checkout.unknown import UnknownEvents
+from gateway.claims.table import Claims
 from gateway.clock import Clock
 from gateway.lane import Lane
 from gateway.model import Order
@@ -40,13 +42,19 @@ class Rooms:
     payments: Payments
     refunds: Refunds
     settler: Settler
+    claims: Claims | None
     unknown: UnknownEvents
 
 
 def join(
-    settings: Settings, clock: Clock, rng: random.Random, lane: Lane, payments: Payments
+    settings: Settings,
+    clock: Clock,
+    rng: random.Random,
+    lane: Lane,
+    payments: Payments,
+    claims: Claims | None = None,
 ) -> Rooms:
-    """Join the rooms over one lane."""
+    """Join the rooms over one lane; with ``claims`` in strict mode."""
     records = Records(lane, settings)
     refunds = Refunds(lane, payments, settings, clock, _encode_event)
     return Rooms(
@@ -62,7 +70,8 @@ def join(
         records=records,
         payments=payments,
         refunds=refunds,
-        settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event),
+        settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event, claims),
+        claims=claims,
         unknown=UnknownEvents(lane, clock, settings),
     )
 

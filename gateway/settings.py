@@ -8,7 +8,7 @@ A wrong or missing setting is named in one sentence (``SettingsError``) before a
 import hashlib
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -28,7 +28,7 @@ _USUAL_NAMES = {
     "stripe_api_key": "STRIPE_API_KEY",
     "stripe_webhook_secret": "STRIPE_WEBHOOK_SECRET",
 }
-_HIDDEN = {"secret", "stripe_api_key", "stripe_webhook_secret", "redis_url"}
+_HIDDEN = {"secret", "stripe_api_key", "stripe_webhook_secret", "redis_url", "claims_url"}
 
 
 class SettingsError(Exception):
@@ -105,6 +105,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     wait_replicas: Annotated[int, Meta(ge=0, le=5)] = 0
     """Replicas that must have a commit before money is captured (``WAIT``)."""
     wait_timeout_ms: Milliseconds = 200
+    claims_url: Secret = ""
+    """Strict mode: the durable table in which each unit is claimed before its money is captured,
+    ``sqlite:///absolute/path`` on one machine, ``postgresql://…`` beyond. The same for every
+    process of an installation. Empty: off."""
+    claims_timeout_ms: Milliseconds = 2_000
+    """For one claim; after it the payment is looked at again later."""
+    claims_batch: Annotated[int, Meta(ge=1, le=1_000)] = 128
+    """Most claims of one transaction."""
+    claims_queue: Count = 10_000
+    """Claims that may wait for the next transaction."""
     stripe_timeout_ms: Milliseconds = 10_000
     stripe_concurrency: Count = 64
     """Calls to Stripe in flight at once from one process."""
@@ -217,6 +227,7 @@ _SCHEMES = {
     "redis_url": {"redis", "rediss", "unix"},
     "stripe_url": {"http", "https"},
     "public_url": {"http", "https"},
+    "claims_url": {"sqlite", "postgresql"},
 }
 
 
@@ -224,12 +235,11 @@ def _check_addresses(settings: Settings) -> None:
     """An address that cannot be one would only be noticed by the first shopper."""
     for name, schemes in _SCHEMES.items():
         address = getattr(settings, name)
-        if address is None:
+        if not address:
             continue
         try:
             parts = urlsplit(address)
-            place = parts.path if parts.scheme == "unix" else parts.hostname
-            good = parts.scheme in schemes and bool(place) and parts.port != 0
+            good = parts.scheme in schemes and bool(_place(parts)) and parts.port != 0
         except ValueError:
             good = False
         if not good:
@@ -240,7 +250,21 @@ _EXAMPLES = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "stripe_url": "http://127.0.0.1:12111",
     "public_url": "https://shop.example.com",
+    "claims_url": "sqlite:///var/lib/holdfast/claims or postgresql://user@host/database",
 }
+
+
+def _place(parts: SplitResult) -> str | None:
+    """What an address cannot be without."""
+    match parts.scheme:
+        case "unix":
+            return parts.path
+        case "sqlite":
+            return "" if parts.netloc else parts.path.strip("/")
+        case "postgresql":
+            return parts.hostname or parts.query  # The host may be a folder, and is named there.
+        case _:
+            return parts.hostname
 
 
 def _check_relations(settings: Settings) -> None:

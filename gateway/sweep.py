@@ -124,9 +124,13 @@ class Sweep:
 async def serve(rooms: Rooms, reconciler: Reconciler) -> None:
     """Run a sweep with everything it needs, until cancelled."""
     try:
+        if rooms.claims:
+            await rooms.claims.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(rooms.lane.run())
             group.create_task(Sweep(rooms).run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
         await rooms.payments.aclose()
+        if rooms.claims:
+            await rooms.claims.aclose()

@@ -11,6 +11,8 @@
 -- KEYS[7] order      hash
 -- ARGV[1] order
 -- ARGV[2] reason     a word for the record
+-- ARGV[3] '1'        the units stay off sale: they are another order's, whose sale this server lost.
+--                    They stay counted as sold, in the stead of that one's, until it is restored
 --
 -- Replies:
 --   FAILED           undone now, or before
@@ -23,10 +25,11 @@ end
 if order[1] ~= 'committed' then
   return {'REFUSED', order[1] or ''}
 end
+local stay = ARGV[3] == '1'
 
 -- What was handed over meanwhile is gone: it does not come back on sale.
 local lines, stock, back = cjson.decode(order[2]), {}, {}
-for i, line in ipairs(lines) do
+for i, line in ipairs(stay and {} or lines) do
   stock[line.sku] = stock[line.sku] or cjson.decode(redis.call('HGET', KEYS[2], line.sku))
   for _, row in ipairs(stock[line.sku]) do
     if row[1] == line.location then
@@ -37,14 +40,17 @@ for i, line in ipairs(lines) do
 end
 
 local known = redis.call('EXISTS', KEYS[6]) == 1
-local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 redis.call('HSET', KEYS[7], 'phase', 'failed', 'reason', ARGV[2])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[6], 'order:' .. ARGV[1])
+for _, line in ipairs(known and lines or {}) do
+  redis.call('HINCRBY', KEYS[6], 'units:' .. order[4] .. ':' .. line.sku, -line.quantity)
+end
+if stay then
+  return {'FAILED'}
+end
+local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
 for i, line in ipairs(lines) do
-  if known then
-    redis.call('HINCRBY', KEYS[6], 'units:' .. order[4] .. ':' .. line.sku, -line.quantity)
-  end
   redis.call('XADD', KEYS[3], '*', 'kind', 'released', 'sku', line.sku, 'location', line.location,
     'quantity', back[i], 'on_hand', 0, 'safety_stock', 0, 'held', 0, 'committed', -back[i],
     'reference', ARGV[1], 'version', version)

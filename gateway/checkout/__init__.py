@@ -9,6 +9,7 @@
 ``refund``    what a refund is, and what an order becomes by it (pure)
 ``refunds``   refunds of captured orders; ``payback`` asks Stripe for them
 ``settle``    the one way a payment moves on, whoever calls
+``capture``   its last step: on the replicas, claimed (strict mode), captured
 ``desk``      runs payments in this process
 ``words``     what a shopper is told about them (pure)
 ``webhook``   what Stripe tells us

@@ -28,7 +28,7 @@ class Phase(StrEnum):
     CAPTURED = "captured"
     """The money is ours."""
     FAILED = "failed"
-    """The money could not be captured; the units went back on sale."""
+    """The money could not be captured; the units went back on sale, unless they are another's."""
     VOIDING = "voiding"
     """The hold is gone; whatever was authorized is still to be cancelled."""
     VOIDED = "voided"

@@ -60,7 +60,8 @@ class Record(Struct, frozen=True, kw_only=True):
     decline_code: str | None = None
     reason: str | None = None
     """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
-    units were sold), ``mismatch``, ``capture_refused``."""
+    units were sold), ``mismatch``, ``capture_refused``, ``sold_twice`` (a unit is another
+    order's by the claims table)."""
     given_back: str | None = None
     """The intent whose money was taken without a sale; it is refunded. Written before that."""
     units: tuple[tuple[str, str, int, int], ...] = ()
@@ -119,6 +120,11 @@ class Records:
         """Read a record; ``None`` when there is none."""
         fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
         return _record(order, fields) if fields.get("phase") else None
+
+    async def kept(self, shop: str, order: str) -> dict[str, str]:
+        """Everything Redis keeps of an order, as text: enough to restore it."""
+        fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
+        return {name: value.decode() for name, value in fields.items()}
 
     async def begin(self, shop: str, shopper: str, checkout: Checkout) -> str:
         """Begin a payment, or the next attempt after a decline; return the order's id.
@@ -310,8 +316,13 @@ class Records:
             raise NotDurable
         return bool(durable.reply[0] == b"MOVED")
 
-    async def fail(self, shop: str, record: Record, reason: str) -> bool:
-        """Undo a commit whose money could not be captured; ``False`` when it was, after all."""
+    async def fail(
+        self, shop: str, record: Record, reason: str, *, units_stay: bool = False
+    ) -> bool:
+        """Undo a commit whose money could not be captured; ``False`` when it was, after all.
+
+        With ``units_stay`` the units do not go back on sale: they are another order's.
+        """
         keys = ShopKeys(shop)
         reply: Reply = await self.lane.call(
             load("order_fail"),
@@ -324,7 +335,7 @@ class Records:
                 keys.shopper(record.shopper),
                 keys.order(record.order),
             ),
-            (record.order, reason),
+            (record.order, reason, "1" if units_stay else ""),
         )
         return bool(reply[0] == b"FAILED")
 

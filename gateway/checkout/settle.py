@@ -6,7 +6,7 @@ else must act (the shopper's bank, Stripe, a replica). Every step may be repeate
 time: the scripts and Stripe's idempotency keys see to it that it takes effect once.
 
     paying      ask Stripe, once it is our turn; approved: commit; declined: say so
-    committed   make sure that the replicas have it; capture
+    committed   make sure that the replicas have it; claim its units (strict mode); capture
     captured    give back what was asked to be refunded
     voiding     the hold is gone; approved late and units left: sell them; else give the money back
 """
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from gateway.checkout.capture import Capture, Sold
 from gateway.checkout.payment import Intent, Payments
 from gateway.checkout.phases import RESTING, Phase
 from gateway.checkout.provider import Declined, NotPossible
@@ -26,6 +27,7 @@ from gateway.checkout.refunds import Encode, Refunds
 from gateway.checkout.sale import order_of
 from gateway.checkout.turns import CalledOff, OnWait, Place
 from gateway.checkout.words import checkout_frame, frames, queued_frame
+from gateway.claims.table import Claims
 from gateway.clock import Clock
 from gateway.errors import NotFound, Unavailable
 from gateway.lane import Lane
@@ -65,6 +67,8 @@ class Settler:
     settings: Settings
     refunds: Refunds
     encode_event: Encode
+    claims: Claims | None = None
+    """Strict mode: where each unit is claimed before its money is captured."""
 
     async def settle(self, shop: str, order: str, hear: Hear | None = None) -> CheckoutFrame:
         """Move a payment on as far as it goes now, and say how far that is.
@@ -183,30 +187,13 @@ class Settler:
 
     async def _capture(self, case: _Case) -> bool:
         """The units are sold: take the money."""
-        shop, record = case.shop, case.record
-        if not await self._is_durable(case):
-            return False
-        try:
-            intent = await self.payments.capture(shop, record, case.on_wait)
-        except (Declined, NotPossible):
-            intent = await self.payments.read(record.intent or "")
-        if intent.status == "succeeded":
-            return await self.records.move(shop, record, Phase.CAPTURED)
-        if intent.status == "requires_capture":
-            return False
-        log.error("payments: order %s: capture refused: %s", record.order, intent.status)
-        return await self.records.fail(shop, record, "capture_refused")
+        sold = Sold(case.shop, case.record, self._event(case, case.record.intent or ""))
+        return await self.capture.take(sold, case.on_wait)
 
-    async def _is_durable(self, case: _Case) -> bool:
-        """Repeat the commit, whose effect is there already, to learn whether replicas have it."""
-        if not self.settings.wait_replicas:
-            return True
-        event_id, event = self._event(case, case.record.intent or "")
-        try:
-            await self.records.commit(case.shop, case.record, event_id, event)
-        except (NotDurable, CommitRefused, CommitEnded):
-            return False
-        return True
+    @property
+    def capture(self) -> Capture:
+        """The last step of a sale."""
+        return Capture(self.records, self.payments, self.clock, self.settings, self.claims)
 
     async def _refund(self, case: _Case) -> bool:
         return await self.refunds.go_on(case.shop, case.record)

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway import process
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
 from gateway.clock import Clock, SystemClock, rfc3339
 from gateway.keys import SHOPS
 from gateway.lane import served
@@ -90,14 +91,16 @@ async def _reconcile(
     settings: Settings, shop: str | None, since_ms: int, mend: Mend
 ) -> Reconciliation:
     async with served(settings) as lane:
-        payments = Payments(settings, lane, SystemClock())
+        payments, claims = Payments(settings, lane, SystemClock()), open_claims(settings)
         try:
             clock = SystemClock()
-            rooms = join(settings, clock, random.SystemRandom(), lane, payments)
+            rooms = join(settings, clock, random.SystemRandom(), lane, payments, claims)
             progress = _Progress(clock, clock.monotonic_s())
             return await Reconciler(rooms.settler).look(shop, since_ms, mend, progress)
         finally:
             await payments.aclose()
+            if claims:
+                await claims.aclose()
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import random
 
 from gateway import metrics, process, sweep
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
 from gateway.clock import SystemClock
 from gateway.lane import Lane
 from gateway.reconcile.reconciler import Reconciler
@@ -28,6 +29,7 @@ def run(_: argparse.Namespace) -> int:
         random.SystemRandom(),
         lane,
         Payments(settings, lane, SystemClock()),
+        open_claims(settings),
     )
     reconciler = Reconciler(rooms.settler)
     metrics.serve(settings, metrics.registry_of_sweep(reconciler))

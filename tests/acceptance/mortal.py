@@ -17,6 +17,7 @@ from gateway.app import application, assemble, configuration
 from gateway.checkout.payment import Intent, Payments, Ready
 from gateway.checkout.records import Record
 from gateway.checkout.turns import OnWait
+from gateway.claims.address import open_claims
 from gateway.clock import SystemClock
 from gateway.lane import Durable, Lane, Reply, Word
 from gateway.scripts import Script
@@ -96,6 +97,7 @@ def main(fatal: str) -> None:
         rng=random.Random(),
         lane=lane,
         payments=MortalPayments(settings, lane, fatal),
+        claims=open_claims(settings),
     )
     uvicorn.Server(configuration(settings, application(gateway))).run()
 

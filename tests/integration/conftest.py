@@ -5,8 +5,9 @@ import contextlib
 import random
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,15 +17,20 @@ import uvicorn
 from gateway.app import Gateway, application, assemble, configuration
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
+from gateway.claims.table import Claims
 from gateway.clock import SystemClock
 from gateway.lane import Lane, served
 from gateway.model import CatalogEntry, Money, Movement, Show
 from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
+from gateway.sandbox.warden import Warden
 from gateway.settings import Settings, read
 from gateway.sweep import Sweep
+from tests.claiming import Table
 from tests.front_door import Door, open_door
+from tests.postgres import EmbeddedPostgres, PostgresMissingError
 from tests.shopper import Shopper, shopping
 
 SHOW = "tonight"
@@ -143,6 +149,7 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
             rng=random.Random(1),
             lane=lane,
             payments=Payments(settings, lane, SystemClock()),
+            claims=open_claims(settings),
         )
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.
@@ -185,3 +192,28 @@ async def corner(shared_site: Site, shop: str) -> Corner:
     return Corner(
         shared_site.url, shared_site.gateway, shared_site.stripe_url, shared_site.server, shop
     )
+
+
+@pytest.fixture(scope="session")
+def postgres(warden: Warden) -> Iterator[EmbeddedPostgres]:
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(EmbeddedPostgres(warden.group))
+        except PostgresMissingError as missing:
+            pytest.skip(str(missing))
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
+    """A database of the test's own; the tables are not made yet."""
+    if request.param == "sqlite":
+        return Table(f"sqlite://{tmp_path}/claims")
+    server: EmbeddedPostgres = request.getfixturevalue("postgres")
+    return Table(server.schema(f"test_{uuid.uuid4().hex}"))
+
+
+@pytest.fixture
+async def claims(table: Table) -> AsyncIterator[Claims]:
+    async with contextlib.aclosing(table.claims()) as claims:
+        yield claims

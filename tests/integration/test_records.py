@@ -258,6 +258,22 @@ async def test_a_failed_capture_undoes_the_sale(stall: Stall, paying: Record) ->
         await stall.commits(paying)
 
 
+async def test_units_of_another_order_do_not_go_back_on_sale(stall: Stall, paying: Record) -> None:
+    await stall.commits(paying)
+    stock = (await stall.books()).drifts()
+    for _ in range(2):
+        assert await stall.records.fail(stall.shop, paying, "sold_twice", units_stay=True)
+    assert await stall.available() == {"tee": 3}
+    assert (await stall.books()).drifts() == stock == []
+    record = await stall.record(paying.order)
+    assert (record.phase, record.reason) == ("failed", "sold_twice")
+    # The shopper does not have them: they count against no limit.
+    bought = await stall.lane.command(
+        "HGET", stall.keys.shopper(paying.shopper), f"units:{paying.show}:tee"
+    )
+    assert bought == b"0"
+
+
 async def test_captured_money_is_not_undone(stall: Stall, paying: Record) -> None:
     await stall.commits(paying)
     await stall.records.move(stall.shop, paying, Phase.CAPTURED)

@@ -179,7 +179,7 @@ async def test_replicas_that_do_not_confirm_mean_no_capture(ann: Purchase) -> No
         await rooms.lane.command("HSET", keys.order(ann.order), "phase", "paying")
         await rooms.lane.command("HSET", keys.hold(ann.hold), "state", "active")
         record = msgspec.structs.replace(await ann.record(), phase=Phase.COMMITTED)
-        assert not await settler._is_durable(_Case(ann.shop, record, _patient))
+        assert await settler._capture(_Case(ann.shop, record, _patient)) is False
         written = await rooms.lane.command("XRANGE", keys.orders, "-", "+")
         events = [entry.decode(pairs(fields)["event"]).id for _, fields in written]
         assert events == [entry.event_id(ann.order, 1)] * 2

@@ -126,8 +126,33 @@ def test_settings_that_contradict_are_both_named(
         read(GOOD | given)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite:///var/lib/holdfast/claims",
+        "postgresql://holdfast@db.example:5432/shop",
+        "postgresql://holdfast@/shop?host=/run/postgresql",
+    ],
+)
+def test_a_table_of_claims_is_named_by_its_address(address: str) -> None:
+    assert read(GOOD | {"HOLDFAST_CLAIMS_URL": address}).claims_url == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["claims", "sqlite://claims", "sqlite:///", "sqlite://host/claims", "mysql://db/shop",
+     "postgresql://", "postgresql:///shop", "/var/lib/claims", "postgresql://db:x/shop"],
+)  # fmt: skip
+def test_what_cannot_be_a_table_of_claims_is_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"^HOLDFAST_CLAIMS_URL must be an address such as "):
+        read(GOOD | {"HOLDFAST_CLAIMS_URL": address})
+
+
 def test_secrets_are_not_shown() -> None:
-    settings = read(GOOD | {"REDIS_URL": "redis://user:hunter2@localhost"})
+    claims = "postgresql://holdfast:hunter2@db/shop"
+    settings = read(
+        GOOD | {"REDIS_URL": "redis://user:hunter2@localhost", "HOLDFAST_CLAIMS_URL": claims}
+    )
     for shown in (repr(settings), str(settings), f"{settings}"):
         assert "hold_ttl_s=120" in shown
         assert "hunter2" not in shown

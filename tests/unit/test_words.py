@@ -78,6 +78,7 @@ def test_a_decline_without_a_reason() -> None:
         ("released", "hold_already_released"),
         ("capture_refused", "payment_declined"),
         ("mismatch", "payment_declined"),
+        ("sold_twice", "payment_declined"),
     ],
 )
 def test_whoever_gets_nothing_hears_that_nothing_was_charged(

@@ -75,7 +75,7 @@ class Guard(Enum):
         "An authorization can be given back, a charge cannot: first the units, then the money.",
     )
     CAPTURE_AFTER_WAIT = (
-        "gateway/checkout/settle.py:_is_durable",
+        "gateway/checkout/capture.py:_is_durable",
         "A commit that a failover may lose must not be paid for.",
     )
     WAIT_WHERE_WRITTEN = (
@@ -147,7 +147,7 @@ class Guard(Enum):
         "A loser that finds the money taken must not give back what the winner was paid.",
     )
     READ_AFTER_REFUSED_CAPTURE = (
-        "gateway/checkout/settle.py:_capture",
+        "gateway/checkout/capture.py:_take",
         "A capture is also refused because it was done already.",
     )
     FAILS_ONCE = (
