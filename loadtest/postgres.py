@@ -6,6 +6,7 @@ root: then it runs as ``nobody``.
 
 import importlib.util
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -116,14 +117,14 @@ class EmbeddedPostgres:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _start(self, programs: Path) -> None:
-        user = None
+        owner: dict[str, Any] = {}
         if os.geteuid() == 0:
-            user = NOBODY
-            shutil.chown(self._home, user)
+            owner = {"user": NOBODY, "group": pwd.getpwnam(NOBODY).pw_gid, "extra_groups": ()}
+            shutil.chown(self._home, NOBODY)
         data = self._home / "data"
         made = subprocess.run(  # noqa: S603 (a program we found, no shell)
             [str(programs / "initdb"), "-D", str(data), "-U", USER, *INITDB],
-            user=user,
+            **owner,
             cwd=self._home,
             capture_output=True,
             text=True,
@@ -137,7 +138,7 @@ class EmbeddedPostgres:
         with log.open("wb") as out:
             self._process = subprocess.Popen(  # noqa: S603
                 [programs / "postgres", "-D", data, "-p", str(self.port), *options],
-                user=user,
+                **owner,
                 cwd=self._home,
                 process_group=self._group,
                 stdin=subprocess.DEVNULL,

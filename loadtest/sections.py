@@ -17,7 +17,7 @@ from loadtest import crew
 from loadtest.crowd import names
 from loadtest.figures import Point, Section, Verdict, verdict
 from loadtest.servers import Servers
-from loadtest.ways import Books, Places
+from loadtest.ways import Books, Options, Places
 from loadtest.ways.menu import WAYS
 from loadtest.worker import Task
 
@@ -189,25 +189,30 @@ def latency(bench: Bench) -> Section:
 
 
 def durability(bench: Bench) -> Section:
-    """What it costs to keep what was decided: the append-only file, and ``WAIT`` for a replica."""
+    """What it costs to keep what was decided: the append-only file, ``WAIT`` for a replica, and a
+    durable table of claims.
+
+    Only a sale waits for a replica or claims: a reservation that is lost costs nobody money.
+    """
     servers = bench.servers
-    plain = Places((servers.valkey().url,))
-    everysec = Places((servers.valkey("everysec", "everysec").url,))
-    always = Places((servers.valkey("always", "always").url,))
+    plain = (servers.valkey().url,)
     with servers.replicated() as (primary, _):
         followed = Places((primary.url,))
+        kept: list[tuple[str, Places, Options]] = [
+            ("nothing kept", Places(plain), {}),
+            ("AOF everysec", Places((servers.valkey("everysec", "everysec").url,)), {}),
+            ("AOF always", Places((servers.valkey("always", "always").url,)), {}),
+            ("a replica, not waited for", followed, {}),
+        ]
+        sold = [*kept, ("a replica, WAIT 1", followed, {"wait_replicas": 1})]
+        sold.append(("strict, claims in SQLite", Places(plain, claims=servers.sqlite()), {}))
+        if bench.places.postgres:
+            claims = Places(plain, claims=bench.places.postgres)
+            sold.append(("strict, claims in Postgres", claims, {}))
         cells = [
             Cell(way, bench.task(way, places=places, options=options, shoppers=SELLERS), x)
-            for way in ("ours", "sale")
-            for x, places, options in (
-                ("nothing kept", plain, {}),
-                ("AOF everysec", everysec, {}),
-                ("AOF always", always, {}),
-                ("a replica, not waited for", followed, {}),
-                ("a replica, WAIT 1", followed, {"wait_replicas": 1}),
-            )
-            # Only a sale waits for the replica: a reservation that is lost costs nobody money.
-            if way == "sale" or "WAIT" not in x
+            for way, places_of in (("ours", kept), ("sale", sold))
+            for x, places, options in places_of
         ]
         return bench.run("durability", cells)
 

@@ -55,6 +55,11 @@ class Servers:
                 finally:
                     self._running = [one for one in self._running if one not in pair]
 
+    def sqlite(self) -> str:
+        """The address of an empty table of claims on the disk."""
+        home = self.stack.enter_context(tempfile.TemporaryDirectory())
+        return f"sqlite://{home}/claims.db"
+
     def places(self) -> Places:
         """Three Valkeys and the Postgres."""
         valkeys = tuple(self.valkey(name).url for name in ("plain", "second", "third"))

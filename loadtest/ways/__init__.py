@@ -22,6 +22,8 @@ class Places(Struct, frozen=True):
     valkeys: tuple[str, ...] = ()
     """Addresses; only Redlock uses more than the first."""
     postgres: str = ""
+    claims: str = ""
+    """Of a sale in strict mode: the table of claims."""
 
 
 Options = dict[str, float]

@@ -8,13 +8,16 @@ pool, around the same words. The third goes on to the sale, which is where ``WAI
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from gateway import news
-from gateway.checkout.records import NotDurable, Records
+from gateway.checkout.records import NotDurable, Record, Records
+from gateway.claims import sale as sale_of
+from gateway.claims.address import open_claims
+from gateway.claims.table import Claims
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, SoldOut, Unavailable
 from gateway.keys import ShopKeys
@@ -44,6 +47,7 @@ SHIP = Fulfillment()
 SHIP_JSON = msgspec.json.encode(SHIP).decode()
 PRICE = Money(2_500, "EUR")
 OPENED_AT = "2026-11-21T20:00:00.000Z"
+_UNITS = msgspec.json.Decoder(tuple[sale_of.Numbered, ...])
 POOL = 64
 POOL_TIMEOUT_S = 20
 
@@ -84,6 +88,7 @@ async def shelf(places: Places, options: Options) -> AsyncIterator[Shelf]:
     """The shelf of a Valkey, with the lane to it."""
     settings = Settings(
         redis_url=places.valkeys[0],
+        claims_url=places.claims,
         shop=SHOP,
         wait_replicas=int(options.get("wait_replicas", 0)),
         reserve_batch=int(options.get("batch", Settings().reserve_batch)),
@@ -132,9 +137,11 @@ async def group_commit(places: Places, options: Options) -> AsyncIterator[GroupC
 
 @dataclass(slots=True)
 class Sale(GroupCommit):
-    """Ours up to the sale: reserve, begin the payment, commit; all but Stripe."""
+    """Ours up to the sale: reserve, begin the payment, commit, claim; all but Stripe."""
 
     records: Records
+    claims: Claims | None
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     async def reserve(self, wish: Wish) -> str | None:
         """Reserve and sell; the hold's id, or ``None`` when sold out."""
@@ -148,9 +155,23 @@ class Sale(GroupCommit):
             record = await self.records.find(SHOP, order)
             assert record is not None
             await self.records.commit(SHOP, record, uuid.uuid4().hex, b"{}")
+            if self.claims:
+                await self._claim(self.claims, record)
         except (NotDurable, Overloaded, Unavailable) as error:
             raise Undecided from error
         return held.hold.id
+
+    async def _claim(self, claims: Claims, record: Record) -> None:
+        """Claim the units of a sale in strict mode, as is done before its money is captured."""
+        kept = await self.records.kept(SHOP, record.order)
+        units = _UNITS.decode(kept["units"])
+        packed = msgspec.json.encode(kept)
+        now = SystemClock().now_ms()
+        # A store that was emptied numbers its units anew: they are others of another shop.
+        shop = f"{SHOP}-{self.run}"
+        sold = sale_of.Sale(shop, record.order, "pi_bench", record.hold, units, packed, now)
+        if other := await claims.claim(sold):
+            raise AssertionError(f"{record.order} has units of {other}")
 
 
 @contextlib.asynccontextmanager
@@ -158,7 +179,12 @@ async def sale(places: Places, options: Options) -> AsyncIterator[Sale]:
     """Ours up to the sale. Options as ``group_commit``."""
     async with shelf(places, options) as goods:
         lane, settings = goods.lane, goods.settings
-        yield Sale(goods, Holds(lane, settings), Records(lane, settings))
+        claims = open_claims(settings)
+        try:
+            yield Sale(goods, Holds(lane, settings), Records(lane, settings), claims)
+        finally:
+            if claims:
+                await claims.aclose()
 
 
 @dataclass(slots=True)
