@@ -55,7 +55,7 @@ def main() -> int:
             servers=servers,
             places=servers.places(),
             rounds=options.rounds or (1 if options.quick else 5),
-            seconds=options.seconds or (0.5 if options.quick else 2.0),
+            seconds=options.seconds or (0.5 if options.quick else 1.5),
             say=say,
             rng=random.Random(options.seed),  # noqa: S311 (nothing secret)
             quick=options.quick,
@@ -96,8 +96,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION",
                         help=f"some of: {' '.join(SECTIONS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, help="of each section (5)")
-    parser.add_argument("--seconds", type=float, help="measured of each run (2)")
+    parser.add_argument("--rounds", type=int, help="of the hot sku (5); of the rest at most 3")
+    parser.add_argument("--seconds", type=float, help="measured of each run (1.5)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the runs")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="a folder")
     parser.add_argument("--publish", action="store_true", help="into loadtest/README.md")
