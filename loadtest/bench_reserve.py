@@ -181,6 +181,7 @@ def _publish(out: Path, done: list[Section], machine: dict[str, str | int | floa
         if found:
             text = before + mark + table + end + after.partition(end)[2]
     page.write_text(text)
+    (HERE / "figures").mkdir(exist_ok=True)
     for section in done:
         for file in tables.charts(section):
             (HERE / "figures" / file).write_text((out / file).read_text())

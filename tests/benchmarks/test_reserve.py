@@ -5,14 +5,17 @@ The figures are made by ``python -m loadtest.bench_reserve``.
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
-from loadtest import crew, tables
+from loadtest import bench_reserve, crew, tables
 from loadtest.crowd import flood, names, pace, race, wishes
 from loadtest.figures import Point, Section, Verdict, verdict
+from loadtest.sections import RIVALS, SECTIONS
 from loadtest.ways import Books, Places, Wish
 from loadtest.ways.menu import WAYS
 from loadtest.ways.redlock import redlock
@@ -96,3 +99,17 @@ def test_workers_are_measured_together_and_the_section_is_told(
     assert one.held == UNITS
     point = Point("ours", "Holdfast", "", [one], [Verdict(UNITS, UNITS, UNITS, one.held, 0)])
     assert "| Holdfast | 20 | 20 | 0 | 0 |" in tables.markdown(Section("race", [point]))
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_each_section_has_a_table_charts_that_are_xml_and_a_place_in_the_readme(name: str) -> None:
+    run = crew.Run(1_000, 1_000, 0, 1.0, 0.1, 0.2, [0.5, 1.0, 20.0])
+    judged = Verdict(UNITS, UNITS, UNITS, UNITS, 0)
+    points = [Point(way, WAYS[way].title, "1", [run], [judged]) for way in RIVALS]
+    section = Section(name, points)
+    assert tables.markdown(section).startswith("| ")
+    readme = (Path(bench_reserve.__file__).parent / "README.md").read_text()
+    assert f"<!-- {name} -->" in readme
+    for file, drawing in tables.charts(section).items():
+        assert ElementTree.fromstring(drawing).tag.endswith("svg")
+        assert f"figures/{file}" in readme
