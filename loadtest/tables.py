@@ -185,30 +185,48 @@ def _durability(section: Section) -> str:
     return _table(head, rows)
 
 
-def _durability_chart(section: Section) -> dict[str, str]:
-    rows = [
-        Bar(f"{point.title}: {point.x}", point.per_s.median, f"{point.per_s:,.0f}/s", "ours")
-        for point in section.points
-    ]
-    return {"durability.svg": bars("What durability costs", "a second, one process", rows)}
+def _durability_charts(section: Section) -> dict[str, str]:
+    drawn = {}
+    for way, file, what in (
+        (OURS, "durability.svg", "reservations"),
+        ("sale", "durability-sale.svg", "sales"),
+    ):
+        points = [point for point in section.points if point.way == way]
+        rows = [Bar(one.x, one.per_s.median, f"{one.per_s:,.0f}/s", "ours") for one in points]
+        if rows:
+            drawn[file] = bars(f"What durability costs: {what}", "a second, one process", rows)
+    return drawn
 
 
 def _slot(section: Section) -> str:
-    head = ("reservations in a call", "decided/s", "Valkey CPU, µs each", "Valkey, cores")
+    head = (
+        "reservations in a call",
+        "decided/s",
+        "Valkey, cores",
+        "CPU, µs each",
+        "a core, a second",
+    )
     rows = []
     for point in section.points:
         cores = [run.server_cpu_s / run.wall_s for run in point.runs if run.server_cpu_s]
         server = f"{point.server_us:.1f}" if point.server_us else "–"
-        rows.append([point.x, _span(point.per_s), server, f"{max(cores, default=0):.2f}"])
+        core = f"{_of_a_core(point):,.0f}"
+        rows.append([point.x, _span(point.per_s), f"{max(cores, default=0):.2f}", server, core])
     return _table(head, rows)
+
+
+def _of_a_core(point: Point) -> float:
+    """Decided in a CPU second of the server; in a second, where its CPU is not known."""
+    return 1e6 / point.server_us.median if point.server_us else point.per_s.median
 
 
 def _slot_chart(section: Section) -> dict[str, str]:
     rows = [
-        Bar(f"{point.x} in a call", point.per_s.median, f"{point.per_s:,.0f}/s", "ours")
-        for point in section.points
+        Bar(f"{one.x} in a call", _of_a_core(one), f"{_of_a_core(one):,.0f}", "ours")
+        for one in section.points
     ]
-    return {"slot.svg": bars("One slot at its limit", "reservations a second, one Valkey", rows)}
+    caption = "reservations decided in a CPU second of one Valkey, which uses one core for a slot"
+    return {"slot.svg": bars("One slot at its limit", caption, rows)}
 
 
 _TABLES: dict[str, Callable[[Section], str]] = {
@@ -238,6 +256,6 @@ _CHARTS: dict[str, Callable[[Section], dict[str, str]]] = {
         lambda point: point.per_s.median,
     ),
     "latency": _latency_chart,
-    "durability": _durability_chart,
+    "durability": _durability_charts,
     "slot": _slot_chart,
 }
