@@ -144,7 +144,7 @@ async def pace(
             break
         if not rate:
             await room.acquire()
-        while (early := meant - time.perf_counter()) > 0:
+        while (early := meant - time.perf_counter()) > 0:  # noqa: ASYNC110 (see above)
             await asyncio.sleep(max(0, early - TIMER_S))
         if len(tasks) < MOST_UNDER_WAY:
             ask(meant)
