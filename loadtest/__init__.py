@@ -1,0 +1,17 @@
+"""Load on Holdfast, and figures: what it costs and carries, beside the alternatives.
+
+Nothing here is part of the gateway. Every server is started by the benchmark itself, on loopback,
+and ends with it.
+
+    bench_reserve   reservations: all ways side by side in one run; the entry
+    sections        what is measured, one function for each question
+    ways/           the ways to reserve a unit: ours and the alternatives
+    crowd           drives a way: closed loop, open loop, a race for the last units
+    blast           drives one Valkey to its limit, without a gateway
+    worker          one process under load, and what it says of itself
+    crew            several workers at once, and the CPU of the servers behind them
+    servers         the Valkeys and the Postgres
+    postgres        a real Postgres of one's own
+    figures         medians, spreads and ratios of the rounds
+    chart, tables   figures as SVG and as Markdown
+"""

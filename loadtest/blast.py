@@ -1,0 +1,114 @@
+"""Drives one Valkey to its limit: reservations of one hot sku, with almost no Python.
+
+A gateway costs about as much CPU as the script it calls, so that on two cores it would be measured
+instead of the server. Here each batch is one prepared block of bytes in which a number is replaced,
+and of the answers only the word ``HOLD`` is counted.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.keys import ShopKeys
+from gateway.model import MAX_PAYMENT
+from gateway.scripts import load
+from loadtest.crowd import WARM_UP_S, Notice, Tally
+from loadtest.ways.gateway import SHIP_JSON, SHOP, SHOW
+
+CONNECTIONS = 8
+ANSWER_TIMEOUT_S = 10.0
+READ_BYTES = 262_144
+HELD = b"HOLD"
+BLANK = "########"
+"""Replaced by the number of the batch; as long as that number."""
+
+
+def template(batch: int) -> bytes:
+    """One call that decides so many reservations, as bytes for the socket."""
+    keys = ShopKeys(SHOP)
+    names = [keys.meta, keys.stock, keys.catalog, keys.shows, keys.deadlines, keys.ledger]
+    names.append(keys.news)
+    requests = []
+    for place in range(batch):
+        hold, shopper = f"h_{BLANK}{place:03d}", f"s_{BLANK}{place:03d}"
+        names += [keys.hold(hold), keys.shopper(shopper)]
+        requests.append(
+            {
+                "hold": hold,
+                "shopper": shopper,
+                "show": SHOW,
+                "fingerprint": "0123456789abcdef",
+                "ttl_ms": 120_000,
+                "fulfillment": SHIP_JSON,
+                "lines": [{"sku": "sku0000", "quantity": 1}],
+            }
+        )
+    words = ["EVALSHA", load("hold_reserve").sha, str(len(names)), *names]
+    words += [msgspec.json.encode(requests).decode(), "10", "2592000000", str(MAX_PAYMENT)]
+    return command(*words)
+
+
+def command(*words: str) -> bytes:
+    """A command in RESP."""
+    packed = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    return f"*{len(words)}\r\n{packed}".encode()
+
+
+async def blast(url: str, batch: int, crowd: int, seconds: float, notice: Notice) -> Tally:
+    """Reserve for so many seconds; the shelf is full and the server knows the script.
+
+    Raises:
+        RuntimeError: the server answered something else.
+    """
+    tally, numbers = Tally(), itertools.count(crowd * 10_000_000)
+    call = template(batch)
+    stopped = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONNECTIONS):
+            group.create_task(_repeat(url, call, batch, numbers, tally, stopped))
+        await asyncio.sleep(WARM_UP_S)
+        notice("measuring")
+        before, cpu, wall = tally.held, time.process_time(), time.perf_counter()
+        await asyncio.sleep(seconds)
+        tally.decided = tally.held - before
+        tally.cpu_s = time.process_time() - cpu
+        tally.wall_s = time.perf_counter() - wall
+        notice("measured")
+        stopped.set()
+    return tally
+
+
+async def _repeat(
+    url: str,
+    call: bytes,
+    batch: int,
+    numbers: Iterator[int],
+    tally: Tally,
+    stopped: asyncio.Event,
+) -> None:
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        while not stopped.is_set():
+            writer.write(call.replace(BLANK.encode(), b"%08d" % next(numbers)))
+            await _count(reader, batch)
+            tally.held += batch
+    finally:
+        writer.close()
+
+
+async def _count(reader: asyncio.StreamReader, batch: int) -> None:
+    """Read until so many have their hold, and the answer of the last is complete."""
+    seen, tail = 0, b""
+    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        while seen < batch or not tail.endswith(b"\r\n"):
+            data = await reader.read(READ_BYTES)
+            if not data or data.startswith(b"-"):
+                raise RuntimeError(f"the server said {data[:100]!r}")
+            joined = tail + data
+            seen += joined.count(HELD) - tail.count(HELD)
+            tail = joined[-len(HELD) + 1 :]
