@@ -62,6 +62,7 @@ from gateway.tickets import Tokens
 SHOW, SKU, STOCK = "tonight", "tee", 1_000_000
 SHOPS = {"plain": "plain", "gateway": "ours", "with news": "told"}
 _MASK = b"\x37\xfa\x21\x3d"
+_PATIENCE_S = 20
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -109,7 +110,7 @@ def plain(settings: Settings) -> Starlette:
         replies: Any = await redis.evalsha(
             sha, len(names), *names, msgspec.json.encode([request]), *limits
         )
-        _, *hold, version = replies[0]
+        _, *hold, version = msgspec.json.decode(replies)[0]
         return HoldFrame(id=command.id, hold=hold_from_words(hold), version=int(version))
 
     async def live(browser: WebSocket) -> None:
@@ -265,8 +266,9 @@ class Contestant:
         await asyncio.sleep(seconds)
         self.score.going = False
         asked = sum(shopper._sent - 1 for shopper in self.shoppers)  # noqa: SLF001
-        while self.score.holds + self.score.errors < asked:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(_PATIENCE_S):
+            while self.score.holds + self.score.errors < asked:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         holds = self.score.holds - holds
         if counts:
             self.us.append((_cpu_s(self.pid) - busy_s) / holds * 1e6)

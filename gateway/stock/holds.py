@@ -30,7 +30,7 @@ from gateway.lane import Lane, Reply
 from gateway.model import Fulfillment, Hold, LineRequest
 from gateway.scripts import load
 from gateway.settings import Settings
-from gateway.stock.reservations import GroupCommit, Request
+from gateway.stock.reservations import GroupCommit, Request, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,22 @@ class Holds:
             SoldOut, LimitExceeded, ShowNotLive, NotFound, Invalid, IdempotencyKeyReused: by design.
             Overloaded, Unavailable: ask again with the same key.
         """
+        return held(await self.decide(shop, shopper, show, key, lines, fulfillment))
+
+    def decide(
+        self,
+        shop: str,
+        shopper: str,
+        show: str,
+        key: str,
+        lines: tuple[LineRequest, ...],
+        fulfillment: Fulfillment,
+    ) -> asyncio.Future[Words]:
+        """Ask for what ``reserve`` awaits, for a caller that wants no task; ``held`` reads it.
+
+        Raises:
+            Invalid, Overloaded, Unavailable: it is not even asked.
+        """
         merged = _merge(lines)
         if fulfillment.type == "ship" and fulfillment.location:
             raise Invalid("A location goes with a pickup only.")
@@ -82,7 +98,7 @@ class Holds:
         group = self._groups.get(shop)
         if group is None:
             group = self._groups.setdefault(shop, GroupCommit(shop, self.lane, self.settings))
-        return _held(await group.decide(request))
+        return group.decide(request)
 
     async def extend(self, shop: str, shopper: str, hold: str) -> Held:
         """Give an active hold more time; an expired one is never revived.
@@ -181,8 +197,15 @@ def _fingerprint(show: str, lines: tuple[LineRequest, ...], fulfillment: Fulfill
 
 
 def _held(reply: Reply) -> Held:
-    """Map the words of the hold scripts; every word they can say is here."""
-    words = [word.decode() for word in reply]
+    return held([word.decode() for word in reply])
+
+
+def held(words: Words) -> Held:
+    """Map the words of the hold scripts; every word they can say is here.
+
+    Raises:
+        HoldfastError: what they say is no hold.
+    """
     match words:
         case ["HOLD", *hold, version]:
             return Held(news.hold_from_words(tuple(hold)), int(version))

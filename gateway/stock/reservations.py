@@ -23,6 +23,9 @@ from gateway.settings import Settings
 
 _RETRY_AFTER_MS = 200
 
+Words = list[str]
+"""What ``hold_reserve`` says to one reservation; its header has the words."""
+
 
 class Request(Struct, frozen=True, omit_defaults=True):
     """One reservation, as ``hold_reserve`` reads it."""
@@ -37,7 +40,9 @@ class Request(Struct, frozen=True, omit_defaults=True):
     location: str | None = None
 
 
-_Waiting = tuple[Request, asyncio.Future[Reply]]
+_Waiting = tuple[Request, asyncio.Future[Words]]
+
+_REPLIES = msgspec.json.Decoder(list[Words])
 
 
 @dataclass(slots=True)
@@ -50,7 +55,7 @@ class GroupCommit:
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _in_flight: bool = False
 
-    def decide(self, request: Request) -> asyncio.Future[Reply]:
+    def decide(self, request: Request) -> asyncio.Future[Words]:
         """Have a reservation decided; the future holds the script's words for it, or the error.
 
         Raises:
@@ -60,7 +65,7 @@ class GroupCommit:
             raise Overloaded(
                 "Too many want this at once; try again.", retry_after_ms=_RETRY_AFTER_MS
             )
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Words] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
         if not self._in_flight:
             self._send()
@@ -94,7 +99,7 @@ class GroupCommit:
         self._in_flight = False
         error = call.exception()
         if error is None:
-            for (_, answer), words in zip(group, call.result(), strict=True):
+            for (_, answer), words in zip(group, _REPLIES.decode(call.result()), strict=True):
                 if not answer.done():
                     answer.set_result(words)
         else:

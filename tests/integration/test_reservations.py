@@ -97,7 +97,7 @@ async def test_too_many_waiting_are_refused_at_once(stall: Stall) -> None:
     taken = [group.decide(wish(stall, f"s{n}")) for n in range(4)]
     with pytest.raises(Overloaded):
         group.decide(wish(stall, "late"))
-    assert [words[0] for words in await asyncio.gather(*taken)] == [b"HOLD"] * 4
+    assert [words[0] for words in await asyncio.gather(*taken)] == ["HOLD"] * 4
 
 
 class BusyLane:
@@ -126,10 +126,10 @@ async def test_nobody_waits_for_ever_when_the_lane_takes_no_more(
     settings = msgspec.structs.replace(stall.settings, reserve_batch=4)
     group = GroupCommit(stall.shop, lane, settings)  # type: ignore[arg-type]
     answers = [group.decide(wish(stall, f"s{n}")) for n in range(10)]
-    lane.first.set_result([[b"HOLD"]])
+    lane.first.set_result(b'[["HOLD"]]')
     async with asyncio.timeout(1):
         outcomes = await asyncio.gather(*answers, return_exceptions=True)
-    assert outcomes == [[b"HOLD"]] + [error] * 9
+    assert outcomes == [["HOLD"]] + [error] * 9
     with pytest.raises(type(error)):
         await group.decide(wish(stall, "later"))
 
