@@ -2,7 +2,11 @@
 
 The endpoint owns three things for each socket: a loop that receives (and never awaits slow work, or
 pongs would go unread and the socket would die), a writer that empties the outbox, and a watch on
-the clock. The machine decides; commands are performed in tasks of their own.
+the clock. The machine decides; commands are performed in tasks of their own, but for ``reserve``,
+of which thousands come at once: it needs no more than to be called back.
+
+Where the server offers it, frames come and go by the short way (``direct``) whenever nothing waits,
+and the receiving loop and the writer have only the rest to do.
 """
 
 import asyncio
@@ -11,7 +15,8 @@ import logging
 import secrets
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,20 +27,34 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from gateway.checkout.desk import Desk
 from gateway.clock import rfc3339
 from gateway.errors import CloseCode, Forbidden, HoldfastError, Invalid, LimitExceeded, Unavailable
-from gateway.messages import SUBPROTOCOL, AnyCommand, Connect, Frame, Ok, Refresh, Welcome, encode
+from gateway.messages import (
+    SUBPROTOCOL,
+    AnyCommand,
+    Connect,
+    Frame,
+    Ok,
+    Refresh,
+    Reserve,
+    Welcome,
+    encode,
+)
 from gateway.model import Hold, ShowState
 from gateway.problems import of_error
 from gateway.rooms import Rooms
 from gateway.sessions.limits import Bucket
 from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
-from gateway.sessions.session import Session, admit, join
+from gateway.sessions.session import Session, admit, join, reserved
 from gateway.sockets import frames
+from gateway.sockets.direct import EXTENSION, Direct
 from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
+from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +124,7 @@ class _Connection:
     session: Session | None = None
     _feed: Feed | None = None
     _seat: Seat | None = None
-    _work: set[asyncio.Task[None]] = field(default_factory=set)
+    _work: set[asyncio.Task[Any]] = field(default_factory=set)
     _closing: asyncio.Future[CloseCode] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -124,6 +143,10 @@ class _Connection:
 
     async def serve(self) -> None:
         """Serve until either side closes."""
+        direct: Direct | None = self.socket.scope.get("extensions", {}).get(EXTENSION)
+        if direct:
+            self.outbox.direct = direct
+            direct.hear(self._arrived)
         receiving = asyncio.create_task(self._receive())
         writing = asyncio.create_task(self.outbox.run(self.socket.send_text))
         watching = asyncio.create_task(self._watch())
@@ -133,6 +156,8 @@ class _Connection:
             if not receiving.done():
                 await self._close(self._closing.result(), writing)
         finally:
+            if direct:
+                direct.hear(None)
             await _end([receiving, writing, watching, *self._work])
             self._leave()
 
@@ -180,7 +205,7 @@ class _Connection:
                 case Perform(Connect() as command):
                     self._start(self._connect(command))
                 case Perform(command):
-                    self._start(self._perform(command))
+                    self._perform(command)
                 case Refuse(error, command_id):
                     self.outbox.put(encode(frames.error_frame(error, command_id)))
                 case Close(code):
@@ -188,10 +213,11 @@ class _Connection:
                         self.tally.closed[code] += 1
                         self._closing.set_result(code)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        return task
 
     async def _connect(self, command: Connect) -> None:
         try:
@@ -204,19 +230,40 @@ class _Connection:
         else:
             self.outbox.welcome(encode(welcome))
 
-    async def _perform(self, command: AnyCommand) -> None:
-        outcome = "ok"
+    def _perform(self, command: AnyCommand) -> None:
         try:
-            frame = await self._answer(command)
+            answer = self._begin(command)
         except HoldfastError as error:
-            outcome = error.code
-            self._act([Refuse(error, command.id)])
+            self._reply(command, error)
+        else:
+            answer.add_done_callback(partial(self._answered, command))
+
+    def _begin(self, command: AnyCommand) -> asyncio.Future[Words] | asyncio.Future[Frame]:
+        if isinstance(command, Reserve) and self.session:
+            return self.session.reserve(command)
+        return self._start(self._answer(command))
+
+    def _answered(
+        self, command: AnyCommand, answer: asyncio.Future[Words] | asyncio.Future[Frame]
+    ) -> None:
+        if answer.cancelled():
+            return  # The socket is gone.
+        try:
+            said = answer.result()
+            self._reply(command, said if isinstance(said, Frame) else reserved(said))
+        except HoldfastError as error:
+            self._reply(command, error)
         except Exception:
             log.exception("sockets: a command failed")
-            outcome = Unavailable.code
-            self._act([Refuse(_our_fault(), command.id)])
+            self._reply(command, _our_fault())
+
+    def _reply(self, command: AnyCommand, answer: Frame | HoldfastError) -> None:
+        outcome = "ok"
+        if isinstance(answer, HoldfastError):
+            outcome = answer.code
+            self._act([Refuse(answer, command.id)])
         else:
-            self.outbox.put(encode(msgspec.structs.replace(frame, id=command.id)))
+            self.outbox.put(encode(msgspec.structs.replace(answer, id=command.id)))
         self.tally.commands[type(command).__name__.lower(), outcome] += 1
         self.machine.answered()
 
@@ -301,7 +348,7 @@ def _with_id(effect: Effect, text: str) -> Effect:
     return effect
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
