@@ -53,9 +53,8 @@ def hold_from_words(words: tuple[bytes, ...] | tuple[str, ...] | list[bytes]) ->
 
     They are: id, state, lines (JSON), amount, currency, expires_at (ms), fulfillment (JSON).
     """
-    hold, state, lines, amount, currency, expires_at, fulfillment = (
-        word.decode() if isinstance(word, bytes) else word for word in words
-    )
+    texts = [word if isinstance(word, str) else word.decode() for word in words]
+    hold, state, lines, amount, currency, expires_at, fulfillment = texts
     return Hold(
         id=hold,
         state=state,  # type: ignore[arg-type]  # the scripts write no other word

@@ -256,6 +256,8 @@ class Contestant:
     us: list[float] = field(default_factory=list)
     """CPU per reply, a figure for each round."""
     replies_per_s: list[float] = field(default_factory=list)
+    together: float = 0.0
+    """Reservations decided by one call, on average."""
 
     async def take_turn(self, seconds: float, *, counts: bool) -> None:
         """Let the shoppers reserve for so long."""
@@ -332,6 +334,8 @@ async def check_books(lane: Lane, one: Contestant) -> None:
     (row,) = rows.decode(packed)
     if row.on_hand != STOCK or row.held != one.score.holds or one.score.errors:
         raise SystemExit(f"{one.kind}: {row} after {one.score}")
+    decisions = await lane.command("HGET", ShopKeys(SHOPS[one.kind]).meta, "version")
+    one.together = one.score.holds / int(decisions)
 
 
 async def measure(contestants: Sequence[Contestant], rounds: int, seconds: float) -> None:
@@ -350,14 +354,14 @@ def report(contestants: Sequence[Contestant]) -> None:
     """Print medians and spread."""
     first = contestants[0]
     print(
-        f"\n{'':12}{'µs CPU a reply':>18}{'lowest–highest':>18}{'replies/s':>12}{'times plain':>26}"
+        f"\n{'':12}{'µs CPU a reply':>18}{'lowest–highest':>18}{'replies/s':>12}{'a call':>8}{'times plain':>26}"
     )
     for one in contestants:
         ratios = [theirs / mine for theirs, mine in zip(first.us, one.us, strict=True)]
         print(
             f"{one.kind:12}{statistics.median(one.us):18.1f}"
             f"{f'{min(one.us):.1f}–{max(one.us):.1f}':>18}"
-            f"{statistics.median(one.replies_per_s):12.0f}"
+            f"{statistics.median(one.replies_per_s):12.0f}{one.together:8.1f}"
             f"{f'{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})':>26}"
         )
 

@@ -1,8 +1,8 @@
 """One socket from upgrade to close: ``/v1/live``.
 
 The endpoint owns three things for each socket: a loop that receives (and never awaits slow work, or
-pongs would go unread and the socket would die), a writer that empties the outbox, and a watch on
-the clock. The machine decides; commands are performed in tasks of their own, but for ``reserve``,
+pongs would go unread and the socket would die), a writer that empties the outbox, and a timer that
+tells the time. The machine decides; commands are performed in tasks of their own, but for ``reserve``,
 of which thousands come at once: it needs no more than to be called back.
 
 Where the server offers it, frames come and go by the short way (``direct``) whenever nothing waits,
@@ -59,7 +59,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _WATCH_EVERY_S = 1.0
-"""How often the machine is told the time. An overflow is noticed at once."""
+"""How often the machine is told the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,7 @@ class _Connection:
     _feed: Feed | None = None
     _seat: Seat | None = None
     _work: set[asyncio.Task[Any]] = field(default_factory=set)
+    _timer: asyncio.TimerHandle | None = None
     _closing: asyncio.Future[CloseCode] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +136,7 @@ class _Connection:
             connect_by_s=now_s + settings.connect_timeout_s,
             most_in_flight=settings.commands_in_flight,
         )
-        self.outbox = Outbox(self._snapshot, settings.outbox_frames)
+        self.outbox = Outbox(self._snapshot, settings.outbox_frames, self._overflowed)
         self._closing = asyncio.get_running_loop().create_future()
 
     def _snapshot(self) -> bytes:
@@ -149,7 +150,7 @@ class _Connection:
             direct.hear(self._arrived)
         receiving = asyncio.create_task(self._receive())
         writing = asyncio.create_task(self.outbox.run(self.socket.send_text))
-        watching = asyncio.create_task(self._watch())
+        self._watch()
         try:
             ends: list[asyncio.Future[Any]] = [receiving, self._closing]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -158,7 +159,9 @@ class _Connection:
         finally:
             if direct:
                 direct.hear(None)
-            await _end([receiving, writing, watching, *self._work])
+            if self._timer:
+                self._timer.cancel()
+            await _end([receiving, writing, *self._work])
             self._leave()
 
     def _leave(self) -> None:
@@ -310,16 +313,16 @@ class _Connection:
         self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
         feed.roster.take(self._seat)
 
-    async def _watch(self) -> None:
-        """Tell the machine the time, and whether the client still reads."""
-        while not self._closing.done():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_WATCH_EVERY_S):
-                    await self.outbox.overflowed.wait()
-                self._act(self.machine.overflowed())
-                return
-            clock = self.rooms.clock
-            self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
+    def _watch(self) -> None:
+        """Tell the machine the time, now and then. A task that sleeps would cost far more."""
+        clock = self.rooms.clock
+        self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
+        if not self._closing.done():
+            self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._watch)
+
+    def _overflowed(self) -> None:
+        """The client does not read."""
+        self._act(self.machine.overflowed())
 
     def active_holds(self) -> frozenset[str]:
         """The holds this shopper is known to have."""

@@ -31,6 +31,8 @@ class Outbox:
     snapshot: Callable[[], bytes]
     """Makes a stock frame with everything as it is now."""
     most_frames: int
+    overflowed: Callable[[], None]
+    """Told when the peer is too slow; the socket is then closed."""
     direct: Direct | None = None
     """The short way to the socket."""
     _frames: deque[bytes] = field(default_factory=deque)
@@ -40,8 +42,6 @@ class Outbox:
     _stock: bytes | None = None
     _behind: bool = False
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
-    overflowed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the peer is too slow; the socket is then closed."""
 
     def put(self, frame: bytes) -> None:
         """Have a reply written."""
@@ -100,7 +100,7 @@ class Outbox:
     def _has_room(self, frames: deque[bytes] | list[bytes]) -> bool:
         if len(frames) < self.most_frames:
             return True
-        self.overflowed.set()
+        self.overflowed()
         return False
 
     def _next(self) -> bytes | None:

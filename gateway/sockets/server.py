@@ -78,7 +78,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """The peer has sent something."""
-        if self._between_frames and self._listener and self._is_open() and self._has_all_been_read:
+        if self._listener and self._between_frames and self._is_open() and not self._has_unread():
             data = self._hand_over(data, self._listener)
             if not data:
                 return
@@ -103,18 +103,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         return data[at:]
 
     def _is_open(self) -> bool:
-        return (
-            self.handshake_complete
-            and not self.close_sent
-            and not self.disconnected
-            and self.conn.state is State.OPEN
-            and not self.transport.is_closing()
-        )
+        """Whether the handshake is over, and neither side has begun to close."""
+        return self.conn.state is State.OPEN and not self.transport.is_closing()
 
-    @property
-    def _has_all_been_read(self) -> bool:
-        """Whether the endpoint has taken every frame that went the long way."""
-        return self.queue.empty() and not self.read_paused
+    def _has_unread(self) -> bool:
+        """Whether the endpoint has yet to take a frame that went the long way."""
+        return self.read_paused or not self.queue.empty()
 
     def _is_between_frames(self) -> bool:
         if self.conn.current_size is not None or self.frames:

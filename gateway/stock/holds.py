@@ -185,6 +185,8 @@ def raise_ended(state: str) -> NoReturn:
 
 def _merge(lines: tuple[LineRequest, ...]) -> tuple[LineRequest, ...]:
     """The same sku twice is one line; the order of lines means nothing."""
+    if len(lines) == 1:
+        return lines
     units: dict[str, int] = {}
     for line in lines:
         units[line.sku] = units.get(line.sku, 0) + line.quantity
