@@ -34,7 +34,9 @@ Troy. Visa's of 13 digits are no longer issued, and one in ten barcodes would pa
 _GAPS = b" \t\n\v\f\r._-"
 """What may stand between two digits of one number, up to three of them."""
 
-_ENOUGH = re.compile(rb"[0-9]{14}")
+_ENOUGH = b"0" * 14
+_SHAPE = bytes(48 if 48 <= code <= 57 else 120 for code in range(256))
+"""Every digit as a 0 and everything else as an x, in which to look for enough digits is quick."""
 _RUN = re.compile(rb"[0-9]++(?:[\s._-]{0,3}+[0-9]++)*+")
 _GROUP = re.compile(rb"[0-9]+")
 
@@ -82,19 +84,27 @@ def refuse_card_numbers(text: str) -> None:
 
 def holds_card_number(text: str) -> bool:
     """Whether something in a text looks like a card number and has its check digit."""
-    return next(_found(text), None) is not None
+    raw = _raw(text)
+    return _has_enough(raw) and next(_found(raw), None) is not None
 
 
 def card_numbers(text: str) -> list[str]:
     """The digits of everything in a text that looks like a card number."""
-    return [digits.decode() for digits in _found(text)]
+    return [digits.decode() for digits in _found(_raw(text))]
 
 
-def _found(text: str) -> Iterator[bytes]:
-    raw = (text if text.isascii() else _in_ascii(text)).encode("ascii", "replace")
-    if _ENOUGH.search(raw.translate(None, _GAPS)):
-        for run in _RUN.findall(_NO_CARD.sub(b"#", raw)):
-            yield from _in_run(_GROUP.findall(run))
+def _raw(text: str) -> bytes:
+    return (text if text.isascii() else _in_ascii(text)).encode("ascii", "replace")
+
+
+def _has_enough(raw: bytes) -> bool:
+    """Whether there are digits enough for a card; of nearly every text, no more need be asked."""
+    return _ENOUGH in raw.translate(_SHAPE, _GAPS)
+
+
+def _found(raw: bytes) -> Iterator[bytes]:
+    for run in _RUN.findall(_NO_CARD.sub(b"#", raw)):
+        yield from _in_run(_GROUP.findall(run))
 
 
 def _in_ascii(text: str) -> str:

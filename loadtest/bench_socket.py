@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -235,8 +236,8 @@ class Shopper(asyncio.Protocol):
         """Ask for one unit, under a key of its own."""
         self._sent += 1
         self._say(
-            b'{"type":"reserve","id":%d,"key":"k%d","lines":[{"sku":"tee","quantity":1}]}'
-            % (self._sent, self._sent)
+            b'{"type":"reserve","id":%d,"key":"%b","lines":[{"sku":"tee","quantity":1}]}'
+            % (self._sent, str(uuid.uuid4()).encode())
         )
 
     def _say(self, text: bytes) -> None:

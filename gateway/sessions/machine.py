@@ -122,6 +122,8 @@ class Machine:
 
     def commanded(self, command: AnyCommand) -> list[Effect]:
         """A good command has come in."""
+        if self._state is _State.LIVE:
+            return self._commanded_live(command)
         match self._state, command:
             case _State.FRESH, Connect():
                 self._state = _State.JOINING
@@ -129,18 +131,21 @@ class Machine:
             case _State.FRESH, _:
                 error: HoldfastError = Unauthenticated("The first frame is connect.")
                 return [Refuse(error, command.id), *self._close(CloseCode.NEVER_CONNECTED)]
-            case _State.JOINING | _State.LIVE, Connect():
-                return [Refuse(Invalid("This socket is connected already."), command.id)]
+            case _State.JOINING, Connect():
+                return [_connected_already(command)]
             case _State.JOINING, _:
                 return [Refuse(Unauthenticated("Wait for the welcome."), command.id)]
-            case _State.LIVE, _ if self._in_flight >= self.most_in_flight:
-                error = RateLimited("Too many commands await an answer.", retry_after_ms=100)
-                return [Refuse(error, command.id)]
-            case _State.LIVE, _:
-                self._in_flight += 1
-                return [Perform(command)]
             case _:
                 return []
+
+    def _commanded_live(self, command: AnyCommand) -> list[Effect]:
+        if isinstance(command, Connect):
+            return [_connected_already(command)]
+        if self._in_flight >= self.most_in_flight:
+            error = RateLimited("Too many commands await an answer.", retry_after_ms=100)
+            return [Refuse(error, command.id)]
+        self._in_flight += 1
+        return [Perform(command)]
 
     def answered(self) -> None:
         """A performed command, other than ``connect``, has its answer."""
@@ -232,3 +237,7 @@ class Machine:
             return []
         self._state = _State.CLOSED
         return [Close(code)]
+
+
+def _connected_already(command: Connect) -> Refuse:
+    return Refuse(Invalid("This socket is connected already."), command.id)

@@ -6,7 +6,6 @@ Small whole text frames, which nearly all are, are read and written here; whatev
 a frame is left to the library. Pure.
 """
 
-import contextlib
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
@@ -75,6 +74,7 @@ def small_text(data: bytes, at: int) -> tuple[str, int] | None:
     end = start + size
     if end > len(data):
         return None
-    with contextlib.suppress(UnicodeDecodeError):
+    try:
         return apply_mask(data[start:end], data[start - 4 : start]).decode(), end
-    return None
+    except UnicodeDecodeError:
+        return None

@@ -2,8 +2,8 @@
 
 The endpoint owns three things for each socket: a loop that receives (and never awaits slow work, or
 pongs would go unread and the socket would die), a writer that empties the outbox, and a timer that
-tells the time. The machine decides; commands are performed in tasks of their own, but for ``reserve``,
-of which thousands come at once: it needs no more than to be called back.
+tells the time. The machine decides. Commands are performed in tasks of their own; but ``reserve``,
+of which thousands come at once, needs no more than to be called back.
 
 Where the server offers it, frames come and go by the short way (``direct``) whenever nothing waits,
 and the receiving loop and the writer have only the rest to do.

@@ -175,7 +175,7 @@ class Wire:
         return self.answers
 
     def hear(self, listener: Callable[[str], None] | None) -> None:
-        raise AssertionError
+        raise AssertionError(listener)
 
 
 async def test_with_room_on_the_socket_nothing_waits_for_the_writer() -> None:
