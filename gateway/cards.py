@@ -36,7 +36,8 @@ _GAPS = b" \t\n\v\f\r._-"
 
 _ENOUGH = b"0" * 14
 _SHAPE = bytes(48 if 48 <= code <= 57 else 120 for code in range(256))
-"""Every digit as a 0 and everything else as an x, in which to look for enough digits is quick."""
+"""Every digit as a 0 and everything else as an x, in which enough digits are found quickly."""
+
 _RUN = re.compile(rb"[0-9]++(?:[\s._-]{0,3}+[0-9]++)*+")
 _GROUP = re.compile(rb"[0-9]+")
 
@@ -84,27 +85,19 @@ def refuse_card_numbers(text: str) -> None:
 
 def holds_card_number(text: str) -> bool:
     """Whether something in a text looks like a card number and has its check digit."""
-    raw = _raw(text)
-    return _has_enough(raw) and next(_found(raw), None) is not None
+    return next(_found(text), None) is not None
 
 
 def card_numbers(text: str) -> list[str]:
     """The digits of everything in a text that looks like a card number."""
-    return [digits.decode() for digits in _found(_raw(text))]
+    return [digits.decode() for digits in _found(text)]
 
 
-def _raw(text: str) -> bytes:
-    return (text if text.isascii() else _in_ascii(text)).encode("ascii", "replace")
-
-
-def _has_enough(raw: bytes) -> bool:
-    """Whether there are digits enough for a card; of nearly every text, no more need be asked."""
-    return _ENOUGH in raw.translate(_SHAPE, _GAPS)
-
-
-def _found(raw: bytes) -> Iterator[bytes]:
-    for run in _RUN.findall(_NO_CARD.sub(b"#", raw)):
-        yield from _in_run(_GROUP.findall(run))
+def _found(text: str) -> Iterator[bytes]:
+    raw = (text if text.isascii() else _in_ascii(text)).encode("ascii", "replace")
+    if _ENOUGH in raw.translate(_SHAPE, _GAPS):
+        for run in _RUN.findall(_NO_CARD.sub(b"#", raw)):
+            yield from _in_run(_GROUP.findall(run))
 
 
 def _in_ascii(text: str) -> str:
