@@ -9,6 +9,8 @@ decides what a client may do when, how often, and which close code ends the sess
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from msgspec import Struct
+
 from gateway.errors import (
     BadFrame,
     CloseCode,
@@ -34,23 +36,20 @@ _FAREWELL_S = 30.0
 """How long a buyer stays when the show is over: the units are sold, the confirmation is to come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Perform:
+class Perform(Struct, frozen=True):
     """Do what a command asks for, then tell ``answered``."""
 
     command: AnyCommand
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Answer with an error; ``command`` is the id it replies to, if known."""
 
     error: HoldfastError
     command: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Close the socket."""
 
     code: CloseCode

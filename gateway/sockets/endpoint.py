@@ -251,14 +251,16 @@ class _Connection:
     ) -> None:
         if answer.cancelled():
             return  # The socket is gone.
+        frame: Frame | HoldfastError
         try:
             said = answer.result()
-            self._reply(command, said if isinstance(said, Frame) else reserved(said))
+            frame = said if isinstance(said, Frame) else reserved(said)
         except HoldfastError as error:
-            self._reply(command, error)
+            frame = error
         except Exception:
             log.exception("sockets: a command failed")
-            self._reply(command, _our_fault())
+            frame = _our_fault()
+        self._reply(command, frame)
 
     def _reply(self, command: AnyCommand, answer: Frame | HoldfastError) -> None:
         outcome = "ok"

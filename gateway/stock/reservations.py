@@ -61,6 +61,7 @@ class GroupCommit:
     settings: Settings
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _in_flight: bool = False
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def decide(self, request: Request) -> asyncio.Future[Words]:
         """Have a reservation decided; the future holds the script's words for it, or the error.
@@ -72,7 +73,7 @@ class GroupCommit:
             raise Overloaded(
                 "Too many want this at once; try again.", retry_after_ms=_RETRY_AFTER_MS
             )
-        answer: asyncio.Future[Words] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Words] = self._loop.create_future()
         self._waiting.append((request, answer))
         if not self._in_flight:
             self._send()
