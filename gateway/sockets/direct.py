@@ -25,6 +25,7 @@ _TEXT = 0x81
 """First byte of a text frame that is a whole message."""
 _MASKED = 0x80
 _SIZE_IN_2_BYTES, _SIZE_IN_8_BYTES = 126, 127
+_HEAD_2, _HEAD_8 = bytes((_TEXT, _SIZE_IN_2_BYTES)), bytes((_TEXT, _SIZE_IN_8_BYTES))
 
 
 class Wrote(Enum):
@@ -51,10 +52,10 @@ def text_frame(text: bytes) -> bytes:
     """A server's frame of a text (RFC 6455, 5.2)."""
     size = len(text)
     if size < _SIZE_IN_2_BYTES:
-        return b"%c%c%b" % (_TEXT, size, text)
+        return bytes((_TEXT, size)) + text
     if size < 2**16:
-        return b"%c%c%b%b" % (_TEXT, _SIZE_IN_2_BYTES, size.to_bytes(2), text)
-    return b"%c%c%b%b" % (_TEXT, _SIZE_IN_8_BYTES, size.to_bytes(8), text)
+        return _HEAD_2 + size.to_bytes(2) + text
+    return _HEAD_8 + size.to_bytes(8) + text
 
 
 def small_text(data: bytes, at: int) -> tuple[str, int] | None:
