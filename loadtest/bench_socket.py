@@ -13,7 +13,9 @@ machine does meets all of them:
 * ``gateway``: ours, as it serves, but that it hears no news, since ``plain`` hears none either.
 * ``with news``: ours with everything: it hears of each hold, and tells the shopper's devices.
 
-Afterwards the units held in Redis must be the replies given, or it fails.
+Told are the reservations that one call of the script decided together, too, and how many times the
+CPU of ``plain`` pays for ours, round by round. Afterwards the units held in Redis must be the
+replies given, or it fails.
 """
 
 import argparse
@@ -25,10 +27,10 @@ import statistics
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from websockets.speedups import apply_mask
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway import app
 from gateway.checkout.payment import Payments
@@ -59,10 +61,10 @@ from gateway.stock import rows
 from gateway.stock.holds import hold_id
 from gateway.stock.reservations import Request
 from gateway.tickets import Tokens
+from loadtest.fast_shopper import Score, Shopper
 
 SHOW, SKU, STOCK = "tonight", "tee", 1_000_000
 SHOPS = {"plain": "plain", "gateway": "ours", "with news": "told"}
-_MASK = b"\x37\xfa\x21\x3d"
 _PATIENCE_S = 20
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -85,6 +87,11 @@ def settings_of(redis_url: str, kind: str) -> Settings:
     )
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 # The servers
 
 
@@ -105,8 +112,8 @@ def plain(settings: Settings) -> Starlette:
             fulfillment=msgspec.json.encode(command.fulfillment).decode(),
             lines=command.lines,
         )
-        names = (keys.meta, keys.stock, keys.catalog, keys.shows, keys.deadlines, keys.ledger)
-        names += (keys.news, keys.hold(request.hold), keys.shopper(shopper))
+        names = [keys.meta, keys.stock, keys.catalog, keys.shows, keys.deadlines, keys.ledger]
+        names += [keys.news, keys.hold(request.hold), keys.shopper(shopper)]
         limits = (settings.holds_per_shopper, 30 * 86_400_000, MAX_PAYMENT)
         replies: Any = await redis.evalsha(
             sha, len(names), *names, msgspec.json.encode([request]), *limits
@@ -135,7 +142,7 @@ def ours(settings: Settings) -> Starlette:
     lane = Lane(settings)
     payments = Payments(settings, lane, SystemClock())
     gateway = app.assemble(
-        settings, clock=SystemClock(), rng=random.Random(1), lane=lane, payments=payments
+        settings, clock=SystemClock(), rng=random.SystemRandom(), lane=lane, payments=payments
     )
     return app.application(gateway)
 
@@ -155,95 +162,11 @@ def serve(kind: str, redis_url: str, listener: int) -> None:
     application = plain(settings) if kind == "plain" else ours(settings)
     config = app.configuration(settings, application)
     if kind == "plain":
-        config.ws = "websockets-sansio"
+        config.ws = WebSocketsSansIOProtocol
     elif kind == "gateway":
-        Feed.hear, Feed.is_deaf = _hear_nothing, _is_deaf  # type: ignore[method-assign]
+        Feed.hear = _hear_nothing  # type: ignore[method-assign, assignment]
+        Feed.is_deaf = _is_deaf  # type: ignore[method-assign, assignment]
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listener)])
-
-
-# The shoppers
-
-
-@dataclass(slots=True)
-class Score:
-    """What the shoppers of one server have got so far."""
-
-    holds: int = 0
-    pushes: int = 0
-    errors: int = 0
-    going: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Shopper(asyncio.Protocol):
-    """One socket, written for speed: the client must not be what limits the servers."""
-
-    name: str
-    score: Score
-    connected: asyncio.Future[None]
-    ticket: bytes
-    _transport: Any = None
-    _upgraded: bool = False
-    _read: bytes = b""
-    _sent: int = 1
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the upgrade."""
-        self._transport = transport
-        self._transport.write(
-            b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: %b\r\n\r\n"
-            % SUBPROTOCOL.encode()
-        )
-
-    def data_received(self, data: bytes) -> None:
-        """Read what has come, frame by frame; none that we are sent is in pieces."""
-        data = self._read + data
-        if not self._upgraded:
-            head, end, data = data.partition(b"\r\n\r\n")
-            self._upgraded = bool(end)
-            if not end:
-                self._read = head
-                return
-            assert head.startswith(b"HTTP/1.1 101"), head
-            self._say(b'{"type":"connect","id":0,"token":"%b","show":"tonight"}' % self.ticket)
-        at = 0
-        while len(data) - at >= 2:
-            size, start = data[at + 1], at + 2
-            if size >= 126:
-                start += 2 if size == 126 else 8
-                size = int.from_bytes(data[at + 2 : start])
-            if len(data) < start + size:
-                break
-            self._hear(data[start : start + size])
-            at = start + size
-        self._read = data[at:]
-
-    def _hear(self, frame: bytes) -> None:
-        if frame.startswith(b'{"type":"hold","id":'):
-            self.score.holds += 1
-            if self.score.going:
-                self.reserve()
-        elif not self.connected.done():
-            self.connected.set_result(None)
-        elif frame.startswith(b'{"type":"error"'):
-            self.score.errors += 1
-        else:
-            self.score.pushes += 1
-
-    def reserve(self) -> None:
-        """Ask for one unit, under a key of its own."""
-        self._sent += 1
-        self._say(
-            b'{"type":"reserve","id":%d,"key":"%b","lines":[{"sku":"tee","quantity":1}]}'
-            % (self._sent, str(uuid.uuid4()).encode())
-        )
-
-    def _say(self, text: bytes) -> None:
-        size = len(text)
-        head = bytes((0x81, 0x80 | size)) if size < 126 else b"\x81\xfe" + size.to_bytes(2)
-        self._transport.write(head + _MASK + apply_mask(text, _MASK))
 
 
 @dataclass(slots=True)
@@ -268,7 +191,7 @@ class Contestant:
             shopper.reserve()
         await asyncio.sleep(seconds)
         self.score.going = False
-        asked = sum(shopper._sent - 1 for shopper in self.shoppers)  # noqa: SLF001
+        asked = sum(shopper.asked for shopper in self.shoppers)
         async with asyncio.timeout(_PATIENCE_S):
             while self.score.holds + self.score.errors < asked:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -276,6 +199,10 @@ class Contestant:
         if counts:
             self.us.append((_cpu_s(self.pid) - busy_s) / holds * 1e6)
             self.replies_per_s.append(holds / (time.monotonic() - at))
+
+
+def _same(shopper: Shopper) -> Shopper:
+    return shopper
 
 
 def _cpu_s(pid: int) -> float:
@@ -291,8 +218,10 @@ async def contestant(
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     process = subprocess.Popen(  # noqa: ASYNC220, S603
-        [sys.executable, "-m", "loadtest.bench_socket"]
-        + [f"--serve={kind}", f"--redis={settings.redis_url}", f"--listener={listener.fileno()}"],
+        [
+            *(sys.executable, "-m", "loadtest.bench_socket", f"--serve={kind}"),
+            *(f"--redis={settings.redis_url}", f"--listener={listener.fileno()}"),
+        ],
         pass_fds=[listener.fileno()],
         process_group=warden.group,
         stdin=subprocess.DEVNULL,
@@ -304,7 +233,7 @@ async def contestant(
             name = f"s{number}"
             ticket = tokens.sign_ticket(settings.shop, SHOW, name)[0].encode()
             shopper = Shopper(name, one.score, loop.create_future(), ticket)
-            await loop.create_connection(lambda who=shopper: who, *listener.getsockname())
+            await loop.create_connection(partial(_same, shopper), *listener.getsockname())
             await asyncio.wait_for(shopper.connected, 20)
             one.shoppers.append(shopper)
         yield one
@@ -317,7 +246,11 @@ async def contestant(
 async def open_shop(lane: Lane, settings: Settings) -> None:
     """Put more on sale than can be asked for."""
     rooms = join(
-        settings, SystemClock(), random.Random(1), lane, Payments(settings, lane, SystemClock())
+        settings,
+        SystemClock(),
+        random.SystemRandom(),
+        lane,
+        Payments(settings, lane, SystemClock()),
     )
     await rooms.catalog.put(settings.shop, (CatalogEntry(SKU, "Tee", Money(1_500, "EUR")),))
     now = "2026-11-21T20:00:00.000Z"
@@ -346,7 +279,7 @@ async def measure(contestants: Sequence[Contestant], rounds: int, seconds: float
     for number in range(rounds):
         for one in contestants:
             await one.take_turn(seconds, counts=True)
-        print(
+        _say(
             f"round {number + 1}: " + ", ".join(f"{it.kind} {it.us[-1]:.1f}" for it in contestants)
         )
 
@@ -354,16 +287,17 @@ async def measure(contestants: Sequence[Contestant], rounds: int, seconds: float
 def report(contestants: Sequence[Contestant]) -> None:
     """Print medians and spread."""
     first = contestants[0]
-    print(
-        f"\n{'':12}{'µs CPU a reply':>18}{'lowest–highest':>18}{'replies/s':>12}{'a call':>8}{'times plain':>26}"
+    _say(
+        f"\n{'':12}{'µs CPU a reply':>18}{'least-most':>18}{'replies/s':>12}"
+        f"{'a call':>8}{'times plain':>26}"
     )
     for one in contestants:
         ratios = [theirs / mine for theirs, mine in zip(first.us, one.us, strict=True)]
-        print(
+        _say(
             f"{one.kind:12}{statistics.median(one.us):18.1f}"
-            f"{f'{min(one.us):.1f}–{max(one.us):.1f}':>18}"
+            f"{f'{min(one.us):.1f}-{max(one.us):.1f}':>18}"
             f"{statistics.median(one.replies_per_s):12.0f}{one.together:8.1f}"
-            f"{f'{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})':>26}"
+            f"{f'{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})':>26}"
         )
 
 
@@ -388,7 +322,7 @@ async def compare(kinds: Sequence[str], rounds: int, seconds: float, sockets: in
 def main() -> None:
     """Read the arguments."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
