@@ -34,7 +34,10 @@ Troy. Visa's of 13 digits are no longer issued, and one in ten barcodes would pa
 _GAPS = b" \t\n\v\f\r._-"
 """What may stand between two digits of one number, up to three of them."""
 
-_ENOUGH = re.compile(rb"[0-9]{14}")
+_ENOUGH = b"0" * 14
+_SHAPE = bytes(48 if 48 <= code <= 57 else 120 for code in range(256))
+"""Every digit as a 0 and everything else as an x, in which enough digits are found quickly."""
+
 _RUN = re.compile(rb"[0-9]++(?:[\s._-]{0,3}+[0-9]++)*+")
 _GROUP = re.compile(rb"[0-9]+")
 
@@ -88,7 +91,7 @@ def holds_card_number(text: str) -> bool:
 def card_numbers(text: str) -> Iterator[str]:
     """The digits of everything in a text that looks like a card number."""
     raw = (text if text.isascii() else _in_ascii(text)).encode("ascii", "replace")
-    if _ENOUGH.search(raw.translate(None, _GAPS)):
+    if _ENOUGH in raw.translate(_SHAPE, _GAPS):
         for run in _RUN.findall(_NO_CARD.sub(b"#", raw)):
             for digits in _in_run(_GROUP.findall(run)):
                 yield digits.decode()

@@ -5,6 +5,7 @@ Milliseconds since the epoch inside, RFC 3339 in UTC with milliseconds at the bo
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -34,8 +35,14 @@ class SystemClock:
 
 def rfc3339(at_ms: int) -> str:
     """Write milliseconds since the epoch as RFC 3339 in UTC, e.g. ``2026-11-21T20:11:54.123Z``."""
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at_s, ms = divmod(at_ms, 1000)
+    return f"{_to_the_second(at_s)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(at_s: int) -> str:
+    """Kept, since the deadlines of holds made together are in the same second."""
+    return datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None).isoformat()
 
 
 def parse_rfc3339(text: str) -> int:

@@ -7,6 +7,7 @@ be lost: whoever needs the truth reads it (a gap in ``version`` says when).
 
 import asyncio
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -45,6 +46,17 @@ _FULFILLMENT = msgspec.json.Decoder(Fulfillment)
 _NEWS = msgspec.json.Decoder(News)
 
 
+@lru_cache(maxsize=256)
+def _lines(text: str) -> tuple[Line, ...]:
+    """Kept, since in a rush thousands hold the same."""
+    return _LINES.decode(text)
+
+
+@lru_cache(maxsize=64)
+def _fulfillment(text: str) -> Fulfillment:
+    return _FULFILLMENT.decode(text)
+
+
 def decode(message: bytes) -> News:
     """Read a message of the news channel."""
     return _NEWS.decode(message)
@@ -55,16 +67,15 @@ def hold_from_words(words: tuple[bytes, ...] | tuple[str, ...] | list[bytes]) ->
 
     They are: id, state, lines (JSON), amount, currency, expires_at (ms), fulfillment (JSON).
     """
-    hold, state, lines, amount, currency, expires_at, fulfillment = (
-        word.decode() if isinstance(word, bytes) else word for word in words
-    )
+    texts = [word if isinstance(word, str) else word.decode() for word in words]
+    hold, state, lines, amount, currency, expires_at, fulfillment = texts
     return Hold(
         id=hold,
         state=state,  # type: ignore[arg-type]  # the scripts write no other word
-        lines=_LINES.decode(lines),
+        lines=_lines(lines),
         total=Money(int(amount), currency),
         expires_at=rfc3339(int(expires_at)),
-        fulfillment=_FULFILLMENT.decode(fulfillment),
+        fulfillment=_fulfillment(fulfillment),
     )
 
 

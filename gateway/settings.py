@@ -102,6 +102,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Commands that may wait for Redis; above it we answer ``overloaded``."""
     reserve_batch: Annotated[int, Meta(ge=1, le=512)] = 64
     """Most reservations one script call decides."""
+    reserve_script_ms: Milliseconds = 10
+    """About how long that call may take, in which Redis serves nobody else; fewer go together when
+    they have many lines. After ``redis_timeout_ms``, which is more, it would be given up."""
     wait_replicas: Annotated[int, Meta(ge=0, le=5)] = 0
     """Replicas that must have a commit before money is captured (``WAIT``)."""
     wait_timeout_ms: Milliseconds = 200
@@ -287,6 +290,11 @@ def _check_relations(settings: Settings) -> None:
             "payment_budget_s",
             "stripe_timeout_ms",
             settings.payment_budget_s * 1000 > settings.stripe_timeout_ms,
+        ),
+        (
+            "redis_timeout_ms",
+            "reserve_script_ms",
+            settings.redis_timeout_ms > settings.reserve_script_ms,
         ),
         (
             "shopper_retention_days",

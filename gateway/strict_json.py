@@ -16,6 +16,7 @@ from gateway.cards import refuse_card_numbers
 
 T = TypeVar("T")
 
+_COLON = re.compile(r"\s*:")
 _ESCAPES = re.compile(r"(?:\\(?:u[0-9A-Fa-f]{4}|.))+", re.DOTALL)
 
 
@@ -79,13 +80,15 @@ def repeats_a_key(text: str) -> bool:
     """Whether some object of a valid JSON text has a key twice.
 
     Without escapes a quote always begins or ends a string, and only a key is followed by a colon.
-    So the keys can be picked out cheaply, and if all differ nothing repeats. Else look properly.
+    So the strings can be picked out cheaply, and the keys among them; if all differ nothing
+    repeats. Else look properly.
     """
     if "\\" not in text:
         parts = text.split('"')
-        keys = [
-            parts[at] for at in range(1, len(parts) - 1, 2) if parts[at + 1].lstrip()[:1] == ":"
-        ]
+        strings = parts[1::2]
+        if len(strings) == len(set(strings)):
+            return False
+        keys = [key for key, rest in zip(strings, parts[2::2], strict=True) if _COLON.match(rest)]
         if len(keys) == len(set(keys)):
             return False
     try:

@@ -9,6 +9,8 @@ decides what a client may do when, how often, and which close code ends the sess
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from msgspec import Struct
+
 from gateway.errors import (
     BadFrame,
     CloseCode,
@@ -34,23 +36,20 @@ _FAREWELL_S = 30.0
 """How long a buyer stays when the show is over: the units are sold, the confirmation is to come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Perform:
+class Perform(Struct, frozen=True):
     """Do what a command asks for, then tell ``answered``."""
 
     command: AnyCommand
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Answer with an error; ``command`` is the id it replies to, if known."""
 
     error: HoldfastError
     command: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Close the socket."""
 
     code: CloseCode
@@ -122,6 +121,8 @@ class Machine:
 
     def commanded(self, command: AnyCommand) -> list[Effect]:
         """A good command has come in."""
+        if self._state is _State.LIVE:
+            return self._commanded_live(command)
         match self._state, command:
             case _State.FRESH, Connect():
                 self._state = _State.JOINING
@@ -129,18 +130,21 @@ class Machine:
             case _State.FRESH, _:
                 error: HoldfastError = Unauthenticated("The first frame is connect.")
                 return [Refuse(error, command.id), *self._close(CloseCode.NEVER_CONNECTED)]
-            case _State.JOINING | _State.LIVE, Connect():
-                return [Refuse(Invalid("This socket is connected already."), command.id)]
+            case _State.JOINING, Connect():
+                return [_connected_already(command)]
             case _State.JOINING, _:
                 return [Refuse(Unauthenticated("Wait for the welcome."), command.id)]
-            case _State.LIVE, _ if self._in_flight >= self.most_in_flight:
-                error = RateLimited("Too many commands await an answer.", retry_after_ms=100)
-                return [Refuse(error, command.id)]
-            case _State.LIVE, _:
-                self._in_flight += 1
-                return [Perform(command)]
             case _:
                 return []
+
+    def _commanded_live(self, command: AnyCommand) -> list[Effect]:
+        if isinstance(command, Connect):
+            return [_connected_already(command)]
+        if self._in_flight >= self.most_in_flight:
+            error = RateLimited("Too many commands await an answer.", retry_after_ms=100)
+            return [Refuse(error, command.id)]
+        self._in_flight += 1
+        return [Perform(command)]
 
     def answered(self) -> None:
         """A performed command, other than ``connect``, has its answer."""
@@ -232,3 +236,7 @@ class Machine:
             return []
         self._state = _State.CLOSED
         return [Close(code)]
+
+
+def _connected_already(command: Connect) -> Refuse:
+    return Refuse(Invalid("This socket is connected already."), command.id)

@@ -23,7 +23,8 @@ from gateway.messages import (
 )
 from gateway.model import Hold, Show
 from gateway.rooms import Rooms
-from gateway.stock.holds import Held
+from gateway.stock.holds import Held, held
+from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
 
 _MOST_ORDERS = 50
@@ -112,11 +113,7 @@ class Session:
         rooms, shop, shopper = self.rooms, self.shop, self.shopper
         match command:
             case Reserve():
-                return _hold(
-                    await rooms.holds.reserve(
-                        shop, shopper, self.show, command.key, command.lines, command.fulfillment
-                    )
-                )
+                return reserved(await self.reserve(command))
             case Extend():
                 return _hold(await rooms.holds.extend(shop, shopper, command.hold))
             case Release():
@@ -132,6 +129,25 @@ class Session:
             case Connect() | Refresh():
                 raise Invalid("This socket is connected already.")
 
+    def reserve(self, command: Reserve) -> asyncio.Future[Words]:
+        """What ``perform`` awaits for this command, so that it takes no task; see ``reserved``.
 
-def _hold(held: Held) -> HoldFrame:
-    return HoldFrame(hold=held.hold, version=held.version)
+        Raises:
+            HoldfastError: what the client is told instead.
+        """
+        return self.rooms.holds.decide(
+            self.shop, self.shopper, self.show, command.key, command.lines, command.fulfillment
+        )
+
+
+def reserved(words: Words) -> Frame:
+    """The answer to a ``reserve``.
+
+    Raises:
+        HoldfastError: what the client is told instead.
+    """
+    return _hold(held(words))
+
+
+def _hold(now: Held) -> HoldFrame:
+    return HoldFrame(hold=now.hold, version=now.version)

@@ -1,6 +1,7 @@
 """Sockets: one browser at the other end of each.
 
 ``frames``    JSON text ⇄ typed commands (pure)
+``direct``    the short way between a socket and its endpoint
 ``outbox``    what waits to be written to one socket, bounded
 ``roster``    who is connected to which show; one encoded frame to many
 ``feed``      a shop's stock as this process knows it, kept true by the news

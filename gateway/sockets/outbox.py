@@ -4,6 +4,9 @@ Replies and personal pushes are all delivered, or the socket is closed as a slow
 at most one frame waits: a viewer that has not taken the last one yet gets, when it has, everything
 as it is then. So a slow peer misses only stale values, and costs a bounded buffer.
 
+When nothing waits and the socket has room, a frame is written at once, by the short way if there is
+one: a task is woken only for a peer that is slow.
+
 A viewer's seat is taken before what it is welcomed with is read, so that no change falls between
 the two. Pushes that come before the welcome wait, and follow it.
 """
@@ -13,7 +16,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from gateway.sockets.direct import Direct, Wrote
+
 Write = Callable[[str], Awaitable[None]]
+
+_AT_ONCE_BYTES = 16_384
+"""As long as no more waits in the socket's own buffer, a frame is written at once."""
 
 
 @dataclass(slots=True)
@@ -23,6 +31,10 @@ class Outbox:
     snapshot: Callable[[], bytes]
     """Makes a stock frame with everything as it is now."""
     most_frames: int
+    overflowed: Callable[[], None]
+    """Told when the peer is too slow; the socket is then closed."""
+    direct: Direct | None = None
+    """The short way to the socket."""
     _frames: deque[bytes] = field(default_factory=deque)
     _early: list[bytes] | None = field(default_factory=list)
     """Pushes that wait for the welcome; ``None`` once it was put."""
@@ -30,12 +42,10 @@ class Outbox:
     _stock: bytes | None = None
     _behind: bool = False
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
-    overflowed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the peer is too slow; the socket is then closed."""
 
     def put(self, frame: bytes) -> None:
         """Have a reply written."""
-        if self._has_room(self._frames):
+        if not self._goes_at_once(frame) and self._has_room(self._frames):
             self._frames.append(frame)
             self._stir()
 
@@ -55,7 +65,7 @@ class Outbox:
 
     def push_stock(self, frame: bytes) -> None:
         """Have a stock frame written, or, if one is waiting already, everything later."""
-        if self._early is not None:
+        if self._early is not None or self._goes_at_once(frame):
             return
         if self._stock is None and not self._behind:
             self._stock = frame
@@ -77,6 +87,12 @@ class Outbox:
             self._wake.clear()
             self._idle.set()
 
+    def _goes_at_once(self, frame: bytes) -> bool:
+        """Whether a frame needs no waiting: it was written, or nobody is there to read it."""
+        if self.direct is None or self._wake.is_set():
+            return False
+        return self.direct.try_write(frame, _AT_ONCE_BYTES) is not Wrote.SLOW
+
     def _stir(self) -> None:
         self._wake.set()
         self._idle.clear()
@@ -84,7 +100,7 @@ class Outbox:
     def _has_room(self, frames: deque[bytes] | list[bytes]) -> bool:
         if len(frames) < self.most_frames:
             return True
-        self.overflowed.set()
+        self.overflowed()
         return False
 
     def _next(self) -> bytes | None:

@@ -1,18 +1,26 @@
-"""Uvicorn's WebSocket class, mended where a shopper or a stop would suffer.
+"""Uvicorn's WebSocket class, mended where a shopper or a stop would suffer, with a short way.
 
 The base class is not public API: uvicorn is pinned, and a test fails when what we rely on moves.
 """
 
 from asyncio import BaseTransport
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
+from websockets.streams import StreamReader
+
+from gateway.sockets.direct import EXTENSION, Wrote, small_text, text_frame
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
 
 GRACE_S = 3.0
 """How long a peer may take to read what is left and say goodbye before its connection is cut."""
+
+_WAITS_FOR_A_FRAME = StreamReader.at_eof.__code__
+"""Where the library's parser stands when it has read a frame and nothing of the next."""
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -21,7 +29,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     Wherever the base class ends a connection with ``transport.close()``, that waits for a buffer
     which a stalled peer never drains, so the connection would stay for good. Here it is cut after
     a grace.
+
+    It is the ``Direct`` of its endpoint: a small whole text frame goes to the listener at once when
+    nothing else is under way, and is written at once when little waits. Everything else, and what
+    comes before the endpoint listens, is the library's.
     """
+
+    _listener: Callable[[str], None] | None = None
+    _between_frames = False
+    """Whether the library has read whole messages so far, and nothing of the next."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Somebody has connected.
@@ -46,9 +62,61 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     async def run_asgi(self) -> None:
-        """Run the application for this socket."""
-        await super().run_asgi()
+        """Run the application for this socket, and offer it the short way."""
+        extensions = cast("dict[str, Any]", self.scope["extensions"])
+        extensions[EXTENSION] = self
+        try:
+            await super().run_asgi()
+        finally:
+            del extensions[EXTENSION]
         self._cut_after_grace()
+
+    def hear(self, listener: Callable[[str], None] | None) -> None:
+        """Have small text frames handed to the listener."""
+        self._listener = listener
+        self._between_frames = self._is_between_frames()
+
+    def data_received(self, data: bytes) -> None:
+        """The peer has sent something."""
+        if self._listener and self._between_frames and self._is_open() and not self._has_unread():
+            data = self._hand_over(data, self._listener)
+            if not data:
+                return
+        super().data_received(data)
+        self._between_frames = self._is_between_frames()
+
+    def try_write(self, text: bytes, limit: int) -> Wrote:
+        """Write a text frame, unless more than ``limit`` bytes wait already."""
+        if not self._is_open():
+            return Wrote.CLOSED
+        if not self.writable.is_set() or self.transport.get_write_buffer_size() > limit:
+            return Wrote.SLOW
+        self.transport.write(text_frame(text))
+        return Wrote.YES
+
+    def _hand_over(self, data: bytes, listener: Callable[[str], None]) -> bytes:
+        """Give the listener what it may have; return the rest, from a frame's first byte on."""
+        at = 0
+        while frame := small_text(data, at):
+            text, at = frame
+            listener(text)
+        return data[at:]
+
+    def _is_open(self) -> bool:
+        """Whether the handshake is over, and neither side has begun to close."""
+        return self.conn.state is State.OPEN and not self.transport.is_closing()
+
+    def _has_unread(self) -> bool:
+        """Whether the endpoint has yet to take a frame that went the long way."""
+        return self.read_paused or not self.queue.empty()
+
+    def _is_between_frames(self) -> bool:
+        if self.conn.current_size is not None or self.frames:
+            return False  # The next frame goes on with a message.
+        step: Any = self.conn.parser
+        while step.gi_yieldfrom is not None:
+            step = step.gi_yieldfrom
+        return step.gi_code is _WAITS_FOR_A_FRAME
 
     def keepalive_timeout(self) -> None:
         """The peer did not answer a ping."""

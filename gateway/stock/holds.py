@@ -5,7 +5,6 @@ hold: the record of the hold is the record of the request.
 """
 
 import asyncio
-import base64
 import hashlib
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -32,7 +31,7 @@ from gateway.lane import Lane, Reply
 from gateway.model import Fulfillment, Hold, LineRequest
 from gateway.scripts import load
 from gateway.settings import Settings
-from gateway.stock.reservations import GroupCommit, Request
+from gateway.stock.reservations import GroupCommit, Request, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,22 @@ class Holds:
             SoldOut, LimitExceeded, ShowNotLive, NotFound, Invalid, IdempotencyKeyReused: by design.
             Overloaded, Unavailable: ask again with the same key.
         """
+        return held(await self.decide(shop, shopper, show, key, lines, fulfillment))
+
+    def decide(
+        self,
+        shop: str,
+        shopper: str,
+        show: str,
+        key: str,
+        lines: tuple[LineRequest, ...],
+        fulfillment: Fulfillment,
+    ) -> asyncio.Future[Words]:
+        """Ask for what ``reserve`` awaits, for a caller that wants no task; ``held`` reads it.
+
+        Raises:
+            Invalid, Overloaded, Unavailable: it is not even asked.
+        """
         merged = _merge(lines)
         if fulfillment.type == "ship" and fulfillment.location:
             raise Invalid("A location goes with a pickup only.")
@@ -84,7 +99,7 @@ class Holds:
         group = self._groups.get(shop)
         if group is None:
             group = self._groups.setdefault(shop, GroupCommit(shop, self.lane, self.settings))
-        return _held(await group.decide(request))
+        return group.decide(request)
 
     async def extend(self, shop: str, shopper: str, hold: str) -> Held:
         """Give an active hold more time; an expired one is never revived.
@@ -148,10 +163,14 @@ class Holds:
 _FIELDS = ("state", "lines", "amount", "currency", "expires_at", "fulfillment")
 
 
+_LETTERS = str.maketrans("0123456789abcdef", "ghijklmnopabcdef")
+"""Without digits an id is never taken for a card number."""
+
+
 def hold_id(shop: str, shopper: str, key: str) -> str:
     """The id of the hold that a shopper's key makes."""
-    digest = hashlib.sha256(f"{shop}:{shopper}:{key}".encode()).digest()
-    return "h_" + base64.b32encode(digest[:15]).decode().lower()
+    digest = hashlib.sha256(f"{shop}:{shopper}:{key}".encode()).hexdigest()
+    return "h_" + digest[:30].translate(_LETTERS)
 
 
 def order_id(hold: str) -> str:
@@ -171,6 +190,8 @@ def raise_ended(state: str) -> NoReturn:
 
 def _merge(lines: tuple[LineRequest, ...]) -> tuple[LineRequest, ...]:
     """The same sku twice is one line; the order of lines means nothing."""
+    if len(lines) == 1:
+        return lines
     units: dict[str, int] = {}
     for line in lines:
         units[line.sku] = units.get(line.sku, 0) + line.quantity
@@ -183,8 +204,15 @@ def _fingerprint(show: str, lines: tuple[LineRequest, ...], fulfillment: Fulfill
 
 
 def _held(reply: Reply) -> Held:
-    """Map the words of the hold scripts; every word they can say is here."""
-    words = [word.decode() for word in reply]
+    return held([word.decode() for word in reply])
+
+
+def held(words: Words) -> Held:
+    """Map the words of the hold scripts; every word they can say is here.
+
+    Raises:
+        HoldfastError: what they say is no hold.
+    """
     match words:
         case ["HOLD", *hold, version]:
             return Held(news.hold_from_words(tuple(hold)), int(version))

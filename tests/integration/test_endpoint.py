@@ -11,6 +11,7 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -317,6 +318,17 @@ async def test_redis_not_answering_sends_the_client_away_for_a_while(corner: Cor
 async def came_in(site: Site, name: str) -> Message:
     async with connected(site.socket_url) as shopper:
         return await shopper.ask("connect", token=site.ticket(name), show=SHOW)
+
+
+async def test_under_another_server_all_goes_by_asgi(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.SocketProtocol", WebSocketsSansIOProtocol)
+    async with open_site(settings, UNLIMITED) as site, site.shopper("ann") as ann:
+        await site.sells("tee", 5)
+        held = await ann.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
+        assert held["type"] == "hold"
+        await ann.hears("stock", items={"tee": 4})
 
 
 async def test_a_socket_that_closes_in_the_middle_of_reserve_finds_its_hold_again(

@@ -1,6 +1,7 @@
 """Group commit: what arrives together is decided together, in order of arrival."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +21,9 @@ def stall(lane: Lane, settings: Settings) -> Stall:
     return Stall(lane, settings)
 
 
-def wish(stall: Stall, shopper: str, units: int = 1, key: str = "k1") -> Request:
+def wish(
+    stall: Stall, shopper: str, units: int = 1, key: str = "k1", skus: Sequence[str] = ("tee",)
+) -> Request:
     """What the script is asked, as ``Holds`` would write it."""
     return Request(
         hold=stall.hold_of(shopper, key),
@@ -29,7 +32,7 @@ def wish(stall: Stall, shopper: str, units: int = 1, key: str = "k1") -> Request
         fingerprint="f",
         ttl_ms=60_000,
         fulfillment='{"type":"ship"}',
-        lines=(LineRequest("tee", units),),
+        lines=tuple(LineRequest(sku, units) for sku in skus),
     )
 
 
@@ -49,6 +52,51 @@ async def test_a_call_decides_no_more_than_the_settings_say(stall: Stall) -> Non
     replies = await asyncio.gather(*(group.decide(wish(stall, f"s{n}")) for n in range(25)))
     versions = [int(words[-1]) for words in replies]
     assert [versions.count(version) for version in sorted(set(versions))] == [1, 8, 8, 8]
+
+
+async def test_a_call_of_large_bundles_takes_no_longer_than_the_settings_say(
+    stall: Stall,
+) -> None:
+    """A millisecond is enough for 22 steps; a bundle of ten is eleven."""
+    bundle = [f"part-{number}" for number in range(10)]
+    for sku in bundle:
+        await stall.sells(sku, 5)
+    brief = msgspec.structs.replace(stall.settings, reserve_script_ms=1)
+    group = GroupCommit(stall.shop, stall.lane, brief)
+    before = (await stall.books()).version
+    wishes = [wish(stall, f"s{n}", skus=bundle) for n in range(7)]
+    replies = await asyncio.gather(*(group.decide(one) for one in wishes))
+    assert [words[0] for words in replies] == ["HOLD"] * 5 + ["SOLD_OUT"] * 2
+    assert [words[1] for words in replies[:5]] == [one.hold for one in wishes[:5]]
+    assert [int(words[-1]) - before for words in replies[:5]] == [1, 2, 2, 3, 3]
+    assert (await stall.books()).drifts() == []
+
+
+async def test_a_bundle_that_is_too_large_for_any_call_goes_alone(stall: Stall) -> None:
+    bundle = [f"part-{number}" for number in range(30)]
+    for sku in (*bundle, "tee"):
+        await stall.sells(sku, 5)
+    brief = msgspec.structs.replace(stall.settings, reserve_script_ms=1)
+    group = GroupCommit(stall.shop, stall.lane, brief)
+    before = (await stall.books()).version
+    small, large = ("tee",), bundle
+    wishes = [wish(stall, f"s{n}", skus=(small, large, small, small)[n]) for n in range(4)]
+    replies = await asyncio.gather(*(group.decide(one) for one in wishes))
+    assert [int(words[-1]) - before for words in replies] == [1, 2, 3, 3]
+
+
+async def test_one_that_cannot_be_had_spoils_no_other(stall: Stall) -> None:
+    await stall.sells("tee", 9)
+    group = GroupCommit(stall.shop, stall.lane, stall.settings)
+    good = [wish(stall, f"s{n}") for n in range(4)]
+    elsewhere = msgspec.structs.replace(wish(stall, "eve"), show="another")
+    unknown = wish(stall, "eve", key="k2", skus=["tee", "hat"])
+    too_much = wish(stall, "eve", units=1_000_000, key="k3")
+    asked = [good[0], elsewhere, good[1], unknown, good[2], too_much, good[3]]
+    replies = await asyncio.gather(*(group.decide(one) for one in asked))
+    words = ["HOLD", "SHOW_NOT_LIVE", "HOLD", "NOT_FOUND", "HOLD", "SOLD_OUT", "HOLD"]
+    assert [reply[0] for reply in replies] == words
+    assert await stall.available() == {"tee": 5}
 
 
 async def test_who_comes_first_is_served_first(stall: Stall) -> None:
@@ -95,9 +143,10 @@ async def test_too_many_waiting_are_refused_at_once(stall: Stall) -> None:
     group = GroupCommit(stall.shop, stall.lane, few)
     await stall.sells("tee", 9)
     taken = [group.decide(wish(stall, f"s{n}")) for n in range(4)]
-    with pytest.raises(Overloaded):
+    with pytest.raises(Overloaded) as refused:
         group.decide(wish(stall, "late"))
-    assert [words[0] for words in await asyncio.gather(*taken)] == [b"HOLD"] * 4
+    assert refused.value.facts == {"retry_after_ms": 200}
+    assert [words[0] for words in await asyncio.gather(*taken)] == ["HOLD"] * 4
 
 
 class BusyLane:
@@ -126,10 +175,10 @@ async def test_nobody_waits_for_ever_when_the_lane_takes_no_more(
     settings = msgspec.structs.replace(stall.settings, reserve_batch=4)
     group = GroupCommit(stall.shop, lane, settings)  # type: ignore[arg-type]
     answers = [group.decide(wish(stall, f"s{n}")) for n in range(10)]
-    lane.first.set_result([[b"HOLD"]])
+    lane.first.set_result(b'[["HOLD"]]')
     async with asyncio.timeout(1):
         outcomes = await asyncio.gather(*answers, return_exceptions=True)
-    assert outcomes == [[b"HOLD"]] + [error] * 9
+    assert outcomes == [["HOLD"]] + [error] * 9
     with pytest.raises(type(error)):
         await group.decide(wish(stall, "later"))
 

@@ -1,15 +1,21 @@
 """Our mends to uvicorn's WebSocket class, and a watch on the base class they rest on."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
 import pytest
+import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from gateway.news import News, publish
+from gateway.sockets.direct import EXTENSION, Wrote
 from gateway.sockets.server import SocketProtocol
 from tests.integration.conftest import Site
 
@@ -17,10 +23,12 @@ PATIENCE_S = 15
 
 
 def test_the_base_class_is_as_we_know_it() -> None:
-    for name in ("connection_made", "send", "keepalive_timeout", "shutdown"):
+    methods = ("connection_made", "data_received", "run_asgi", "send", "keepalive_timeout")
+    for name in (*methods, "shutdown"):
         assert callable(vars(WebSocketsSansIOProtocol)[name])
     names = set(WebSocketsSansIOProtocol.__init__.__code__.co_names)
     assert {"handshake_complete", "close_sent", "transport", "loop", "conn"} <= names
+    assert {"writable", "queue", "read_paused", "frames"} <= names
 
 
 async def test_a_refused_upgrade_is_not_logged_as_an_error(
@@ -60,6 +68,200 @@ async def test_a_peer_that_never_reads_again_is_freed(site: Site) -> None:
                 await publish(site.rooms.lane, site.shop, News(shopper="ann", frame=large))
                 await asyncio.sleep(0.02)
         ann.socket.transport.abort()
+
+
+class Wire(asyncio.Transport):
+    """The transport of one connection, as far as the protocol uses it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.waiting = 0
+        self.paused = self.closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+
+
+class Line:
+    """A protocol without a socket, and an application that notes what it hears, and by which way.
+
+    That the short way is taken is part of it: without, everything would work, and cost more.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+        config = uvicorn.Config(self._app, interface="asgi3", ws=SocketProtocol, log_config=None)
+        config.load()
+        self.wire = Wire()
+        self.protocol = SocketProtocol(config, uvicorn.server.ServerState(), {})
+        self.protocol.connection_made(self.wire)
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        scope["extensions"][EXTENSION].hear(lambda text: self.heard.append(("short", text)))
+        while (message := await receive())["type"] == "websocket.receive":
+            self.heard.append(("long", message.get("text", "binary")))
+
+    async def opened(self) -> None:
+        request = (
+            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        await self.brings(request)
+        assert self.wire.written.pop().startswith(b"HTTP/1.1 101")
+
+    async def brings(self, data: bytes) -> None:
+        """Bytes come, once the protocol wants any; then the application has its turn."""
+        while self.wire.paused:
+            await asyncio.sleep(0)
+        self.protocol.data_received(data)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def ends(self) -> None:
+        self.protocol.connection_lost(None)
+        await asyncio.gather(*self.protocol.tasks)
+
+
+@contextlib.asynccontextmanager
+async def line() -> AsyncIterator[Line]:
+    line = Line()
+    await line.opened()
+    yield line
+    await line.ends()
+
+
+def frame(data: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=True)
+
+
+async def test_small_text_goes_the_short_way_and_all_else_the_long_one_in_order() -> None:
+    stream = [
+        (frame(b"1") + frame(b"2"), [("short", "1"), ("short", "2")]),
+        (frame(b"3"), [("short", "3")]),
+        (frame(b"", Opcode.PING), []),
+        (frame(b"4"), [("short", "4")]),
+        (frame(b"5", fin=False), []),
+        (frame(b"", Opcode.PING), []),
+        (frame(b"6", Opcode.CONT), [("long", "56")]),
+        (frame(b"7"), [("short", "7")]),
+        (frame(b"8" * 1_025), [("long", "8" * 1_025)]),
+        (frame(b"9", Opcode.BINARY), [("long", "binary")]),
+        (frame(b"10"), [("short", "10")]),
+        (frame(b"11", fin=False) + frame(b"12", Opcode.CONT), [("long", "1112")]),
+        (frame(b"13"), [("short", "13")]),
+    ]
+    async with line() as it:
+        for data, heard in stream:
+            await it.brings(data)
+            assert it.heard == heard, data
+            it.heard.clear()
+
+
+async def test_what_follows_a_frame_of_the_long_way_does_not_overtake_it() -> None:
+    async with line() as it:
+        await it.brings(frame(b"1" * 1_025) + frame(b"2") + frame(b"3"))
+        await it.brings(frame(b"4"))
+    assert [text for _, text in it.heard] == ["1" * 1_025, "2", "3", "4"]
+
+
+async def test_the_short_way_waits_until_the_long_one_is_empty() -> None:
+    """A transport may bring what it had read already when it was asked to pause."""
+    async with line() as it:
+        it.protocol.data_received(frame(b"1" * 1_025))
+        assert it.wire.paused
+        it.protocol.data_received(frame(b"2"))
+        await it.brings(frame(b"3"))
+    assert [text for _, text in it.heard] == ["1" * 1_025, "2", "3"]
+
+
+async def test_frames_may_come_in_any_pieces() -> None:
+    texts = ["1", "22", "a word", "3" * 130, "Größe", "4"]
+    stream = b"".join(frame(text.encode()) for text in texts)
+    stream += frame(b"be", fin=False) + frame(b"gun", Opcode.CONT) + frame(b"last")
+    pieces = [[stream[:cut], stream[cut:]] for cut in range(1, len(stream))]
+    pieces.append([stream[at : at + 1] for at in range(len(stream))])
+    for cut in pieces:
+        async with line() as it:
+            for piece in cut:
+                await it.brings(piece)
+        assert [text for _, text in it.heard] == [*texts, "begun", "last"]
+
+
+async def test_a_frame_is_written_at_once_unless_too_much_waits_or_nobody_is_there() -> None:
+    async with line() as it:
+        assert it.protocol.try_write(b"{}", 100) is Wrote.YES
+        assert it.wire.written == [b"\x81\x02{}"]
+        it.wire.waiting = 101
+        assert it.protocol.try_write(b"{}", 100) is Wrote.SLOW
+        it.wire.waiting = 0
+        it.protocol.pause_writing()
+        assert it.protocol.try_write(b"{}", 100) is Wrote.SLOW
+        it.protocol.resume_writing()
+        await it.brings(frame(b"\x03\xe8", Opcode.CLOSE))
+        it.wire.written.clear()
+        assert it.protocol.try_write(b"{}", 100) is Wrote.CLOSED
+        assert it.wire.written == []
+
+
+async def test_nothing_is_written_after_our_own_goodbye_and_nothing_heard() -> None:
+    async with line() as it:
+        await it.protocol.send({"type": "websocket.close", "code": 4008, "reason": None})
+        it.wire.written.clear()
+        assert it.protocol.try_write(b"{}", 100) is Wrote.CLOSED
+        await it.brings(frame(b"late"))
+        assert (it.wire.written, it.heard) == ([], [])
+
+
+async def test_text_that_is_not_utf_8_is_the_librarys_to_refuse() -> None:
+    async with line() as it:
+        await it.brings(frame(b"1") + frame(b"\xff"))
+        assert it.heard == [("short", "1")]
+        assert it.wire.written[-1][2:4] == (1007).to_bytes(2)
+
+
+async def test_the_short_way_is_taken_on_a_real_socket(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    hand_over, try_write = SocketProtocol._hand_over, SocketProtocol.try_write
+
+    def heard(self: SocketProtocol, data: bytes, listener: Callable[[str], None]) -> bytes:
+        taken.append("in")
+        rest = hand_over(self, data, listener)
+        assert not rest
+        return rest
+
+    def written(self: SocketProtocol, text: bytes, limit: int) -> Wrote:
+        wrote = try_write(self, text, limit)
+        taken.append(f"out {wrote.name}")
+        return wrote
+
+    async with site.shopper("ann") as ann:
+        monkeypatch.setattr(SocketProtocol, "_hand_over", heard)
+        monkeypatch.setattr(SocketProtocol, "try_write", written)
+        assert (await ann.ask("ask", text="Hello?"))["type"] == "ok"
+        assert taken == ["in", "out YES"]
 
 
 def connections(site: Site) -> set[object]:

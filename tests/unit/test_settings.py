@@ -115,6 +115,11 @@ def test_a_variable_we_do_not_know_is_named() -> None:
             "HOLDFAST_STRIPE_TIMEOUT_MS",
         ),
         (
+            {"HOLDFAST_RESERVE_SCRIPT_MS": "400"},
+            "HOLDFAST_REDIS_TIMEOUT_MS",
+            "HOLDFAST_RESERVE_SCRIPT_MS",
+        ),
+        (
             {"HOLDFAST_HOLD_RETENTION_S": "600"},
             "HOLDFAST_HOLD_RETENTION_S",
             "HOLDFAST_PAYMENT_BUDGET_S",
