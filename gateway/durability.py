@@ -27,8 +27,8 @@ _FRESH_S = 10.0
 
 _LEAST_VERSION = 7
 
-_OF_FILE = ("appendonly", "appendfsync", "aof-load-truncated")
-_CONFIG = (*_OF_FILE, "maxmemory-policy")
+_OF_FILE = ("appendonly", "appendfsync")
+_CONFIG = (*_OF_FILE, "maxmemory-policy", "cluster-require-full-coverage")
 
 _Address = tuple[str, int] | None
 """Host and port; ``None`` for the server that the settings name."""
@@ -118,19 +118,13 @@ def _of_file(config: Mapping[str, str], settings: Settings) -> Iterator[Finding]
                 "wrote to the disk, often 30 s of them; set appendfsync always or everysec.",
             )
         # With replicas asked for, a sale is also in the memory of another machine by then.
-        case "everysec" if not settings.wait_replicas:
+        case "everysec" if not settings.wait_replicas and not settings.claims_url:
             yield Finding(
                 "appendfsync",
                 "With appendfsync everysec, a power failure takes back the sales of the last "
-                "second, of two at worst, whose money may be captured; set appendfsync always, or "
-                "HOLDFAST_WAIT_REPLICAS=1 and a replica.",
+                "second, of two at worst. Their units are known from Stripe, their buyers are not; "
+                "set appendfsync always, or HOLDFAST_WAIT_REPLICAS=1 and a replica.",
             )
-    if config.get("aof-load-truncated") == "yes":
-        yield Finding(
-            "aof_load_truncated",
-            "With aof-load-truncated yes, a server whose append-only file lost its end starts "
-            "without asking, and its last sales are gone; set aof-load-truncated no.",
-        )
     if hidden := [name for name in _OF_FILE if name not in config]:
         yield Finding(
             "hidden",
@@ -169,11 +163,17 @@ def _of_replicas(server: Server, settings: Settings) -> Iterator[Finding]:
             f"HOLDFAST_WAIT_REPLICAS is {wanted} and the server has {server.replicas}: no payment "
             "is captured until the others are there.",
         )
-    if not wanted and (server.replicas or server.in_cluster):
+    if not wanted and not settings.claims_url and (server.replicas or server.in_cluster):
         yield Finding(
             "wait_off",
-            "HOLDFAST_WAIT_REPLICAS is 0: a failover may lose confirmed sales whose money is "
-            "captured, and sell their units again; set it to 1, with a replica for each primary.",
+            "HOLDFAST_WAIT_REPLICAS is 0: a failover may lose confirmed sales. Their units are "
+            "known from Stripe, their buyers are not; set it to 1, with a replica each.",
+        )
+    if server.in_cluster and server.config.get("cluster-require-full-coverage") == "yes":
+        yield Finding(
+            "full_coverage",
+            "With cluster-require-full-coverage yes, every shop stops while any slot has no "
+            "server; set it to no.",
         )
 
 

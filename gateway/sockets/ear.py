@@ -120,7 +120,7 @@ class Ear:
             if asking:
                 asking.cancel()
                 # What it died of, the hearing task has met too.
-                await asyncio.wait([asking])
+                await asyncio.gather(asking, return_exceptions=True)
             with contextlib.suppress(RedisError, OSError):
                 await connection.disconnect(nowait=True)
 
@@ -145,7 +145,25 @@ class Ear:
             return
         async with channel.turn:
             if channel.ear is self:
-                await _take_in(channel, kind, data)
+                await self._take_in(channel, kind, data)
+
+    async def _take_in(self, channel: Channel, kind: bytes, data: Reply) -> None:
+        feed = channel.feed
+        try:
+            match kind:
+                case b"ssubscribe":
+                    await feed.read()
+                    if channel.ear is self:
+                        channel.standing, channel.sent_on = True, 0
+                case b"smessage":
+                    await feed.hear(decode(data))
+        except HoldfastError as error:
+            # The shop's stock does not answer. Other shops have news too; this one is read later.
+            log.warning("news: shop %s: %s", feed.shop, error.message)
+            channel.standing = False
+        except Exception:
+            # One bad message must not deafen the process; the gap it leaves is noticed.
+            log.exception("news: shop %s: a message could not be taken in", feed.shop)
 
     def _send_on(self, moved: MovedError) -> None:
         """Have the channels of a slot subscribed where it is now."""
@@ -166,21 +184,3 @@ async def _ask(connection: Connection, wanted: asyncio.Queue[bytes]) -> None:
         except TimeoutError:
             words = ("PING",)
         await connection.send_command(*words)
-
-
-async def _take_in(channel: Channel, kind: bytes, data: Reply) -> None:
-    feed = channel.feed
-    try:
-        match kind:
-            case b"ssubscribe":
-                await feed.read()
-                channel.standing, channel.sent_on = True, 0
-            case b"smessage":
-                await feed.hear(decode(data))
-    except HoldfastError as error:
-        # The shop's stock does not answer. Other shops have news too; this one is read later.
-        log.warning("news: shop %s: %s", feed.shop, error.message)
-        channel.standing = False
-    except Exception:
-        # One bad message must not deafen the process; the gap it leaves is noticed.
-        log.exception("news: shop %s: a message could not be taken in", feed.shop)

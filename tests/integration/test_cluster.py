@@ -35,9 +35,7 @@ from tests.stall import Stall, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-Move = Callable[[Cluster, int, int], None]
 PATIENCE_S = 10.0
-MOVES = pytest.mark.parametrize("move", [Cluster.moves, Cluster.moves_at_once])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -61,7 +59,9 @@ async def lane(cluster: Cluster, stripe_url: str) -> AsyncIterator[Lane]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def rooms(lane: Lane) -> AsyncIterator[Rooms]:
     payments = Payments(lane.settings, lane, SystemClock())
-    yield join(lane.settings, SystemClock(), random.Random(1), lane, payments)
+    rooms = join(lane.settings, SystemClock(), random.Random(1), lane, payments)
+    yield rooms
+    await rooms.recovery.aclose()
     await payments.aclose()
 
 
@@ -181,19 +181,14 @@ async def test_shops_on_every_primary_sell_through_one_lane(lane: Lane, cluster:
         assert (await stall.books()).drifts() == []
 
 
-@MOVES
 async def test_a_slot_moves_under_load_and_others_do_not_notice(
-    rooms: Rooms,
-    listener: NewsListener,
-    cluster: Cluster,
-    reads: Counter[str],
-    move: Move,
+    rooms: Rooms, listener: NewsListener, cluster: Cluster, reads: Counter[str]
 ) -> None:
     stalls = await opened(rooms.lane, cluster)
     feeds = await listened(listener, cluster, stalls)
     moved, feed = stalls[0], feeds[0]
     others = {stall.shop: reads[stall.shop] for stall in stalls[1:]}
-    moving = asyncio.create_task(asyncio.to_thread(move, cluster, slot_of(moved.shop), 1))
+    moving = asyncio.create_task(asyncio.to_thread(cluster.moves, slot_of(moved.shop), 1))
     bought = 0
     while not moving.done() or bought < 50:
         bought += 1
@@ -228,9 +223,9 @@ async def listened(listener: NewsListener, cluster: Cluster, stalls: list[Stall]
     return feeds
 
 
-@MOVES
+@pytest.mark.parametrize("move", [Cluster.moves, Cluster.moves_at_once])
 async def test_a_read_that_waits_for_orders_goes_where_the_shop_goes(
-    lane: Lane, cluster: Cluster, move: Move
+    lane: Lane, cluster: Cluster, move: Callable[[Cluster, int, int], None]
 ) -> None:
     shop = cluster.shop_on(0)
     async with orders_of(lane, shop) as group:

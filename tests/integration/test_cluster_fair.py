@@ -54,6 +54,12 @@ async def test_shops_on_every_primary_sell_and_deliver(market: Fair) -> None:
         await market.sells_on(SOME)
     assert not market.refused
     await market.adds_up()
+    # The control: an order that was confirmed and is nowhere is missed.
+    lost = next(iter(market.sold.values()))
+    lost.append("o_lost")
+    with pytest.raises(AssertionError):
+        await market.adds_up()
+    lost.remove("o_lost")
 
 
 async def test_slots_move_under_load_and_nothing_is_lost_or_done_twice(market: Fair) -> None:

@@ -51,10 +51,10 @@ def codes(report: Report) -> list[str]:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ({"aof-load-truncated": "no"}, []),
+        ({}, []),
         (
-            {"aof-load-truncated": "yes", "maxmemory-policy": "volatile-lru"},
-            ["aof_load_truncated", "eviction"],
+            {"maxmemory-policy": "volatile-lru"},
+            ["eviction"],
         ),
         ({"user": "default on nopass ~* &* +@all -config -wait"}, ["hidden", "no_wait"]),
     ],

@@ -14,7 +14,6 @@ GOOD = Server(
     config={
         "appendonly": "yes",
         "appendfsync": "always",
-        "aof-load-truncated": "no",
         "maxmemory-policy": "noeviction",
     },
 )
@@ -44,10 +43,15 @@ def test_a_server_that_is_set_well_has_no_findings() -> None:
     [
         (having(GOOD, appendonly="no"), "no_aof"),
         (having(GOOD, appendfsync="no"), "appendfsync"),
-        (having(GOOD, aof_load_truncated="yes"), "aof_load_truncated"),
+        (
+            msgspec.structs.replace(
+                having(GOOD, cluster_require_full_coverage="yes"), in_cluster=True
+            ),
+            "full_coverage",
+        ),
         (having(GOOD, maxmemory_policy="allkeys-lru"), "eviction"),
         (having(GOOD, maxmemory_policy=None), "hidden_policy"),
-        (having(GOOD, appendfsync=None, aof_load_truncated=None), "hidden"),
+        (having(GOOD, appendfsync=None), "hidden"),
         (ALONE, "too_few_replicas"),
         (msgspec.structs.replace(GOOD, knows_wait=False), "no_wait"),
         (msgspec.structs.replace(GOOD, version="6.2.14"), "old_server"),
@@ -63,13 +67,18 @@ def test_a_second_on_one_disk_matters_as_long_as_no_replica_has_the_sale() -> No
 
 
 def test_of_a_file_that_is_not_kept_nothing_else_is_said() -> None:
-    worse = having(GOOD, appendonly="no", appendfsync="no", aof_load_truncated="yes")
+    worse = having(GOOD, appendonly="no", appendfsync="no")
     assert codes(WAITING, worse) == ["no_aof"]
 
 
 def test_not_waiting_for_replicas_that_may_take_over_is_named() -> None:
     assert codes(NOT_WAITING, GOOD) == ["wait_off"]
     assert codes(NOT_WAITING, msgspec.structs.replace(ALONE, in_cluster=True)) == ["wait_off"]
+
+
+def test_a_claims_table_makes_up_for_what_redis_forgets() -> None:
+    strict = Settings(claims_url="sqlite:///claims")
+    assert codes(strict, having(GOOD, appendfsync="everysec")) == []
 
 
 def test_what_is_true_of_several_servers_is_said_once_with_their_names() -> None:
