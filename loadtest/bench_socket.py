@@ -114,7 +114,7 @@ def plain(settings: Settings) -> Starlette:
         )
         names = [keys.meta, keys.stock, keys.catalog, keys.shows, keys.deadlines, keys.ledger]
         names += [keys.news, keys.hold(request.hold), keys.shopper(shopper)]
-        limits = (settings.holds_per_shopper, 30 * 86_400_000, MAX_PAYMENT)
+        limits = (settings.holds_per_shopper, 30 * 86_400_000, MAX_PAYMENT, 0)
         replies: Any = await redis.evalsha(
             sha, len(names), *names, msgspec.json.encode([request]), *limits
         )

@@ -48,7 +48,7 @@ def template(batch: int) -> bytes:
             }
         )
     words = ["EVALSHA", load("hold_reserve").sha, str(len(names)), *names]
-    words += [msgspec.json.encode(requests).decode(), "10", "2592000000", str(MAX_PAYMENT)]
+    words += [msgspec.json.encode(requests).decode(), "10", "2592000000", str(MAX_PAYMENT), "0"]
     return command(*words)
 
 

@@ -223,6 +223,7 @@ class ScriptEach:
             str(self.shelf.settings.holds_per_shopper),
             str(self.shelf.settings.shopper_retention_days * 86_400_000),
             str(MAX_PAYMENT),
+            "0",
         )
         (words,) = reply if isinstance(reply, list) else msgspec.json.decode(reply)
         if words[0] not in ("HOLD", b"HOLD"):
