@@ -14,7 +14,7 @@ from gateway.checkout.payment import Payments
 from gateway.checkout.phases import Phase
 from gateway.checkout.provider import Declined, NotPossible
 from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
-from gateway.checkout.turns import OnWait
+from gateway.checkout.turns import CalledOff, OnWait
 from gateway.claims.sale import Numbered, Sale
 from gateway.claims.table import Claims
 from gateway.clock import Clock
@@ -80,13 +80,19 @@ class Capture:
         return await self._undo(self.claims, sold, on_wait)
 
     async def _is_durable(self, sold: Sold) -> bool:
-        """Repeat the commit, whose effect is there already, to learn whether replicas have it."""
+        """Repeat the commit, whose effect is there already, to learn whether replicas have it.
+
+        Raises:
+            CalledOff: its effect was not there any more, and it is sold anew: look again.
+        """
         if not self.settings.waits:
             return True
         try:
-            await self.records.commit(sold.shop, sold.record, *sold.event)
+            units = await self.records.commit(sold.shop, sold.record, *sold.event)
         except (NotDurable, CommitRefused, CommitEnded):
             return False
+        if units != sold.record.units:
+            raise CalledOff
         return True
 
     async def _take(self, sold: Sold, on_wait: OnWait) -> bool:

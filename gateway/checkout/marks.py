@@ -9,14 +9,11 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from gateway.checkout.records import Record
+from gateway.checkout.records import Record, Units
 from gateway.model import Id, Line, Money
 
 _LONGEST = 500
 """Characters of one value, by Stripe's limit; there may be 50 values."""
-
-Units = tuple[tuple[str, str, int, int], ...]
-"""sku, location, first unit number, units: as the commit answered them."""
 
 
 class Mark(Struct, frozen=True):

@@ -28,6 +28,10 @@ from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
 
+Units = tuple[tuple[str, str, int, int], ...]
+"""sku, location, first unit number, units."""
+_UNITS = msgspec.json.Decoder(Units)
+
 
 class Record(Struct, frozen=True, kw_only=True):
     """One order, as Redis keeps it. Times are ms by Redis' clock."""
@@ -67,8 +71,8 @@ class Record(Struct, frozen=True, kw_only=True):
     order's by the claims table)."""
     given_back: str | None = None
     """The intent whose money was taken without a sale; it is refunded. Written before that."""
-    units: tuple[tuple[str, str, int, int], ...] = ()
-    """sku, location, first unit number, units: set by the commit."""
+    units: Units = ()
+    """Set by the commit."""
     refunds: tuple[Refund, ...] = ()
     order_version: int = 1
     order_state: OrderState = "confirmed"
@@ -185,15 +189,17 @@ class Records:
         _check_begun([word.decode() for word in reply])
         return order
 
-    async def commit(self, shop: str, record: Record, event_id: str, event: bytes) -> None:
+    async def commit(self, shop: str, record: Record, event_id: str, event: bytes) -> Units:
         """Make the hold a sale, with the order's event in the same step; again is fine.
+
+        The units are those it has by now: a server that had lost the sale numbers them anew.
 
         Raises:
             CommitEnded, CommitRefused: no sale; void, or look again.
             NotDurable: sold, but the replicas do not have it yet.
         """
         keys, settings = ShopKeys(shop), self.settings
-        await self._sell(
+        return await self._sell(
             load("hold_commit"),
             (
                 keys.meta,
@@ -218,7 +224,7 @@ class Records:
             ),
         )
 
-    async def commit_late(self, shop: str, record: Record, event_id: str, event: bytes) -> None:
+    async def commit_late(self, shop: str, record: Record, event_id: str, event: bytes) -> Units:
         """Hold the units of an expired hold again and sell them, in one step; again is fine.
 
         Raises:
@@ -227,7 +233,7 @@ class Records:
             NotDurable: sold, but the replicas do not have it yet.
         """
         keys = ShopKeys(shop)
-        await self._sell(
+        return await self._sell(
             load("hold_again"),
             (
                 keys.meta,
@@ -250,8 +256,8 @@ class Records:
             ),
         )
 
-    async def _sell(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> None:
-        """Run a commit, and raise what its words mean."""
+    async def _sell(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Units:
+        """Run a commit; its units, or raise what its words mean."""
         reply, durable = await self._run(script, keys, args, durably=True)
         match reply[0]:
             case b"ENDED" | b"GONE":
@@ -262,6 +268,7 @@ class Records:
                 raise Frozen
         if not durable:
             raise NotDurable
+        return _UNITS.decode(reply[1])
 
     async def move(
         self,

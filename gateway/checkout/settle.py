@@ -309,7 +309,7 @@ class Settler:
         self,
         case: _Case,
         intent: str,
-        commit: Callable[[str, Record, str, bytes], Awaitable[None]],
+        commit: Callable[[str, Record, str, bytes], Awaitable[object]],
         *,
         if_over: str | None,
     ) -> bool:

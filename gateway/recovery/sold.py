@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from gateway.checkout.marks import Units
+from gateway.checkout.records import Units
 from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
 from gateway.clock import Clock

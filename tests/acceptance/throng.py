@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.checkout import marks
-from gateway.checkout.marks import Units
 from gateway.checkout.payment import Payments
+from gateway.checkout.records import Units
 from gateway.clock import SystemClock
 from gateway.errors import (
     Frozen,

@@ -11,10 +11,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from gateway.checkout.capture import Sold
+from gateway.checkout.capture import Capture, Sold
 from gateway.checkout.phases import Phase
 from gateway.checkout.records import Record, Records, _record
+from gateway.checkout.sale import order_of
 from gateway.checkout.settle import Settler, _patient
+from gateway.checkout.turns import CalledOff
 from gateway.claims.address import open_claims
 from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
@@ -280,6 +282,23 @@ async def test_what_has_moved_on_is_not_claimed_any_more(ann: StrictPurchase) ->
     assert await ann.settler.capture.take(Sold(ann.shop, stale, ("", b"")), _patient)
     assert await ann.sales() == []
     assert await ann.charged() == [("requires_capture", 0)]
+
+
+async def test_units_that_were_numbered_anew_are_read_again_before_capture(
+    ann: StrictPurchase,
+) -> None:
+    """By another server, which had lost the sale: the intent must not name those of the first."""
+    await ann.commits()
+    settler, record = ann.rooms.settler, await ann.record()
+    waiting = msgspec.structs.replace(settler.settings, wait_replicas=1)
+    capture = Capture(settler.records, settler.payments, settler.clock, waiting, None)
+    before = msgspec.structs.replace(record, units=(("tee", "main", 9, 1),))
+    for sold, ends in ((before, pytest.raises(CalledOff)), (record, contextlib.nullcontext())):
+        event = settler.encode_event(ann.shop, order_of(sold, sold.intent or "", 1))
+        with ends:
+            assert await capture.take(Sold(ann.shop, sold, event), _patient)
+        charged = [("requires_capture", 0)] if sold is before else [("succeeded", 1500)]
+        assert await ann.charged() == charged
 
 
 async def test_a_gateway_in_strict_mode_sells(redis_url: str, tmp_path: Path) -> None:

@@ -57,9 +57,7 @@ async def test_a_commit_counts_the_replicas_that_have_it(
                 with contextlib.suppress(NotDurable):
                     await stall.commits(record)
                     break
-        replies = await stall.lane.call_durably(
-            READING, (), ()
-        )
+        replies = await stall.lane.call_durably(READING, (), ())
         assert (replies.reply, replies.replicas) == (b"read", 1)
 
 
