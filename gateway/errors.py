@@ -166,12 +166,15 @@ class Unavailable(HoldfastError):
 
 
 class Frozen(Unavailable):
-    """The server may have lost writes of this shop: it is being rebuilt, which takes seconds."""
+    """The server may have lost writes of this shop: it is being rebuilt, which takes seconds.
+
+    Fact: ``reason``, so that a page can say it in its own words.
+    """
 
     def __init__(
         self, message: str = "One moment: the stock is being checked.", **facts: Fact
     ) -> None:
-        super().__init__(message, **(facts or {"retry_after_ms": 500}))
+        super().__init__(message, **(facts or {"reason": "frozen", "retry_after_ms": 500}))
 
 
 class Paused(Unavailable):
@@ -180,7 +183,7 @@ class Paused(Unavailable):
     def __init__(
         self, message: str = "Checkout is paused for a moment; nothing is lost.", **facts: Fact
     ) -> None:
-        super().__init__(message, **(facts or {"retry_after_ms": 1000}))
+        super().__init__(message, **(facts or {"reason": "paused", "retry_after_ms": 1000}))
 
 
 class CloseCode(IntEnum):

@@ -157,10 +157,11 @@ class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):
 
 
 class HoldFrame(Frame, frozen=True, tag="hold", kw_only=True):
-    """A hold of this shopper, as it is now."""
+    """A hold of this shopper, as it is now; ``lost`` when a server has lost it, and its units."""
 
     hold: Hold
     version: int
+    reason: Literal["lost"] | None = None
 
 
 class CheckoutFrame(Frame, frozen=True, tag="checkout", kw_only=True):

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -123,7 +124,7 @@ class Feed:
         rooms = self.rooms
         for gone in await bring_back(rooms.lane, rooms.settings, self.shop, tuple(known.values())):
             over = msgspec.structs.replace(gone.hold, state="released")
-            self._tell_hold(gone.shopper, over)
+            self._tell_hold(gone.shopper, over, reason="lost")
         self._brought_back = True
 
     def _start_over(self) -> None:
@@ -223,11 +224,11 @@ class Feed:
             if self.roster.of(shopper):
                 self._tell_hold(shopper, hold_from_words(tuple(words)))
 
-    def _tell_hold(self, shopper: str, hold: Hold) -> None:
+    def _tell_hold(self, shopper: str, hold: Hold, reason: Literal["lost"] | None = None) -> None:
         seats = self.roster.of(shopper)
         for seat in seats:
             seat.session.hold_changed(hold)
-        self.roster.tell(seats, HoldFrame(hold=hold, version=self.version))
+        self.roster.tell(seats, HoldFrame(hold=hold, version=self.version, reason=reason))
 
     def _tell_show(self, show: str, news: News) -> None:
         seats = tuple(self.roster.at(show))

@@ -188,6 +188,24 @@ async def test_every_error_is_told_in_words(modules: Page) -> None:
         assert "undefined" not in sentence
 
 
+async def test_a_breakdown_is_told_in_words_of_its_own(modules: Page) -> None:
+    body = """
+      const { explain } = await import("/static/words.js");
+      const code = "unavailable";
+      return ["frozen", "paused", "else"].map((reason) => explain({ code, reason }).slice(0, 10));
+    """
+    assert await run(modules, body) == ["One moment", "Checkout i", "The shop d"]
+
+
+async def test_a_hold_that_was_lost_is_not_called_given_back(modules: Page) -> None:
+    body = """
+      const lost = { type: "hold", hold: hold({ state: "released" }), version: 11, reason: "lost" };
+      const now = play(frame(welcome({ holds: [hold()] })), frame(lost));
+      return [state.phase(now, "h1", at), state.openHolds(now, at).length];
+    """
+    assert await run(modules, body) == ["lost", 0]
+
+
 async def test_waits_are_jittered_and_bounded(modules: Page) -> None:
     body = """
       const { jittered, pause } = await import("/static/retry.js");

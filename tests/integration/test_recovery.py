@@ -209,6 +209,23 @@ async def test_shoppers_have_their_holds_again(server: EmbeddedValkey, shop: str
         assert (await audit(site.rooms.lane, shop)).drift == ()
 
 
+async def test_a_hold_whose_unit_is_gone_is_told_in_a_word(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    async with opened(server, shop) as purchase:
+        site, keys = purchase.corner, ShopKeys(shop)
+        await site.sells("tee", 1)
+        async with site.shopper("ann") as ann:
+            lines = [{"sku": "tee", "quantity": 1}]
+            hold = (await ann.ask("reserve", key="k", lines=lines))["hold"]["id"]
+            # The new primary has not heard of ann's hold, and of a walk-in sale instead.
+            await site.rooms.lane.command("DEL", keys.hold(hold))
+            await site.rooms.lane.command("HSET", keys.meta, "server", "the one before")
+            told = await ann.hears("hold", reason="lost")
+            assert (told["hold"]["id"], told["hold"]["state"]) == (hold, "released")
+            assert await ann.closed() == 4009
+
+
 async def put_back(rooms: Rooms, shop: str) -> None:
     """Undo in stock and ledger what the lost hold has taken."""
     keys = ShopKeys(shop)

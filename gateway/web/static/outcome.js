@@ -54,6 +54,13 @@ const DRAWN = {
     button("Back to the show", "primary wide", () => actions.close()),
   ],
 
+  lost: (state, id, actions) => [
+    sign("close", "bad"),
+    h("p", { class: "lead" }, "The shop had a breakdown and could not keep this for you: it is sold. You were not charged."),
+    ...again(state, id, actions),
+    button("Back to the show", "quiet wide", () => actions.close()),
+  ],
+
   gone: (_state, _id, actions) => [
     h("p", { class: "lead" }, "There is nothing held for you here."),
     button("Back to the show", "primary wide", () => actions.close()),

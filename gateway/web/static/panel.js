@@ -12,7 +12,7 @@ import { outcome } from "./outcome.js";
 const TITLES = {
   pay: "Held for you", sending: "Paying", queued: "Paying", processing: "Paying",
   requires_action: "One more step", confirmed: "It’s yours", canceled: "Order canceled",
-  expired: "Time ran out", released: "Given back", gone: "Nothing here",
+  expired: "Time ran out", released: "Given back", lost: "We are sorry", gone: "Nothing here",
 };
 const NOTED = new Set(["pay", "requires_action"]); // elsewhere a note would be about the past
 

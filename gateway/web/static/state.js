@@ -58,7 +58,7 @@ const FRAMES = {
 
   viewers: (state, { count }) => ({ ...state, viewers: count }),
 
-  hold: (state, { hold, version }) => withHold(state, { ...hold, version }),
+  hold: (state, { hold, version, reason }) => withHold(state, { ...hold, version, reason }),
 
   order: (state, { order }) => withOrder(state, order),
 
@@ -207,7 +207,8 @@ export function orderOf(state, holdId) {
 
 /**
  * Where a purchase stands: `pay`, `sending`, `queued`, `requires_action`, `processing`,
- * `confirmed`, `canceled`, `expired`, `released`, or `gone` when nothing is known of it.
+ * `confirmed`, `canceled`, `expired`, `released`, `lost` when the shop could not keep it, or `gone`
+ * when nothing is known of it.
  */
 export function phase(state, holdId, now) {
   const order = orderOf(state, holdId);
@@ -215,7 +216,7 @@ export function phase(state, holdId, now) {
   const hold = state.holds[holdId];
   if (!hold) return "gone";
   if (hold.state === "committed") return "processing"; // its order is about to come
-  if (hold.state !== "active") return hold.state;
+  if (hold.state !== "active") return hold.reason ?? hold.state;
   const checkout = state.checkouts[holdId]?.state;
   if (UNDER_WAY.has(checkout)) return checkout;
   return remaining(state, hold, now) < -EXPIRY_GRACE_MS ? "expired" : "pay";
@@ -229,7 +230,7 @@ export function orderPhase(order) {
 
 /** Holds that still wait for the shopper or the bank, the one that lapses first in front. */
 export function openHolds(state, now) {
-  const settled = new Set(["confirmed", "canceled", "expired", "released"]);
+  const settled = new Set(["confirmed", "canceled", "expired", "released", "lost"]);
   return Object.values(state.holds)
     .filter((hold) => !settled.has(phase(state, hold.id, now)))
     .sort((a, b) => a.expires_at.localeCompare(b.expires_at));

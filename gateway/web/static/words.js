@@ -4,6 +4,11 @@ import { money } from "./money.js";
 
 const SORRY = "Something went wrong on our side, and nothing was charged. Please try again.";
 
+const NOT_NOW = {
+  frozen: "One moment: the shop is making sure of what is left. What you hold is kept for you if it can be. Please try again.",
+  paused: "Checkout is paused for a moment, and nothing is lost. Please try again in a few seconds.",
+};
+
 const SENTENCES = {
   sold_out: ({ available }) =>
     available > 0
@@ -26,7 +31,7 @@ const SENTENCES = {
   payment_declined: ({ message }) => message || "Your bank said no to this card. Nothing was charged.",
   rate_limited: () => "That was a little fast for us. Please wait a few seconds and try again.",
   overloaded: () => "Very many people are buying right now and we could not take your request. Please try again.",
-  unavailable: () => "The shop does not answer at the moment. Please try again in a few seconds.",
+  unavailable: ({ reason }) => NOT_NOW[reason] ?? "The shop does not answer at the moment. Please try again in a few seconds.",
   not_found: () => "This is not on sale any more.",
   forbidden: () => "This is not possible with your ticket. Reloading the page may help.",
   unauthenticated: () => "Your ticket has run out. Please reload the page.",
