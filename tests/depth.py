@@ -32,5 +32,5 @@ def seeds(name: str, few: int, deep: int) -> Sequence[int]:
 
 
 def sample(everything: Sequence[T], every: int) -> Sequence[T]:
-    """All of it when deep, else the first and each so-and-so-manieth after it."""
+    """All of it when deep, else one in ``every``."""
     return everything if DEEP else everything[::every]
