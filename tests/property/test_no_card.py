@@ -17,7 +17,7 @@ pytestmark = deep
 
 DRAW = random.Random(20261121)
 BASE62 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-DRAWN = many("DRAWN", 10_000, 100_000)
+DRAWN = many("DRAWN", 10_000, 20_000)
 
 
 def drawn(alphabet: str, length: int) -> str:
