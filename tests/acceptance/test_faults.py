@@ -15,6 +15,8 @@ Whatever happens, one charge or none, and the shopper hears which.
 
 ``test_lane`` loses the replies of every script, ``test_webhook`` forges more, and ``test_settle``
 settles step by step what is settled here as a whole.
+
+A gateway dies with 60 payments under way; ``HOLDFAST_TEST_PAYMENTS=200`` makes them two hundred.
 """
 
 import asyncio
@@ -35,10 +37,14 @@ from tests.acceptance.buyer import Buyer
 from tests.acceptance.market import open_market
 from tests.acceptance.place import PATIENCE_S, UNITS, Place, hears_the_end, holds, opened
 from tests.bank import CAPTURE, CREATE
+from tests.depth import deep, many
 from tests.integration.conftest import settings_of
 from tests.processes import free_port
 from tests.proxy import open_proxy
 from tests.sales import eventually
+
+PAYMENTS = many("PAYMENTS", 60, 200)
+"""More than Stripe grants in two seconds."""
 
 # Redis
 
@@ -125,15 +131,16 @@ async def _replicated(place: Place, replicas: int) -> None:
 # The gateway
 
 
-async def test_gateway_killed_with_200_payments_under_way(redis_url: str, warden: Warden) -> None:
+@deep
+async def test_gateway_killed_with_many_payments_under_way(redis_url: str, warden: Warden) -> None:
     """All settle through the other within 30 s, at the rate Stripe grants."""
     pace = {"hold_ttl_s": 5, "payment_budget_s": 60}
     async with open_market(redis_url, warden, 25, **pace) as market:
-        await market.opens("tee", 200)
+        await market.opens("tee", PAYMENTS)
         # Some have been asked for, and will be made when whoever asked is dead.
         await market.bank.fails(latency_ms=4000, endpoint=CREATE)
         victim, doors = market.sockets[0], asyncio.Event()
-        buyers = [Buyer(market, f"s{n}", victim) for n in range(200)]
+        buyers = [Buyer(market, f"s{n}", victim) for n in range(PAYMENTS)]
         visits = [asyncio.create_task(buyer.visit(doors)) for buyer in buyers]
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -141,7 +148,7 @@ async def test_gateway_killed_with_200_payments_under_way(redis_url: str, warden
             doors.set()
 
             async def under_way() -> bool:
-                return await market.running(victim) == 200
+                return await market.running(victim) == PAYMENTS
 
             await eventually(under_way, PATIENCE_S)
             await market.dies(victim)
@@ -153,7 +160,7 @@ async def test_gateway_killed_with_200_payments_under_way(redis_url: str, warden
                 visit.cancel()
             await asyncio.gather(*visits, return_exceptions=True)
         assert {buyer.outcome and buyer.outcome["state"] for buyer in buyers} == {"confirmed"}
-        assert await market.bank.statuses(market.shop) == {"succeeded": 200}
+        assert await market.bank.statuses(market.shop) == {"succeeded": PAYMENTS}
         assert (await market.audit()).drift == ()
 
 

@@ -1,4 +1,8 @@
-"""The gateway is killed between any two steps of the walk; nothing is lost and nothing is owed."""
+"""The gateway is killed between any two steps of the walk; nothing is lost and nothing is owed.
+
+By default at every third of them, for each is a process or two; ``HOLDFAST_TEST_DEEP=yes`` has it
+killed at all.
+"""
 
 import asyncio
 import contextlib
@@ -23,6 +27,7 @@ from gateway.sandbox.warden import Warden
 from gateway.settings import read
 from gateway.stock.audit import Verdict, audit
 from gateway.sweep import Sweep
+from tests.depth import deep, sample
 from tests.processes import Process, environment, free_port
 from tests.shopper import connected, shopping
 
@@ -131,7 +136,8 @@ async def look(rooms: Rooms, stripe_url: str) -> Aftermath:
     )
 
 
-@pytest.mark.parametrize("step", STEPS)
+@deep
+@pytest.mark.parametrize("step", sample(STEPS, 3))
 async def test_killed_at(step: str, redis_url: str, stripe_url: str, warden: Warden) -> None:
     port, shop = free_port(), f"shop_{uuid.uuid4().hex}"
     env = environment(

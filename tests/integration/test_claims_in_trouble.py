@@ -23,14 +23,16 @@ from gateway.claims.table import Claims
 from gateway.errors import Overloaded, Unavailable
 from gateway.sandbox.warden import Warden
 from tests.claiming import ENDLESS_UNITS, RACE_UNITS, SHOP, Table, race_of, sale, sales, tee
+from tests.depth import deep, many
 from tests.postgres import EmbeddedPostgres
 from tests.processes import Process
 
-RACES = int(os.environ.get("HOLDFAST_TEST_CLAIM_RACES", "1"))
+RACES = many("CLAIM_RACES", 1, 10)
 SILENT_MS = 150
 IN_TIME_S = 30
 
 
+@deep
 @pytest.mark.parametrize("_", range(RACES))
 async def test_a_race_of_two_processes_for_the_same_units(
     warden: Warden, table: Table, tmp_path: Path, _: int
@@ -65,6 +67,7 @@ async def there(*paths: Path) -> None:
         await asyncio.sleep(0.01)
 
 
+@deep
 @pytest.mark.parametrize("_", range(RACES))
 async def test_killed_in_the_middle_it_leaves_nothing_half(
     warden: Warden, table: Table, claims: Claims, _: int

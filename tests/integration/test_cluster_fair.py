@@ -7,7 +7,6 @@ The long version repeats the moves and the kills, here 50 times:
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,12 +18,13 @@ from gateway.keys import SHOPS, StripeKeys
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
 from tests.cluster import HOST, PRIMARIES, Cluster, slot_of
+from tests.depth import deep, many
 from tests.fair import LOOK_S, SHOPS_PER_PRIMARY, Fair, fair
 from tests.sales import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), deep]
 
-ROUNDS = int(os.environ.get("HOLDFAST_TEST_MIGRATIONS", "1"))
+ROUNDS = many("MIGRATIONS", 1, 5)
 SOME = 2
 """Purchases in every shop between two events."""
 
@@ -88,7 +88,8 @@ async def test_commands_find_every_shop(
     market: Fair, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A command refuses what it does not know.
-    monkeypatch.delenv("HOLDFAST_TEST_MIGRATIONS", raising=False)
+    for name in ("HOLDFAST_TEST_MIGRATIONS", "HOLDFAST_TEST_DEEP"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in environment(market.site.rooms.settings).items():
         monkeypatch.setenv(name, value)
     assert await asyncio.to_thread(main, ["audit", "--json"]) == 0

@@ -17,7 +17,10 @@ from gateway.settings import SettingsError
 from gateway.sockets import frames
 from gateway.stock.holds import hold_id, order_id
 from gateway.tickets import Ticket
+from tests.depth import deep
 from tests.stall import settings_for
+
+pytestmark = deep
 
 GOOD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 

@@ -11,10 +11,13 @@ import pytest
 from gateway.cards import holds_card_number
 from gateway.orders.entry import event_id
 from gateway.stock.holds import hold_id, order_id
+from tests.depth import deep, many
+
+pytestmark = deep
 
 DRAW = random.Random(20261121)
 BASE62 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-DRAWN = 20_000
+DRAWN = many("DRAWN", 10_000, 20_000)
 
 
 def drawn(alphabet: str, length: int) -> str:

@@ -26,7 +26,10 @@ from gateway.errors import HoldfastError, IdempotencyKeyReused, Invalid, RefundT
 from gateway.lane import Lane, pairs, served
 from gateway.model import Order
 from gateway.orders import entry
+from tests.depth import deep
 from tests.stall import Stall, moved, settings_for
+
+pytestmark = deep
 
 PRICE = 500
 SOLD = {("tee", "main"): 2, ("tee", "store"): 1, ("cap", "main"): 2}

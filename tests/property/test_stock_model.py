@@ -30,9 +30,12 @@ from gateway.lane import connect, pairs, served
 from gateway.model import Movement
 from gateway.stock.holds import Held
 from gateway.stock.sweeper import expire_due
+from tests.depth import deep
 from tests.property.draws import batches, late_copies, shoppers, times, tokens, wants
 from tests.property.model import FUTURE_S, LIMITS, MOST_HOLDS, Hold, Model, Move, Want
 from tests.stall import SHOW, Stall, checkout, settings_for
+
+pytestmark = deep
 
 T = TypeVar("T")
 

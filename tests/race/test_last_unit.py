@@ -1,4 +1,7 @@
-"""Thousands want the last unit: one gets it, and everybody is told so."""
+"""Thousands want the last unit: one gets it, and everybody is told so.
+
+By default they are 300; ``HOLDFAST_TEST_LAST_UNIT=2000`` lets two thousand in.
+"""
 
 import asyncio
 import contextlib
@@ -9,17 +12,20 @@ from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
+from tests.depth import deep, many
 from tests.race.conftest import Race
 from tests.stall import Stall
 
+pytestmark = deep
+
 log = logging.getLogger(__name__)
 
-SHOPPERS = 2_000
+SHOPPERS = many("LAST_UNIT", 300, 2_000)
 CONNECTIONS = 64
 """Connections of the naive shop, which its shoppers share."""
 
 
-async def test_two_thousand_want_the_last_unit(race: Race) -> None:
+async def test_very_many_want_the_last_unit(race: Race) -> None:
     await race.stall.sells("last", 1)
     async with contextlib.AsyncExitStack() as stack:
         shoppers = await race.let_in(stack, SHOPPERS)
@@ -42,7 +48,7 @@ async def test_two_thousand_want_the_last_unit(race: Race) -> None:
 
 
 async def _hang_up(transports: list[asyncio.Transport]) -> None:
-    """Two thousand closing handshakes prove nothing here."""
+    """So many closing handshakes prove nothing here."""
     for transport in transports:
         transport.abort()
 

@@ -16,12 +16,11 @@ import contextlib
 import hashlib
 import itertools
 import logging
-import os
 import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
@@ -33,6 +32,7 @@ from gateway.lane import served
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.scripts import Script, load
 from gateway.stock.holds import Held
+from tests.depth import deep, seeds
 from tests.linearizable import Operation, Recorder, Verdict, check
 from tests.one_sku import (
     Answer,
@@ -50,11 +50,13 @@ from tests.one_sku import (
 from tests.proxy import Proxy, open_proxy
 from tests.stall import PRICE, Stall, checkout, settings_for
 
+pytestmark = deep
+
 log = logging.getLogger(__name__)
 
 History = list[Operation[Call, Answer]]
 
-DEFAULT = 3
+DEFAULT, MANY = 3, 50
 CALLS = 400
 CLIENTS = 6
 CALLS_A_ROUND = 3
@@ -82,14 +84,6 @@ HEARD = {
     *("hold_already_released", "not_found", "no_order", "ordered", "sold", "unknown", "repeated"),
 }
 """What is said in every few histories, unless they have become too tame."""
-
-
-def seeds() -> Sequence[int]:
-    """What is played, see above."""
-    asked = os.environ.get("HOLDFAST_TEST_HISTORIES", str(DEFAULT))
-    if "," in asked:
-        return [int(seed) for seed in asked.split(",") if seed]
-    return range(int(asked))
 
 
 @dataclass
@@ -271,7 +265,8 @@ def sold(history: History) -> dict[tuple[str, str], set[int]]:
 
 async def test_every_answer_can_be_explained_by_one_order(valkey: EmbeddedValkey) -> None:
     told: Counter[str] = Counter()
-    for seed in seeds():
+    chosen = seeds("HISTORIES", DEFAULT, MANY)
+    for seed in chosen:
         history, verdict = await played(valkey.port, seed)
         log.info("seed %d: %s", seed, verdict)
         assert not verdict.wrong, f"seed {seed}: {verdict.wrong}"
@@ -282,7 +277,7 @@ async def test_every_answer_can_be_explained_by_one_order(valkey: EmbeddedValkey
         told.update(one.answer.word if one.answer else "unknown" for one in history)
         told["repeated"] += sum(one.repeated for one in history)
     log.info("%s", told)
-    if len(seeds()) >= DEFAULT:
+    if len(chosen) >= DEFAULT:
         assert set(told) >= HEARD, f"never heard: {HEARD - set(told)}"
 
 

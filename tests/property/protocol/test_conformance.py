@@ -1,6 +1,7 @@
 """The model is of the code that runs: their tables are the same, and every guard has its place."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -71,15 +72,20 @@ def test_a_run_knows_the_same_recovery_points() -> None:
     assert {Phase[name].value for name in named} == {*scripts.EDGES, "captured"}
 
 
+@functools.cache
+def functions(file: str) -> set[str]:
+    """The names of the functions in a file of the gateway."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
 @pytest.mark.parametrize("guard", Guard, ids=lambda guard: guard.name)
 def test_every_guard_has_its_place_in_the_code(guard: Guard) -> None:
     file, _, name = guard.place.partition(":")
-    text = (ROOT / file).read_text(encoding="utf-8")
+    assert (ROOT / file).is_file()
     if name:
-        functions = {
-            node.name
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        }
-        assert name in functions, f"{guard.name}: {guard.why}"
+        assert name in functions(file), f"{guard.name}: {guard.why}"
     assert guard.why.endswith(".")
