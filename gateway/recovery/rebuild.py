@@ -59,13 +59,15 @@ class Rebuilder:
         takes_s = self.settings.payment_budget_s + self.settings.stripe_queue_s
         return standing.clock - takes_s * 1000 - _MARGIN_MS
 
-    async def missing(self, shop: str, since_ms: int) -> tuple[int, list[Sold]]:
+    async def missing(
+        self, shop: str, since_ms: int, *, patient: bool = False
+    ) -> tuple[int, list[Sold]]:
         """How many sales are known elsewhere, and those that this server does not have.
 
         Raises:
             Unavailable, Overloaded: Redis, Stripe or the claims table does not answer.
         """
-        sold = await self.books.sold(shop, since_ms)
+        sold = await self.books.sold(shop, since_ms, patient=patient)
         missing = []
         for at in range(0, len(sold), _SLICE):
             some = sold[at : at + _SLICE]
@@ -109,7 +111,7 @@ class Rebuilder:
 
     async def would(self, shop: str, since_ms: int) -> Rebuilt:
         """What ``rebuild`` would do now."""
-        known, missing = await self.missing(shop, since_ms)
+        known, missing = await self.missing(shop, since_ms, patient=True)
         return Rebuilt(shop, since_ms, known, tuple(one.order for one in missing))
 
     async def shops(self, since_ms: int) -> list[str]:
@@ -117,9 +119,12 @@ class Rebuilder:
         here = set(await shops(self.lane))
         return sorted(here | await self.books.shops(since_ms))
 
-    async def rebuild(self, shop: str, since_ms: int) -> Rebuilt:
-        """Write everything again that is missing; the shop must be frozen. Again is fine."""
-        known, missing = await self.missing(shop, since_ms)
+    async def rebuild(self, shop: str, since_ms: int, *, patient: bool = False) -> Rebuilt:
+        """Write everything again that is missing; the shop must be frozen. Again is fine.
+
+        Who is ``patient`` goes by Stripe as well, however long it takes: see ``Books.sold``.
+        """
+        known, missing = await self.missing(shop, since_ms, patient=patient)
         for one in missing:
             log.warning(
                 "recovery: shop %s: order %s was lost, and is written again", shop, one.order

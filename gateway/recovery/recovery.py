@@ -87,7 +87,7 @@ class Recovery:
                 raise Unavailable("Another process is rebuilding this shop; ask again.")
             await freeze(self.lane, shop)
             gathered_s = self.clock.monotonic_s() + _GATHER_S
-            rebuilt = await self.rebuilder.rebuild(shop, since_ms)
+            rebuilt = await self.rebuilder.rebuild(shop, since_ms, patient=True)
             await asyncio.sleep(max(0.0, gathered_s - self.clock.monotonic_s()))
             epoch = await self.thaw(shop, rebuilt)
         return msgspec.structs.replace(rebuilt, epoch=epoch)
