@@ -28,6 +28,9 @@ _UNITS = msgspec.json.Decoder(tuple[Numbered, ...])
 _NOT_CLAIMED = frozenset({"client_secret"})
 """Fields of the record that are of no use once it is authorized, and are nobody else's business."""
 
+_AFTER_COMMIT = frozenset({Phase.COMMITTED, Phase.CAPTURED, Phase.FAILED})
+"""What a sale can be; an order that is anything else was never sold, as far as its server knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sold:
@@ -96,7 +99,7 @@ class Capture:
         except (Declined, NotPossible):
             intent = await self.payments.read(sold.intent)
         if intent.status == "succeeded":
-            return await self.records.move(shop, record, Phase.CAPTURED)
+            return await self._mark(shop, record)
         if intent.status == "requires_capture":
             return False
         log.error("payments: order %s: capture refused: %s", record.order, intent.status)
@@ -104,6 +107,18 @@ class Capture:
             # First, for nobody looks at an order again that has failed.
             await self.claims.void(shop, record.order)
         return await self.records.fail(shop, record, "capture_refused")
+
+    async def _mark(self, shop: str, record: Record) -> bool:
+        """The money is ours. A server that does not know the sale any more has forgotten it, maybe
+        while Stripe was being asked: a rebuild did not find it there, and must look again.
+        """
+        if await self.records.move(shop, record, Phase.CAPTURED):
+            return True
+        now = await self.records.find(shop, record.order)
+        if now is None or now.phase not in _AFTER_COMMIT:
+            log.error("payments: order %s: captured, and forgotten by the server", record.order)
+            await freeze(self.records.lane, shop)
+        return False
 
     # Strict mode
 
