@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 _MARGIN_MS = 300_000
 """How far clocks may be apart: Stripe tells when an intent was made by its own."""
 HISTORY_MS = 30 * 86_400_000
-"""How far back sales are looked for when the shop has lost even its clock."""
+"""How far back sales are looked for at most, unless by hand: when the shop has lost even its clock,
+or has been idle for longer, for the whole account is read so far.
+"""
 _SLICE = 200
 """Records read at once."""
 _SOLD = {b"committed", b"captured", b"failed"}
@@ -52,12 +54,14 @@ class Rebuilder:
     def since(self, standing: Standing, now_ms: int) -> int:
         """How far back a sale may be missing, by what the shop's server still knows, ms.
 
-        A payment may take its whole time from the intent to the sale.
+        A payment may take its whole time from the intent to the sale. A clock that is ahead says
+        nothing: it was wrong, and nobody knows for how long.
         """
-        if not standing.clock:
-            return now_ms - HISTORY_MS
+        oldest_ms = now_ms - HISTORY_MS
+        if standing.clock > now_ms + _MARGIN_MS:
+            return oldest_ms
         takes_s = self.settings.payment_budget_s + self.settings.stripe_queue_s
-        return standing.clock - takes_s * 1000 - _MARGIN_MS
+        return max(oldest_ms, standing.clock - takes_s * 1000 - _MARGIN_MS)
 
     async def missing(
         self, shop: str, since_ms: int, *, patient: bool = False
@@ -67,7 +71,10 @@ class Rebuilder:
         Raises:
             Unavailable, Overloaded: Redis, Stripe or the claims table does not answer.
         """
-        sold = await self.books.sold(shop, since_ms, patient=patient)
+        # An order is forgotten on purpose when its time is over; a sale of then is not missing.
+        kept_ms = (self.settings.order_retention_days - 1) * 86_400_000
+        oldest_ms = self.books.clock.now_ms() - kept_ms
+        sold = await self.books.sold(shop, max(since_ms, oldest_ms), oldest_ms, patient=patient)
         missing = []
         for at in range(0, len(sold), _SLICE):
             some = sold[at : at + _SLICE]

@@ -8,8 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.checkout.capture import Sold
 from gateway.checkout.phases import Phase
-from gateway.errors import Frozen, Paused
+from gateway.checkout.settle import _patient
+from gateway.claims.sale import Sale
+from gateway.errors import Frozen, Paused, Unavailable
 from gateway.keys import SHOPS, ShopKeys
 from gateway.model import Fulfillment, LineRequest, Show
 from gateway.recovery.recovery import Recovery
@@ -20,7 +23,7 @@ from gateway.stock.audit import audit
 from gateway.stock.holds import Holds
 from gateway.stock.standing import Position, State, freeze, stand, thaw
 from gateway.stock.sweeper import expire_due
-from tests.bank import Bank
+from tests.bank import CAPTURE, Bank
 from tests.integration.conftest import SHOW, UNLIMITED, Corner, open_site
 from tests.purchase import Purchase
 from tests.sales import eventually
@@ -170,6 +173,48 @@ async def test_a_unit_sold_twice_is_charged_once_and_the_first_sale_comes_back(
         assert await ann.left() == 2
         verdict = await audit(rooms.lane, shop)
         assert (verdict.drift, verdict.committed_units) == ((), 1)
+
+
+async def test_an_order_whose_time_is_over_is_not_missing(
+    server: EmbeddedValkey, shop: str, tmp_path: Path
+) -> None:
+    """The claims are kept for ever, the orders are not."""
+    async with opened(server, shop, claims_url=f"sqlite://{tmp_path}/claims") as purchase:
+        rooms, claims = purchase.rooms, purchase.rooms.claims
+        assert claims
+        await purchase.reserves()
+        now_ms, day_ms = rooms.clock.now_ms(), 86_400_000
+        over_ms = now_ms - rooms.settings.order_retention_days * day_ms
+        for n, claimed_at in enumerate((over_ms, over_ms + 2 * day_ms), 1):
+            units, record = (("tee", "main", n, 1),), b'{"shopper":"ann"}'
+            await claims.claim(Sale(shop, f"o_{n}", "pi", f"h_{n}", units, record, claimed_at))
+        assert (await rooms.recovery.rebuilder.would(shop, 0)).missing == ("o_2",)
+
+
+async def test_what_is_captured_during_the_rebuild_is_found_by_another(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """The commit is lost, and Stripe takes the money after the rebuild has asked it."""
+    async with opened(server, shop) as purchase:
+        rooms, bank = purchase.rooms, purchase.bank
+        await purchase.reserves(of=1)
+        disk = await copied(purchase)
+        await bank.fails(lock_percent=100, endpoint=CAPTURE)
+        await purchase.begins()
+        with pytest.raises(Unavailable):
+            await rooms.settler.settle(shop, purchase.order)
+        sold = Sold(shop, await purchase.record(), ("evt", b"{}"))
+        await brought_back(purchase, disk)
+        assert await freeze(rooms.lane, shop)
+        await rooms.recovery.served(shop)
+        assert await rooms.records.find(shop, purchase.order) is None
+        await bank.fails()
+        assert await rooms.settler.capture.take(sold, _patient) is False
+        await rooms.recovery.look(shop)
+        await rooms.recovery.served(shop)
+        record = await purchase.record()
+        assert (record.phase, record.units) == (Phase.CAPTURED, (("tee", "main", 1, 1),))
+        assert (await audit(rooms.lane, shop)).drift == ()
 
 
 async def copied(purchase: Purchase) -> dict[bytes, bytes]:
