@@ -281,7 +281,7 @@ async def test_whoever_has_lost_the_lease_does_not_thaw(server: EmbeddedValkey, 
         lane = purchase.rooms.lane
         await purchase.reserves()
         assert await freeze(lane, shop)
-        assert await thaw(lane, shop, "nobody") is None
+        assert await thaw(lane, shop, "nobody", await stand(lane, shop)) is None
         assert not await served(purchase.rooms, shop)
 
 
@@ -320,6 +320,38 @@ async def test_without_its_replicas_nothing_is_sold(server: EmbeddedValkey, shop
         (Position(1, 99), True),
         (Position(2, 0), True),
     ],
+async def test_what_was_rebuilt_on_a_server_that_is_gone_is_rebuilt_again(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """The next server has the lease from the replication, and nothing that was written since."""
+    async with opened(server, shop) as purchase:
+        rooms = purchase.rooms
+        await purchase.reserves()
+        assert await freeze(rooms.lane, shop)
+        frozen, key = await stand(rooms.lane, shop), ShopKeys(shop).rebuilding
+        server.stop()
+        server.start()
+        await rooms.lane.command("SET", key, "me")
+        assert await thaw(rooms.lane, shop, "me", frozen) is None
+        assert await thaw(rooms.lane, shop, "me", await stand(rooms.lane, shop))
+
+
+async def test_who_rebuilt_after_an_earlier_freeze_does_not_thaw(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """It was away for so long that another has rebuilt the shop, and it was frozen once more."""
+    async with opened(server, shop) as purchase:
+        lane, key = purchase.rooms.lane, ShopKeys(shop).rebuilding
+        await purchase.reserves()
+        assert await freeze(lane, shop)
+        frozen = await stand(lane, shop)
+        await purchase.rooms.recovery.served(shop)
+        assert await freeze(lane, shop)
+        await lane.command("SET", key, "me")
+        assert await thaw(lane, shop, "me", frozen) is None
+        assert await thaw(lane, shop, "me", await stand(lane, shop))
+
+
 )
 async def test_a_server_that_knows_less_is_stopped(
     server: EmbeddedValkey, shop: str, seen: Position, *, frozen: bool
