@@ -83,6 +83,8 @@ async def test_after_a_restart_nothing_is_promised(server: EmbeddedValkey, shop:
             await purchase.begins()
         with pytest.raises(Frozen):
             await expire_due(rooms.lane, rooms.settings, shop)
+        with pytest.raises(Frozen):
+            await rooms.holds.release(shop, "ann", purchase.hold)
         assert await purchase.left() == 4
         before = await stand(rooms.lane, shop)
         await rooms.recovery.served(shop)
