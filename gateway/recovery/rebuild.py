@@ -78,14 +78,18 @@ class Rebuilder:
         missing = []
         for at in range(0, len(sold), _SLICE):
             some = sold[at : at + _SLICE]
-            phases = await self._phases(shop, some)
-            missing += [one for one, phase in zip(some, phases, strict=True) if phase not in _SOLD]
+            known = await self._known(shop, some)
+            missing += [one for one, there in zip(some, known, strict=True) if not there]
         return len(sold), missing
 
-    async def _phases(self, shop: str, sold: Sequence[Sold]) -> list[bytes | None]:
-        keys = ShopKeys(shop)
-        reading = (self.lane.command("HGET", keys.order(one.order), "phase") for one in sold)
-        return await asyncio.gather(*reading)
+    async def _known(self, shop: str, sold: Sequence[Sold]) -> list[bool]:
+        """Whether the server has each sale, or knows that its money goes back."""
+        keys, fields = ShopKeys(shop), ("phase", "given_back")
+        reading = (self.lane.command("HMGET", keys.order(one.order), *fields) for one in sold)
+        return [
+            phase in _SOLD or bool(given_back and given_back.decode() == one.fields.get("intent"))
+            for one, (phase, given_back) in zip(sold, await asyncio.gather(*reading), strict=True)
+        ]
 
     async def restore(self, shop: str, sold: Sold) -> bool:
         """Write one sale again; ``False`` when it is there, or the shop is not frozen."""

@@ -27,7 +27,7 @@ from tests.bank import CAPTURE, Bank
 from tests.integration.conftest import SHOW, UNLIMITED, Corner, open_site
 from tests.purchase import Purchase
 from tests.sales import eventually
-from tests.stall import settings_for
+from tests.stall import moved, settings_for
 
 TEE = (LineRequest("tee", 1),)
 
@@ -177,6 +177,39 @@ async def test_a_unit_sold_twice_is_charged_once_and_the_first_sale_comes_back(
         assert (verdict.drift, verdict.committed_units) == ((), 1)
 
 
+async def test_the_catalogue_can_be_imported_again_when_all_is_lost(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """What was sold of a product is there first, and its stock only then."""
+    async with opened(server, shop) as purchase:
+        rooms = purchase.rooms
+        await purchase.reserves()
+        await purchase.pays()
+        await forgets(purchase)
+        assert await freeze(rooms.lane, shop)
+        await rooms.recovery.served(shop)
+        for reference in ("import-1", "import-2"):
+            stock = moved(reference, "tee", 3)
+            await rooms.movements.apply(shop, (stock,), initial=True)
+        assert await purchase.left() == 2
+        assert (await audit(rooms.lane, shop)).drift == ()
+
+
+async def test_what_was_given_back_is_no_sale(server: EmbeddedValkey, shop: str) -> None:
+    """Captured and forgotten; and before anybody noticed that, its hold had lapsed."""
+    async with opened(server, shop) as purchase:
+        rooms, keys = purchase.rooms, ShopKeys(shop)
+        await purchase.reserves()
+        await purchase.pays()
+        (intent,) = await purchase.bank.intents(purchase.order)
+        voided = ("phase", "voided", "given_back", intent["id"])
+        await rooms.lane.command("HSET", keys.order(purchase.order), *voided)
+        assert (await rooms.recovery.rebuilder.would(shop, 0)).missing == ()
+        assert await freeze(rooms.lane, shop)
+        (sold,) = await rooms.recovery.rebuilder.books.sold(shop, 0)
+        assert not await rooms.recovery.rebuilder.restore(shop, sold)
+
+
 async def test_an_order_whose_time_is_over_is_not_missing(
     server: EmbeddedValkey, shop: str, tmp_path: Path
 ) -> None:
@@ -287,6 +320,38 @@ async def test_whoever_has_lost_the_lease_does_not_thaw(server: EmbeddedValkey, 
         assert not await served(purchase.rooms, shop)
 
 
+async def test_what_was_rebuilt_on_a_server_that_is_gone_is_rebuilt_again(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """The next server has the lease from the replication, and nothing that was written since."""
+    async with opened(server, shop) as purchase:
+        rooms = purchase.rooms
+        await purchase.reserves()
+        assert await freeze(rooms.lane, shop)
+        frozen, key = await stand(rooms.lane, shop), ShopKeys(shop).rebuilding
+        server.stop()
+        server.start()
+        await rooms.lane.command("SET", key, "me")
+        assert await thaw(rooms.lane, shop, "me", frozen) is None
+        assert await thaw(rooms.lane, shop, "me", await stand(rooms.lane, shop))
+
+
+async def test_who_rebuilt_after_an_earlier_freeze_does_not_thaw(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """It was away for so long that another has rebuilt the shop, and it was frozen once more."""
+    async with opened(server, shop) as purchase:
+        lane, key = purchase.rooms.lane, ShopKeys(shop).rebuilding
+        await purchase.reserves()
+        assert await freeze(lane, shop)
+        frozen = await stand(lane, shop)
+        await purchase.rooms.recovery.served(shop)
+        assert await freeze(lane, shop)
+        await lane.command("SET", key, "me")
+        assert await thaw(lane, shop, "me", frozen) is None
+        assert await thaw(lane, shop, "me", await stand(lane, shop))
+
+
 async def test_a_shop_stays_frozen_while_nobody_knows_what_is_sold(
     server: EmbeddedValkey, shop: str
 ) -> None:
@@ -322,38 +387,6 @@ async def test_without_its_replicas_nothing_is_sold(server: EmbeddedValkey, shop
         (Position(1, 99), True),
         (Position(2, 0), True),
     ],
-async def test_what_was_rebuilt_on_a_server_that_is_gone_is_rebuilt_again(
-    server: EmbeddedValkey, shop: str
-) -> None:
-    """The next server has the lease from the replication, and nothing that was written since."""
-    async with opened(server, shop) as purchase:
-        rooms = purchase.rooms
-        await purchase.reserves()
-        assert await freeze(rooms.lane, shop)
-        frozen, key = await stand(rooms.lane, shop), ShopKeys(shop).rebuilding
-        server.stop()
-        server.start()
-        await rooms.lane.command("SET", key, "me")
-        assert await thaw(rooms.lane, shop, "me", frozen) is None
-        assert await thaw(rooms.lane, shop, "me", await stand(rooms.lane, shop))
-
-
-async def test_who_rebuilt_after_an_earlier_freeze_does_not_thaw(
-    server: EmbeddedValkey, shop: str
-) -> None:
-    """It was away for so long that another has rebuilt the shop, and it was frozen once more."""
-    async with opened(server, shop) as purchase:
-        lane, key = purchase.rooms.lane, ShopKeys(shop).rebuilding
-        await purchase.reserves()
-        assert await freeze(lane, shop)
-        frozen = await stand(lane, shop)
-        await purchase.rooms.recovery.served(shop)
-        assert await freeze(lane, shop)
-        await lane.command("SET", key, "me")
-        assert await thaw(lane, shop, "me", frozen) is None
-        assert await thaw(lane, shop, "me", await stand(lane, shop))
-
-
 )
 async def test_a_server_that_knows_less_is_stopped(
     server: EmbeddedValkey, shop: str, seen: Position, *, frozen: bool
