@@ -80,6 +80,7 @@ class Capture:
         if other is None:
             return await self._take(sold, on_wait)
         log.error("payments: order %s: order %s has a unit of it; voiding", sale.order, other)
+        await self._remember(self.claims, sold.shop, other)
         return await self._undo(self.claims, sold, on_wait)
 
     async def _is_durable(self, sold: Sold) -> bool:
@@ -139,16 +140,22 @@ class Capture:
         )
 
     async def _undo(self, claims: Claims, sold: Sold, on_wait: OnWait) -> bool:
-        """Another order has a unit of this one, so that Redis has forgotten that order.
-
-        The shop is stopped until it is written again, lest its units are sold once more. Then the
-        money, for only then *not charged* is true.
+        """Another order has a unit of this one. First the money, for only then *not charged* is
+        true.
         """
-        await freeze(self.records.lane, sold.shop)
         if not await self._is_given_back(claims, sold, on_wait):
             return False
         await claims.void(sold.shop, sold.record.order)
         return await self.records.fail(sold.shop, sold.record, "sold_twice")
+
+    async def _remember(self, claims: Claims, shop: str, other: str) -> None:
+        """If Redis has forgotten an order that has units by the table, the shop is stopped until it
+        is written again, lest its units are sold once more.
+        """
+        known = await self.records.find(shop, other)
+        forgotten = known is None or known.phase not in _AFTER_COMMIT
+        if forgotten and await claims.has(shop, other):
+            await freeze(self.records.lane, shop)
 
     async def _is_given_back(self, claims: Claims, sold: Sold, on_wait: OnWait) -> bool:
         shop, record = sold.shop, sold.record
