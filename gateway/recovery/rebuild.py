@@ -25,7 +25,7 @@ HISTORY_MS = 30 * 86_400_000
 or has been idle for longer, for the whole account is read so far.
 """
 _SLICE = 200
-"""Records read at once."""
+"""Records read, or sales written, at once: by one round trip of the lane."""
 _SOLD = {b"committed", b"captured", b"failed"}
 
 
@@ -136,9 +136,9 @@ class Rebuilder:
         Who is ``patient`` goes by Stripe as well, however long it takes: see ``Books.sold``.
         """
         known, missing = await self.missing(shop, since_ms, patient=patient)
-        for one in missing:
-            log.warning(
-                "recovery: shop %s: order %s was lost, and is written again", shop, one.order
-            )
-            await self.restore(shop, one)
+        for at in range(0, len(missing), _SLICE):
+            some = missing[at : at + _SLICE]
+            for one in some:
+                log.warning("recovery: shop %s: order %s was lost; written again", shop, one.order)
+            await asyncio.gather(*(self.restore(shop, one) for one in some))
         return Rebuilt(shop, since_ms, known, tuple(one.order for one in missing))
