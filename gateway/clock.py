@@ -3,6 +3,7 @@
 Milliseconds since the epoch inside, RFC 3339 in UTC with milliseconds at the boundaries.
 """
 
+import sys
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -29,7 +30,9 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        """Seconds since some fixed moment."""
+        """Seconds since some fixed moment; on Linux those that the machine was asleep count too."""
+        if sys.platform == "linux":
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
         return time.monotonic()
 
 

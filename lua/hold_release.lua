@@ -2,7 +2,7 @@
 -- Gives a hold back on its shopper's word: its units are on sale again at once, and a payment that
 -- was under way will be voided.
 --
--- KEYS[1] meta       hash    epoch, version, clock (ms)
+-- KEYS[1] meta       hash    epoch, version, clock (ms), server
 -- KEYS[2] stock      hash    sku -> JSON rows, as in hold_reserve
 -- KEYS[3] deadlines  zset    <hold>:<shopper> by deadline (ms)
 -- KEYS[4] ledger     stream  movements
@@ -22,6 +22,18 @@
 --                first, and the hold expires when that is done
 --   NOT_FOUND    no such hold, or another shopper's
 --   ENDED state  committed or expired before
+--   FROZEN       this server may have lost writes of the shop, and the hold be a sale: rebuild, then
+--                repeat
+
+-- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
+local info = redis.call('INFO', 'server', 'replication')
+local _, run = string.find(info, 'run_id:', 1, true)
+local _, turn = string.find(info, 'second_repl_offset:', run, true)
+local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'server')
+if meta[1] and meta[2] ~= here then
+  return {'FROZEN'}
+end
 
 local hold = redis.call('HMGET', KEYS[7], 'shopper', 'state', 'lines', 'amount', 'currency',
   'expires_at', 'fulfillment', 'show')

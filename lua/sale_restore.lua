@@ -23,7 +23,7 @@
 --
 -- Replies:
 --   RESTORED         written now
---   KEPT phase       it is a sale here, or was one: nothing to do
+--   KEPT phase       it is a sale here, or was one, or its money is known to go back: nothing to do
 --   SERVING          the shop is not frozen
 
 local info = redis.call('INFO', 'server', 'replication')
@@ -35,12 +35,14 @@ local meta = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'clock', 'version')
 if meta[1] and meta[2] == here then
   return {'SERVING'}
 end
-local phase = redis.call('HGET', KEYS[9], 'phase')
-if phase == 'committed' or phase == 'captured' or phase == 'failed' then
+local units, fields = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
+local order = redis.call('HMGET', KEYS[9], 'phase', 'given_back')
+local phase = order[1]
+local given_back = order[2] and order[2] == fields.intent
+if phase == 'committed' or phase == 'captured' or phase == 'failed' or given_back then
   return {'KEPT', phase}
 end
 
-local units, fields = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local time = redis.call('TIME')
 local seen = tonumber(meta[3] or '0')
 local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)
@@ -57,7 +59,8 @@ for _, unit in ipairs(units) do
     row = one[1] == location and one or row
   end
   if not row then
-    row = {location, 0, 0, 0, 0, 1, 0}
+    -- Nothing of it was ever counted, as far as this server knows: see stock_move.
+    row = {location, 0, 0, 0, 0, 1, -1}
     table.insert(stock[sku], row)
   end
   row[4] = row[4] - (held and quantity or 0)

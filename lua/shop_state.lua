@@ -4,10 +4,11 @@
 -- KEYS[1] meta  hash  epoch, version, clock (ms), server
 --
 -- Replies:
---   SERVING epoch version clock
---   FROZEN epoch version clock   the server was promoted or restarted, or somebody missed writes: it
---                                may have lost some. Rebuild; then it serves
---   NEW                          nothing is known of the shop
+--   SERVING epoch version clock here
+--   FROZEN epoch version clock here   the server was promoted or restarted, or somebody missed
+--                                     writes: it may have lost some. Rebuild; then it serves
+--   NEW                               nothing is known of the shop
+-- here is the server's name now.
 
 local info = redis.call('INFO', 'server', 'replication')
 local _, run = string.find(info, 'run_id:', 1, true)
@@ -18,4 +19,4 @@ local meta = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'clock', 'server')
 if not meta[1] then
   return {'NEW'}
 end
-return {meta[4] == here and 'SERVING' or 'FROZEN', meta[1], meta[2] or '0', meta[3] or '0'}
+return {meta[4] == here and 'SERVING' or 'FROZEN', meta[1], meta[2] or '0', meta[3] or '0', here}

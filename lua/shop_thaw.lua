@@ -6,10 +6,13 @@
 -- KEYS[2] lease  string  who rebuilds the shop; given back here
 -- KEYS[3] news   channel
 -- ARGV[1] who asks
+-- ARGV[2] epoch in which it was frozen when the rebuild began
+-- ARGV[3] server that was rebuilt, by its name then
 --
 -- Replies:
 --   SERVING epoch   thawed now, or it was served already
 --   BUSY            another has the lease by now: whoever that is thaws it
+--   LOST            it was not this server, or not this freeze, that was rebuilt: rebuild again
 
 local info = redis.call('INFO', 'server', 'replication')
 local _, run = string.find(info, 'run_id:', 1, true)
@@ -23,8 +26,11 @@ end
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return {'BUSY'}
 end
+if here ~= ARGV[3] or meta[1] ~= ARGV[2] then
+  return {'LOST'}
+end
 -- By the clock, for the last epoch may itself be among what was lost.
-local epoch = math.max(tonumber(meta[1] or '0') + 1, tonumber(redis.call('TIME')[1]))
+local epoch = math.max(tonumber(meta[1]) + 1, tonumber(redis.call('TIME')[1]))
 local version = tonumber(meta[2] or '0') + 1
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'version', version, 'server', here)
 redis.call('DEL', KEYS[2])

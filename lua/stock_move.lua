@@ -60,7 +60,8 @@ end
 
 local function apply(move)
   local row, new = row_of(move.sku, move.location)
-  if move.initial and not new then
+  -- A row that sale_restore made has sales of a lost stock, and no stock yet.
+  if move.initial and not new and row[7] >= 0 then
     return 'SUPERSEDED'
   end
   local before = {row[2], row[3], row[5]}
@@ -81,6 +82,7 @@ local function apply(move)
   else
     row[2] = row[2] + move.quantity
   end
+  row[7] = math.max(0, row[7])
   if new then
     table.insert(rows(move.sku), row)
   end

@@ -28,6 +28,9 @@ _UNITS = msgspec.json.Decoder(tuple[Numbered, ...])
 _NOT_CLAIMED = frozenset({"client_secret"})
 """Fields of the record that are of no use once it is authorized, and are nobody else's business."""
 
+_AFTER_COMMIT = frozenset({Phase.COMMITTED, Phase.CAPTURED, Phase.FAILED})
+"""What a sale can be; an order that is anything else was never sold, as far as its server knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sold:
@@ -77,6 +80,7 @@ class Capture:
         if other is None:
             return await self._take(sold, on_wait)
         log.error("payments: order %s: order %s has a unit of it; voiding", sale.order, other)
+        await self._remember(self.claims, sold.shop, other)
         return await self._undo(self.claims, sold, on_wait)
 
     async def _is_durable(self, sold: Sold) -> bool:
@@ -102,7 +106,7 @@ class Capture:
         except (Declined, NotPossible):
             intent = await self.payments.read(sold.intent)
         if intent.status == "succeeded":
-            return await self.records.move(shop, record, Phase.CAPTURED)
+            return await self._mark(shop, record)
         if intent.status == "requires_capture":
             return False
         log.error("payments: order %s: capture refused: %s", record.order, intent.status)
@@ -110,6 +114,18 @@ class Capture:
             # First, for nobody looks at an order again that has failed.
             await self.claims.void(shop, record.order)
         return await self.records.fail(shop, record, "capture_refused")
+
+    async def _mark(self, shop: str, record: Record) -> bool:
+        """The money is ours. A server that does not know the sale any more has forgotten it, maybe
+        while Stripe was being asked: a rebuild did not find it there, and must look again.
+        """
+        if await self.records.move(shop, record, Phase.CAPTURED):
+            return True
+        now = await self.records.find(shop, record.order)
+        if now is None or now.phase not in _AFTER_COMMIT:
+            log.error("payments: order %s: captured, and forgotten by the server", record.order)
+            await freeze(self.records.lane, shop)
+        return False
 
     # Strict mode
 
@@ -130,16 +146,22 @@ class Capture:
         )
 
     async def _undo(self, claims: Claims, sold: Sold, on_wait: OnWait) -> bool:
-        """Another order has a unit of this one, so that Redis has forgotten that order.
-
-        The shop is stopped until it is written again, lest its units are sold once more. Then the
-        money, for only then *not charged* is true.
+        """Another order has a unit of this one. First the money, for only then *not charged* is
+        true.
         """
-        await freeze(self.records.lane, sold.shop)
         if not await self._is_given_back(claims, sold, on_wait):
             return False
         await claims.void(sold.shop, sold.record.order)
         return await self.records.fail(sold.shop, sold.record, "sold_twice")
+
+    async def _remember(self, claims: Claims, shop: str, other: str) -> None:
+        """If Redis has forgotten an order that has units by the table, the shop is stopped until it
+        is written again, lest its units are sold once more.
+        """
+        known = await self.records.find(shop, other)
+        forgotten = known is None or known.phase not in _AFTER_COMMIT
+        if forgotten and await claims.has(shop, other):
+            await freeze(self.records.lane, shop)
 
     async def _is_given_back(self, claims: Claims, sold: Sold, on_wait: OnWait) -> bool:
         shop, record = sold.shop, sold.record

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway import process
 from gateway.checkout.payment import Payments
+from gateway.claims.address import open_claims
 from gateway.clock import SystemClock, rfc3339
 from gateway.errors import NotFound
 from gateway.lane import served
@@ -56,9 +57,9 @@ async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
     missing = 0
     async with served(settings) as lane:
         clock, rng = SystemClock(), random.SystemRandom()
-        payments = Payments(settings, lane, clock)
+        payments, claims = Payments(settings, lane, clock), open_claims(settings)
         try:
-            rooms = join(settings, clock, rng, lane, payments)
+            rooms = join(settings, clock, rng, lane, payments, claims)
             since_ms = clock.now_ms() - options.since * _DAY_MS
             async for found in _each(rooms, options.shop, since_ms, dry=options.dry_run):
                 missing += len(found.missing)
@@ -67,6 +68,8 @@ async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
                 sys.stdout.flush()
         finally:
             await payments.aclose()
+            if claims:
+                await claims.aclose()
     return 1 if options.dry_run and missing else 0
 
 

@@ -21,9 +21,11 @@ log = logging.getLogger(__name__)
 _MARGIN_MS = 300_000
 """How far clocks may be apart: Stripe tells when an intent was made by its own."""
 HISTORY_MS = 30 * 86_400_000
-"""How far back sales are looked for when the shop has lost even its clock."""
+"""How far back sales are looked for at most, unless by hand: when the shop has lost even its clock,
+or has been idle for longer, for the whole account is read so far.
+"""
 _SLICE = 200
-"""Records read at once."""
+"""Records read, or sales written, at once: by one round trip of the lane."""
 _SOLD = {b"committed", b"captured", b"failed"}
 
 
@@ -52,31 +54,42 @@ class Rebuilder:
     def since(self, standing: Standing, now_ms: int) -> int:
         """How far back a sale may be missing, by what the shop's server still knows, ms.
 
-        A payment may take its whole time from the intent to the sale.
+        A payment may take its whole time from the intent to the sale. A clock that is ahead says
+        nothing: it was wrong, and nobody knows for how long.
         """
-        if not standing.clock:
-            return now_ms - HISTORY_MS
+        oldest_ms = now_ms - HISTORY_MS
+        if standing.clock > now_ms + _MARGIN_MS:
+            return oldest_ms
         takes_s = self.settings.payment_budget_s + self.settings.stripe_queue_s
-        return standing.clock - takes_s * 1000 - _MARGIN_MS
+        return max(oldest_ms, standing.clock - takes_s * 1000 - _MARGIN_MS)
 
-    async def missing(self, shop: str, since_ms: int) -> tuple[int, list[Sold]]:
+    async def missing(
+        self, shop: str, since_ms: int, *, patient: bool = False
+    ) -> tuple[int, list[Sold]]:
         """How many sales are known elsewhere, and those that this server does not have.
 
         Raises:
             Unavailable, Overloaded: Redis, Stripe or the claims table does not answer.
         """
-        sold = await self.books.sold(shop, since_ms)
+        # An order is forgotten on purpose when its time is over; a sale of then is not missing.
+        kept_ms = (self.settings.order_retention_days - 1) * 86_400_000
+        oldest_ms = self.books.clock.now_ms() - kept_ms
+        sold = await self.books.sold(shop, max(since_ms, oldest_ms), oldest_ms, patient=patient)
         missing = []
         for at in range(0, len(sold), _SLICE):
             some = sold[at : at + _SLICE]
-            phases = await self._phases(shop, some)
-            missing += [one for one, phase in zip(some, phases, strict=True) if phase not in _SOLD]
+            known = await self._known(shop, some)
+            missing += [one for one, there in zip(some, known, strict=True) if not there]
         return len(sold), missing
 
-    async def _phases(self, shop: str, sold: Sequence[Sold]) -> list[bytes | None]:
-        keys = ShopKeys(shop)
-        reading = (self.lane.command("HGET", keys.order(one.order), "phase") for one in sold)
-        return await asyncio.gather(*reading)
+    async def _known(self, shop: str, sold: Sequence[Sold]) -> list[bool]:
+        """Whether the server has each sale, or knows that its money goes back."""
+        keys, fields = ShopKeys(shop), ("phase", "given_back")
+        reading = (self.lane.command("HMGET", keys.order(one.order), *fields) for one in sold)
+        return [
+            phase in _SOLD or bool(given_back and given_back.decode() == one.fields.get("intent"))
+            for one, (phase, given_back) in zip(sold, await asyncio.gather(*reading), strict=True)
+        ]
 
     async def restore(self, shop: str, sold: Sold) -> bool:
         """Write one sale again; ``False`` when it is there, or the shop is not frozen."""
@@ -109,7 +122,7 @@ class Rebuilder:
 
     async def would(self, shop: str, since_ms: int) -> Rebuilt:
         """What ``rebuild`` would do now."""
-        known, missing = await self.missing(shop, since_ms)
+        known, missing = await self.missing(shop, since_ms, patient=True)
         return Rebuilt(shop, since_ms, known, tuple(one.order for one in missing))
 
     async def shops(self, since_ms: int) -> list[str]:
@@ -117,12 +130,15 @@ class Rebuilder:
         here = set(await shops(self.lane))
         return sorted(here | await self.books.shops(since_ms))
 
-    async def rebuild(self, shop: str, since_ms: int) -> Rebuilt:
-        """Write everything again that is missing; the shop must be frozen. Again is fine."""
-        known, missing = await self.missing(shop, since_ms)
-        for one in missing:
-            log.warning(
-                "recovery: shop %s: order %s was lost, and is written again", shop, one.order
-            )
-            await self.restore(shop, one)
+    async def rebuild(self, shop: str, since_ms: int, *, patient: bool = False) -> Rebuilt:
+        """Write everything again that is missing; the shop must be frozen. Again is fine.
+
+        Who is ``patient`` goes by Stripe as well, however long it takes: see ``Books.sold``.
+        """
+        known, missing = await self.missing(shop, since_ms, patient=patient)
+        for at in range(0, len(missing), _SLICE):
+            some = missing[at : at + _SLICE]
+            for one in some:
+                log.warning("recovery: shop %s: order %s was lost; written again", shop, one.order)
+            await asyncio.gather(*(self.restore(shop, one) for one in some))
         return Rebuilt(shop, since_ms, known, tuple(one.order for one in missing))

@@ -86,10 +86,13 @@ class Recovery:
             if not ours:
                 raise Unavailable("Another process is rebuilding this shop; ask again.")
             await freeze(self.lane, shop)
+            frozen = await stand(self.lane, shop)
             gathered_s = self.clock.monotonic_s() + _GATHER_S
-            rebuilt = await self.rebuilder.rebuild(shop, since_ms)
+            rebuilt = await self.rebuilder.rebuild(shop, since_ms, patient=True)
             await asyncio.sleep(max(0.0, gathered_s - self.clock.monotonic_s()))
-            epoch = await self.thaw(shop, rebuilt)
+            epoch = await self._thaw(shop, frozen, rebuilt)
+        if epoch is None:
+            raise Unavailable("Another process took over, or the server was lost; ask again.")
         return msgspec.structs.replace(rebuilt, epoch=epoch)
 
     async def aclose(self) -> None:
@@ -129,11 +132,13 @@ class Recovery:
         since_ms = self.rebuilder.since(standing, self.clock.now_ms())
         rebuilt = await self.rebuilder.rebuild(shop, since_ms)
         await asyncio.sleep(max(0.0, gathered_s - self.clock.monotonic_s()))
-        return await self.thaw(shop, rebuilt)
+        return await self._thaw(shop, standing, rebuilt)
 
-    async def thaw(self, shop: str, rebuilt: Rebuilt) -> int | None:
-        """Let a rebuilt shop be served; its new epoch, or ``None`` when another does it."""
-        epoch = await thaw(self.lane, shop, self.owner)
+    async def _thaw(self, shop: str, frozen: Standing, rebuilt: Rebuilt) -> int | None:
+        """Let a rebuilt shop be served; its new epoch, or ``None`` when another does it, or it must
+        be rebuilt again.
+        """
+        epoch = await thaw(self.lane, shop, self.owner, frozen)
         if epoch is not None:
             self.done["thawed"] += 1
             self.done["restored"] += len(rebuilt.missing)

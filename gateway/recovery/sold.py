@@ -60,26 +60,31 @@ class Books:
     _last: _Reading | None = None
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def sold(self, shop: str, since_ms: int) -> list[Sold]:
-        """All that a shop has sold, as far as anybody but its own server knows.
+    async def sold(
+        self, shop: str, since_ms: int, claimed_since_ms: int = 0, *, patient: bool = False
+    ) -> list[Sold]:
+        """All that a shop has sold, as far as anybody but its own server knows: by intents made
+        since the one moment, and by claims made since the other.
 
         The claims table has every sale whose money was captured while it was there. So, with one,
-        a shop does not stay frozen for as long as Stripe is silent.
+        a shop does not stay frozen for as long as Stripe is silent, unless one is ``patient``.
 
         Raises:
             Unavailable: the claims table does not answer; or, without one, Stripe.
         """
         found: dict[str, Sold] = {}
+        may_do_without = self.claims is not None and not patient
         try:
-            async with asyncio.timeout(_PATIENCE_S if self.claims else None):
+            async with asyncio.timeout(_PATIENCE_S if may_do_without else None):
                 found |= {one.order: one for one in await self.at_stripe(shop, since_ms)}
         except (Unavailable, TimeoutError):
-            if self.claims is None:
+            if not may_do_without:
                 raise
             log.warning("recovery: shop %s: Stripe is silent; going by the claims table", shop)
         if self.claims:
             async for sale in self.claims.sales(shop):
-                found[sale.order] = _of_claim(sale)
+                if sale.claimed_at >= claimed_since_ms:
+                    found[sale.order] = _of_claim(sale)
         return list(found.values())
 
     async def at_stripe(self, shop: str, since_ms: int) -> tuple[Sold, ...]:

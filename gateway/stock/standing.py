@@ -26,11 +26,14 @@ class Position(Struct, frozen=True, order=True):
 
 
 class Standing(Struct, frozen=True):
-    """How a shop stands; ``clock`` is the highest time a script has seen, ms."""
+    """How a shop stands; ``clock`` is the highest time a script has seen, ms, ``here`` the name of
+    the server that was asked.
+    """
 
     state: State
     position: Position = Position()
     clock: int = 0
+    here: str = ""
 
 
 async def stand(lane: Lane, shop: str) -> Standing:
@@ -39,11 +42,11 @@ async def stand(lane: Lane, shop: str) -> Standing:
     Raises:
         Unavailable, Overloaded: it does not answer.
     """
-    state, *numbers = await lane.call(load("shop_state"), [ShopKeys(shop).meta], [])
-    if not numbers:
+    state, *known = await lane.call(load("shop_state"), [ShopKeys(shop).meta], [])
+    if not known:
         return Standing(State.NEW, Position(1, 0))
-    epoch, version, clock = map(int, numbers)
-    return Standing(State(state.decode()), Position(epoch, version), clock)
+    epoch, version, clock = map(int, known[:3])
+    return Standing(State(state.decode()), Position(epoch, version), clock, known[3].decode())
 
 
 async def freeze(lane: Lane, shop: str, seen: Position | None = None) -> bool:
@@ -58,8 +61,16 @@ async def freeze(lane: Lane, shop: str, seen: Position | None = None) -> bool:
     return bool(reply[0] == b"FROZEN")
 
 
-async def thaw(lane: Lane, shop: str, owner: str) -> int | None:
-    """Let the shop be served, by whoever has the lease; the new epoch, or ``None`` without it."""
+async def thaw(lane: Lane, shop: str, owner: str, frozen: Standing) -> int | None:
+    """Let the shop be served, by whoever has the lease, and rebuilt it as it stood ``frozen``.
+
+    The new epoch, or ``None`` without the lease, or when writes may have been lost once more since:
+    what was rebuilt may be among them.
+    """
     keys = ShopKeys(shop)
-    reply = await lane.call(load("shop_thaw"), [keys.meta, keys.rebuilding, keys.news], [owner])
+    reply = await lane.call(
+        load("shop_thaw"),
+        [keys.meta, keys.rebuilding, keys.news],
+        [owner, frozen.position.epoch, frozen.here],
+    )
     return int(reply[1]) if reply[0] == b"SERVING" else None

@@ -43,8 +43,9 @@ async def expire_due(
     keys, expired = ShopKeys(shop), 0
     while True:
         now_ms = await now(lane, shop)
-        if witness and not witness.agrees(now_ms):
-            raise ClockJumped(f"its clock is {witness.drift_ms(now_ms) / 1000:+.0f} s off")
+        if witness and not witness.agrees(shop, now_ms):
+            off_s = witness.drift_ms(shop, now_ms) / 1000
+            raise ClockJumped(f"its clock is {off_s:+.0f} s off")
         members = await lane.command(
             "ZRANGE", keys.deadlines, "-inf", now_ms, "BYSCORE", "LIMIT", 0, _BATCH
         )

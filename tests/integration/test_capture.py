@@ -176,6 +176,23 @@ async def test_a_unit_of_another_order_stops_the_shop(ann: StrictPurchase) -> No
     assert (await stand(ann.rooms.lane, ann.shop)).state is State.FROZEN
 
 
+@pytest.mark.parametrize("there", ["it is here again", "it is void"])
+async def test_a_shop_is_stopped_only_for_an_order_that_can_be_written_again(
+    ann: StrictPurchase, there: str
+) -> None:
+    """Or it would stop and start for as long as the money cannot be given back."""
+    await ann.loses_its_unit()
+    if there == "it is void":
+        await ann.claims.void(ann.shop, "o_other")
+    else:
+        await ann.begins()
+        keys, lane = ShopKeys(ann.shop), ann.rooms.lane
+        await lane.command("COPY", keys.order(ann.order), keys.order("o_other"))
+        await lane.command("HSET", keys.order("o_other"), "phase", "captured")
+    assert await ann.pays() == "declined"
+    assert (await stand(ann.rooms.lane, ann.shop)).state is State.SERVING
+
+
 async def test_without_the_table_the_same_unit_is_captured(ann: StrictPurchase) -> None:
     """What the table is for."""
     await ann.loses_its_unit()

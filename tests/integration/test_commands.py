@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jwt
+import msgspec
 import pytest
 
 from gateway.__main__ import main
+from gateway.claims.address import open_claims
+from gateway.claims.sale import Sale
 from gateway.clock import SystemClock
 from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
@@ -157,6 +160,25 @@ async def test_a_lost_sale_is_written_again_by_hand(
     assert record
     assert record.phase == "captured"
     assert (await asyncio.to_thread(run, *rebuild, "--dry-run"))[0] == 0
+
+
+async def test_by_hand_the_claims_are_read_too(
+    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = f"sqlite://{tmp_path}/claims"
+    monkeypatch.setenv("STRIPE_API_KEY", settings.stripe_api_key)
+    monkeypatch.setenv("HOLDFAST_STRIPE_URL", site.stripe_url)
+    monkeypatch.setenv("HOLDFAST_CLAIMS_URL", table)
+    claims = open_claims(msgspec.structs.replace(settings, claims_url=table))
+    assert claims
+    now_ms = SystemClock().now_ms()
+    units, record = (("tee", "main", 1, 1),), b'{"shopper":"ann"}'
+    await claims.claim(Sale(settings.shop, "o_lost", "pi", "h_lost", units, record, now_ms))
+    await claims.aclose()
+    _, out, _ = await asyncio.to_thread(
+        run, "rebuild", "--shop", settings.shop, "--dry-run", "--json"
+    )
+    assert json.loads(out)["missing"] == ["o_lost"]
 
 
 @pytest.mark.parametrize("hours", ["0", "x", "-1", "9601"])

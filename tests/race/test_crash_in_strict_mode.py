@@ -62,10 +62,13 @@ class Strict:
         return gateway
 
     async def sells_to_another(self, sku: str) -> None:
-        """The first unit is an order's that Redis has forgotten."""
+        """The first unit is an order's that Redis has forgotten. It is void by now, or the shop
+        would stop for it, and nobody could come any more.
+        """
         sale = Sale(self.street.stall.shop, f"o_{sku}", "pi", "h", ((sku, "main", 1, 1),), b"", 1)
         async with contextlib.aclosing(SqliteClaims(self.file, self.street.settings)) as claims:
             assert await claims.claim(sale) is None
+            await claims.void(sale.shop, sale.order)
 
     async def claimed(self) -> set[str]:
         async with contextlib.aclosing(SqliteClaims(self.file, self.street.settings)) as claims:
