@@ -1,7 +1,7 @@
 #!lua
 -- Decides a list of reservations in order of arrival: each gets all its lines or none.
 --
--- KEYS[1]      meta       hash    epoch, version, clock (ms), server
+-- KEYS[1]      meta       hash    epoch, version, clock (ms), server, born
 -- KEYS[2]      stock      hash    sku -> JSON rows, see rows() below
 -- KEYS[3]      catalog    hash    sku -> JSON entry
 -- KEYS[4]      shows      hash    <show>:state
@@ -231,7 +231,7 @@ end
 
 redis.call('HSET', KEYS[1], 'version', version, 'clock', string.format('%.0f', now))
 if not meta[1] then
-  redis.call('HSET', KEYS[1], 'epoch', 1, 'server', here)
+  redis.call('HSET', KEYS[1], 'epoch', 1, 'server', here, 'born', time[1] .. '.' .. time[2])
 end
 local items, told = {}, {}
 for sku in pairs(changed) do

@@ -1,22 +1,23 @@
 #!lua flags=no-writes
 -- Says whether this server may serve a shop, and how far the shop's stock is.
 --
--- KEYS[1] meta  hash  epoch, version, clock (ms), server
+-- KEYS[1] meta  hash  epoch, version, clock (ms), server, born
 --
 -- Replies:
---   SERVING epoch version clock here
---   FROZEN epoch version clock here   the server was promoted or restarted, or somebody missed
---                                     writes: it may have lost some. Rebuild; then it serves
---   NEW                               nothing is known of the shop
--- here is the server's name now.
+--   SERVING epoch version clock here born
+--   FROZEN epoch version clock here born   the server was promoted or restarted, or somebody missed
+--                                          writes: it may have lost some. Rebuild; then it serves
+--   NEW                                    nothing is known of the shop
+-- here is the server's name now; born tells a shop from another that was opened in its place.
 
 local info = redis.call('INFO', 'server', 'replication')
 local _, run = string.find(info, 'run_id:', 1, true)
 local _, turn = string.find(info, 'second_repl_offset:', run, true)
 local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
 
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'clock', 'server')
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'clock', 'server', 'born')
 if not meta[1] then
   return {'NEW'}
 end
-return {meta[4] == here and 'SERVING' or 'FROZEN', meta[1], meta[2] or '0', meta[3] or '0', here}
+return {meta[4] == here and 'SERVING' or 'FROZEN', meta[1], meta[2] or '0', meta[3] or '0', here,
+  meta[5] or ''}

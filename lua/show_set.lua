@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Creates or changes a show, along scheduled -> live -> ended, and tells its viewers.
 --
--- KEYS[1] meta   hash    epoch, server
+-- KEYS[1] meta   hash    epoch, server, born
 -- KEYS[2] shows  hash    <show> JSON, <show>:state, <show>:highlight
 -- KEYS[3] news   channel
 -- ARGV[1] show
@@ -19,6 +19,8 @@ local info = redis.call('INFO', 'server', 'replication')
 local _, run = string.find(info, 'run_id:', 1, true)
 local _, turn = string.find(info, 'second_repl_offset:', run, true)
 local here = string.sub(info, run + 1, run + 40) .. string.match(info, '^[-%d]+', turn + 1)
+
+local time = redis.call('TIME')
 
 local NEXT = {scheduled = {live = true, ended = true}, live = {ended = true}, ended = {}}
 
@@ -43,7 +45,7 @@ if ARGV[4] ~= '' then
   highlight = string.sub(ARGV[4], 2)
 end
 if redis.call('HSETNX', KEYS[1], 'epoch', 1) == 1 then
-  redis.call('HSET', KEYS[1], 'server', here)
+  redis.call('HSET', KEYS[1], 'server', here, 'born', time[1] .. '.' .. time[2])
 end
 redis.call('HSET', KEYS[2], ARGV[1], definition, ARGV[1] .. ':state', state,
   ARGV[1] .. ':highlight', highlight)

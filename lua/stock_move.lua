@@ -1,7 +1,7 @@
 #!lua
 -- Applies what the physical world reports: receipts, walk-in sales, counts, returns, hand-overs.
 --
--- KEYS[1]    meta      hash    epoch, version, clock (ms), server
+-- KEYS[1]    meta      hash    epoch, version, clock (ms), server, born
 -- KEYS[2]    stock     hash    sku -> JSON rows, as in hold_reserve
 -- KEYS[3]    ledger    stream  movements
 -- KEYS[4]    news      channel
@@ -116,7 +116,7 @@ if #entries == 0 then
 end
 redis.call('HSET', KEYS[1], 'version', version, 'clock', string.format('%.0f', now))
 if redis.call('HSETNX', KEYS[1], 'epoch', 1) == 1 then
-  redis.call('HSET', KEYS[1], 'server', here)
+  redis.call('HSET', KEYS[1], 'server', here, 'born', time[1] .. '.' .. time[2])
 end
 for _, entry in ipairs(entries) do
   local move = entry[1]

@@ -28,8 +28,9 @@ _GATHER_S = 1.5
 """Gateways look at their shops once a second."""
 _AGAIN_S = 0.2
 """How soon it is tried again, or looked whether another process has done it."""
-_LEASE_MS = 5_000
-_RENEW_S = 1.5
+_LEASE_MS = 2_000
+"""When who recovers a shop dies, another takes over after that."""
+_RENEW_S = 0.5
 _PATIENCE_S = 5.0
 """How long a shopper's command waits for its shop to come back."""
 
@@ -58,7 +59,7 @@ class Recovery:
             Unavailable, Overloaded: Redis does not answer.
         """
         standing = await stand(self.lane, shop)
-        if seen and standing.position < seen and await freeze(self.lane, shop, seen):
+        if seen and standing.position.lacks(seen) and await freeze(self.lane, shop, seen):
             log.error("recovery: shop %s: the server has gone back in time", shop)
             standing = await stand(self.lane, shop)
         if standing.state is State.FROZEN:
@@ -105,20 +106,22 @@ class Recovery:
     def _begin(self, shop: str) -> asyncio.Task[None]:
         task = self._tasks.get(shop)
         if task is None:
-            self.done["frozen"] += 1
-            log.warning("recovery: shop %s: frozen; its server may have lost writes", shop)
             task = self._tasks[shop] = asyncio.create_task(self._recover(shop))
             task.add_done_callback(lambda _: self._tasks.pop(shop))
         return task
 
     async def _recover(self, shop: str) -> None:
         """Until the shop is served, by this process' doing or another's."""
-        gathered_s = self.clock.monotonic_s() + _GATHER_S
+        gathered_s, told = self.clock.monotonic_s() + _GATHER_S, False
         while True:
             try:
                 standing = await stand(self.lane, shop)
                 if standing.state is not State.FROZEN:
                     return
+                if not told:
+                    told = True
+                    self.done["frozen"] += 1
+                    log.warning("recovery: shop %s: frozen; writes may have been lost", shop)
                 async with self._lease(shop) as ours:
                     if ours and await self._rebuild(shop, standing, gathered_s):
                         return

@@ -64,6 +64,8 @@ class Feed:
     _timer: asyncio.TimerHandle | None = None
     _counted: dict[str, int] = field(default_factory=dict)
     _doubted: int | None = None
+    _born: str = ""
+    """When the shop was opened, as its server said."""
     _brought_back: bool = False
     """Whether the holds known here were brought back since the shop was frozen."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,7 +78,7 @@ class Feed:
             Unavailable, Overloaded: Redis does not answer; nothing has changed here.
         """
         # The position first: if the stock moves meanwhile, its news is still to come.
-        known = Position(self.epoch, self.version)
+        known = self._position
         seen = known if self.ready.is_set() else None
         standing = await self.rooms.recovery.look(self.shop, seen)
         if seen and standing.state is State.FROZEN:
@@ -88,20 +90,26 @@ class Feed:
         entries = await self.rooms.catalog.entries(self.shop)
         new = tuple(entry for entry in entries if self.catalog.get(entry.sku) != entry)
         self.epoch, self.version, self.items = position.epoch, position.version, items
+        self._born = position.born
         self.catalog = {entry.sku: entry for entry in entries}
         if not self.ready.is_set():
             self.ready.set()
-        elif position < known or position.epoch != known.epoch:
+        elif position.lacks(known) or position.epoch != known.epoch:
             self._start_over()
         else:
             await self._tell_again(new)
+
+    @property
+    def _position(self) -> Position:
+        """How far the stock is that is known here."""
+        return Position(self.epoch, self.version, self._born)
 
     async def is_deaf(self) -> bool:
         """Whether news has been lost, or Redis has lost data: then everything must be read again.
 
         Ask now and then. Redis being ahead once is no more than news on its way.
         """
-        standing = await self.rooms.recovery.look(self.shop, Position(self.epoch, self.version))
+        standing = await self.rooms.recovery.look(self.shop, self._position)
         if standing.state is State.FROZEN:
             await self._bring_back_holds()
             return False

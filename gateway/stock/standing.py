@@ -18,11 +18,23 @@ class State(Enum):
     """Nothing is known of the shop."""
 
 
-class Position(Struct, frozen=True, order=True):
-    """How far a shop's stock is: any later state of it has a higher position."""
+class Position(Struct, frozen=True):
+    """How far a shop's stock is: any later state of it has a higher epoch, or version in it."""
 
     epoch: int = 0
     version: int = 0
+    born: str = ""
+    """When the shop was opened on an empty server, if that is known."""
+
+    def lacks(self, seen: "Position") -> bool:
+        """Whether a server at this position has lost something of what was seen.
+
+        A shop that was opened again in place of one that was lost may be as far by now.
+        """
+        if self.epoch != seen.epoch:
+            return self.epoch < seen.epoch
+        another = bool(seen.born) and self.born != seen.born
+        return another or self.version < seen.version
 
 
 class Standing(Struct, frozen=True):
@@ -46,7 +58,8 @@ async def stand(lane: Lane, shop: str) -> Standing:
     if not known:
         return Standing(State.NEW, Position(1, 0))
     epoch, version, clock = map(int, known[:3])
-    return Standing(State(state.decode()), Position(epoch, version), clock, known[3].decode())
+    here, born = (word.decode() for word in known[3:])
+    return Standing(State(state.decode()), Position(epoch, version, born), clock, here)
 
 
 async def freeze(lane: Lane, shop: str, seen: Position | None = None) -> bool:
@@ -56,7 +69,7 @@ async def freeze(lane: Lane, shop: str, seen: Position | None = None) -> bool:
     """
     # Whoever lost the shop may have lost that there is one.
     await lane.command("SADD", SHOPS, shop)
-    args = (seen.epoch, seen.version) if seen else (0, "")
+    args = (seen.epoch, seen.version, seen.born) if seen else (0, "", "")
     reply = await lane.call(load("shop_freeze"), [ShopKeys(shop).meta], args)
     return bool(reply[0] == b"FROZEN")
 
