@@ -8,7 +8,8 @@
 --   FROZEN epoch version clock here   the server was promoted or restarted, or somebody missed
 --                                     writes: it may have lost some. Rebuild; then it serves
 --   NEW                               nothing is known of the shop
--- here is the server's name now.
+-- here is the server's name now. The clock is the time of the last promise that the server knows of,
+-- at the latest: sales after it may be missing. So what is done in a frozen shop must not move it.
 
 local info = redis.call('INFO', 'server', 'replication')
 local _, run = string.find(info, 'run_id:', 1, true)

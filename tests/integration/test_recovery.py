@@ -10,9 +10,10 @@ import pytest
 
 from gateway.checkout.capture import Sold
 from gateway.checkout.phases import Phase
+from gateway.checkout.refund import RefundRequest
 from gateway.checkout.settle import _patient
 from gateway.claims.sale import Sale
-from gateway.errors import Frozen, Paused, Unavailable
+from gateway.errors import Frozen, NotFound, Paused, Unavailable
 from gateway.keys import SHOPS, ShopKeys
 from gateway.model import Fulfillment, LineRequest, Show
 from gateway.recovery.recovery import Recovery
@@ -21,6 +22,7 @@ from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.stock.audit import audit
 from gateway.stock.holds import Holds
+from gateway.stock.lost import Known, bring_back
 from gateway.stock.standing import Position, State, freeze, stand, thaw
 from gateway.stock.sweeper import expire_due
 from tests.bank import CAPTURE, Bank
@@ -208,6 +210,31 @@ async def test_what_was_given_back_is_no_sale(server: EmbeddedValkey, shop: str)
         assert await freeze(rooms.lane, shop)
         (sold,) = await rooms.recovery.rebuilder.books.sold(shop, 0)
         assert not await rooms.recovery.rebuilder.restore(shop, sold)
+
+
+async def test_what_is_done_in_a_frozen_shop_does_not_hide_since_when_sales_are_missing(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """A disk of an hour ago; and a recovery that was cut off may have written some sales again."""
+    async with opened(server, shop) as purchase:
+        rooms, keys = purchase.rooms, ShopKeys(shop)
+        await purchase.reserves("sold")
+        await purchase.pays()
+        (sold,) = await rooms.recovery.rebuilder.books.sold(shop, 0)
+        held = await rooms.holds.reserve(shop, "ann", SHOW, "lost", TEE, Fulfillment())
+        await rooms.lane.command("DEL", keys.order(purchase.order), keys.hold(held.hold.id))
+        await purchase.reserves("extended")
+        hour_ago = rooms.clock.now_ms() - 3_600_000
+        await rooms.lane.command("HSET", keys.meta, "clock", hour_ago, "server", "the one before")
+        await purchase.walk_in(-1)
+        await rooms.holds.extend(shop, "ann", purchase.hold)
+        assert not await bring_back(
+            rooms.lane, rooms.settings, shop, [Known("ann", SHOW, held.hold)]
+        )
+        assert await rooms.recovery.rebuilder.restore(shop, sold)
+        with contextlib.suppress(NotFound):  # It is begun, and has no event to be told by.
+            await rooms.refunds.begin(shop, sold.order, "k", RefundRequest())
+        assert (await stand(rooms.lane, shop)).clock == hour_ago
 
 
 async def test_an_order_whose_time_is_over_is_not_missing(
