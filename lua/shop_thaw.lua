@@ -2,7 +2,7 @@
 -- Lets this server serve a shop that was rebuilt, in a new epoch: whatever anybody knew of the stock
 -- is void.
 --
--- KEYS[1] meta   hash    epoch, version, clock (ms), server
+-- KEYS[1] meta   hash    epoch, version, clock (ms), server, adrift
 -- KEYS[2] lease  string  who rebuilds the shop; given back here
 -- KEYS[3] news   channel
 -- ARGV[1] who asks
@@ -33,6 +33,7 @@ end
 local epoch = math.max(tonumber(meta[1]) + 1, tonumber(redis.call('TIME')[1]))
 local version = tonumber(meta[2] or '0') + 1
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'version', version, 'server', here)
+redis.call('HDEL', KEYS[1], 'adrift')
 redis.call('DEL', KEYS[2])
 redis.pcall('SPUBLISH', KEYS[3], cjson.encode({epoch = epoch, version = version}))
 return {'SERVING', string.format('%.0f', epoch)}

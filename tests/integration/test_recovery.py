@@ -237,6 +237,36 @@ async def test_what_is_done_in_a_frozen_shop_does_not_hide_since_when_sales_are_
         assert (await stand(rooms.lane, shop)).clock == hour_ago
 
 
+async def test_who_went_on_after_a_loss_does_not_know_since_when_sales_are_missing(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """The till was faster than anybody who could notice that everything is lost."""
+    async with opened(server, shop) as purchase:
+        rooms = purchase.rooms
+        await purchase.reserves()
+        seen = (await stand(rooms.lane, shop)).position
+        await forgets(purchase)
+        await purchase.walk_in(-1)
+        assert (await stand(rooms.lane, shop)).clock > 0
+        assert await freeze(rooms.lane, shop, seen)
+        assert (await stand(rooms.lane, shop)).clock == 0
+        await rooms.recovery.served(shop)
+        assert (await stand(rooms.lane, shop)).clock > 0
+
+
+async def test_who_was_promoted_knows_since_when_sales_are_missing(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    async with opened(server, shop) as purchase:
+        lane = purchase.rooms.lane
+        await purchase.reserves()
+        server.stop()
+        server.start()
+        before = await stand(lane, shop)
+        assert await freeze(lane, shop, Position(1, 99))
+        assert (await stand(lane, shop)).clock == before.clock > 0
+
+
 async def test_an_order_whose_time_is_over_is_not_missing(
     server: EmbeddedValkey, shop: str, tmp_path: Path
 ) -> None:
