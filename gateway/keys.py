@@ -57,7 +57,8 @@ class ShopKeys:
     @property
     def meta(self) -> str:
         """Hash: ``epoch``, ``version`` of the stock, ``clock`` (highest time seen, ms), ``server``
-        (run id and last promotion of the one server that is known to have everything).
+        (run id and last promotion of the one server that is known to have everything), ``adrift``
+        (frozen after it had served without all it once had).
         """
         return self._key("meta")
 

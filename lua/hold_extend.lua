@@ -40,7 +40,6 @@ if redis.call('HGET', KEYS[4], 'phase') ~= 'paying' and wanted > deadline then
   deadline = wanted
   redis.call('HSET', KEYS[3], 'expires_at', string.format('%.0f', deadline))
   redis.call('ZADD', KEYS[2], deadline, ARGV[1] .. ':' .. ARGV[2])
-  redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))
   redis.pcall('SPUBLISH', KEYS[5], cjson.encode({holds = {{ARGV[2], ARGV[1], hold[2], hold[3],
     hold[4], hold[5], string.format('%.0f', deadline), hold[7]}}}))
 end

@@ -73,7 +73,8 @@ if #restored == 0 then
   return replies
 end
 
-redis.call('HSET', KEYS[1], 'version', version, 'clock', string.format('%.0f', now))
+-- The clock stays: it tells how far back sales may be missing, see shop_state.
+redis.call('HSET', KEYS[1], 'version', version)
 local items, told = {}, {}
 for sku, rows in pairs(stock) do
   redis.call('HSET', KEYS[2], sku, cjson.encode(rows))

@@ -133,5 +133,4 @@ end
 redis.call('HSET', KEYS[3], 'refunds', cjson.encode(refunds))
 redis.call('PEXPIRE', KEYS[3], ARGV[10])
 redis.call('ZADD', KEYS[2], now + tonumber(ARGV[9]), ARGV[1])
-redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))
 return {'BEGUN', tostring(n)}

@@ -69,7 +69,8 @@ for _, unit in ipairs(units) do
 end
 
 local version = tonumber(meta[4] or '0') + 1
-redis.call('HSET', KEYS[1], 'version', version, 'clock', string.format('%.0f', now))
+-- The clock stays: it tells how far back sales may be missing, see shop_state.
+redis.call('HSET', KEYS[1], 'version', version)
 for sku, rows in pairs(stock) do
   redis.call('HSET', KEYS[2], sku, cjson.encode(rows))
 end

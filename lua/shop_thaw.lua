@@ -2,7 +2,7 @@
 -- Lets this server serve a shop that was rebuilt, in a new epoch: whatever anybody knew of the stock
 -- is void.
 --
--- KEYS[1] meta   hash    epoch, version, clock (ms), server, born
+-- KEYS[1] meta   hash    epoch, version, clock (ms), server, born, adrift
 -- KEYS[2] lease  string  who rebuilds the shop; given back here
 -- KEYS[3] news   channel
 -- ARGV[1] who asks
@@ -35,6 +35,7 @@ local epoch = math.max(tonumber(meta[1]) + 1, tonumber(time[1]))
 local version = tonumber(meta[2] or '0') + 1
 redis.call('HSET', KEYS[1], 'epoch', string.format('%.0f', epoch), 'version', version, 'server', here)
 redis.call('HSETNX', KEYS[1], 'born', time[1] .. '.' .. time[2])
+redis.call('HDEL', KEYS[1], 'adrift')
 redis.call('DEL', KEYS[2])
 redis.pcall('SPUBLISH', KEYS[3], cjson.encode({epoch = epoch, version = version}))
 return {'SERVING', string.format('%.0f', epoch)}

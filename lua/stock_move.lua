@@ -114,9 +114,12 @@ end
 if #entries == 0 then
   return replies
 end
-redis.call('HSET', KEYS[1], 'version', version, 'clock', string.format('%.0f', now))
+redis.call('HSET', KEYS[1], 'version', version)
 if redis.call('HSETNX', KEYS[1], 'epoch', 1) == 1 then
   redis.call('HSET', KEYS[1], 'server', here, 'born', time[1] .. '.' .. time[2])
+end
+if redis.call('HGET', KEYS[1], 'server') == here then
+  redis.call('HSET', KEYS[1], 'clock', string.format('%.0f', now))
 end
 for _, entry in ipairs(entries) do
   local move = entry[1]

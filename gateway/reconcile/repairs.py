@@ -17,6 +17,7 @@ from gateway.orders.index import Copy
 from gateway.reconcile.differences import REPAIRS, Charge, Difference, Repair
 from gateway.reconcile.statement import Statement
 from gateway.scripts import load
+from gateway.stock.standing import State, stand
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ class Repairs:
         record = await self.settler.records.find(shop, order)
         if record:
             await self.settler.payments.cancel(shop, record, charge.id)
-        else:
+        elif (await stand(self._lane, shop)).state is not State.FROZEN:
+            # A shop that is rebuilt may only be about to learn of the order again.
             await self.statement.cancel(charge)
 
     async def _give_back(self, shop: str, order: str, charge: Charge) -> None:

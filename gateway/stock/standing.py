@@ -38,8 +38,8 @@ class Position(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """How a shop stands; ``clock`` is the highest time a script has seen, ms, ``here`` the name of
-    the server that was asked.
+    """How a shop stands; ``clock`` is the highest time at which its server promised anything, ms,
+    or 0 when it did so after it had lost some; ``here`` is the name of the server that was asked.
     """
 
     state: State

@@ -8,11 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.checkout.capture import Sold
 from gateway.checkout.phases import Phase
-from gateway.checkout.settle import _patient
-from gateway.claims.sale import Sale
-from gateway.errors import Frozen, Paused, Unavailable
+from gateway.errors import Frozen, Paused
 from gateway.keys import SHOPS, ShopKeys
 from gateway.model import Fulfillment, LineRequest, Show
 from gateway.recovery.recovery import Recovery
@@ -23,11 +20,11 @@ from gateway.stock.audit import audit
 from gateway.stock.holds import Holds
 from gateway.stock.standing import Position, State, freeze, stand, thaw
 from gateway.stock.sweeper import expire_due
-from tests.bank import CAPTURE, Bank
+from tests.bank import Bank
 from tests.integration.conftest import SHOW, UNLIMITED, Corner, open_site
 from tests.purchase import Purchase
 from tests.sales import eventually
-from tests.stall import moved, settings_for
+from tests.stall import settings_for
 
 TEE = (LineRequest("tee", 1),)
 
@@ -177,81 +174,6 @@ async def test_a_unit_sold_twice_is_charged_once_and_the_first_sale_comes_back(
         assert (verdict.drift, verdict.committed_units) == ((), 1)
 
 
-async def test_the_catalogue_can_be_imported_again_when_all_is_lost(
-    server: EmbeddedValkey, shop: str
-) -> None:
-    """What was sold of a product is there first, and its stock only then."""
-    async with opened(server, shop) as purchase:
-        rooms = purchase.rooms
-        await purchase.reserves()
-        await purchase.pays()
-        await forgets(purchase)
-        assert await freeze(rooms.lane, shop)
-        await rooms.recovery.served(shop)
-        for reference in ("import-1", "import-2"):
-            stock = moved(reference, "tee", 3)
-            await rooms.movements.apply(shop, (stock,), initial=True)
-        assert await purchase.left() == 2
-        assert (await audit(rooms.lane, shop)).drift == ()
-
-
-async def test_what_was_given_back_is_no_sale(server: EmbeddedValkey, shop: str) -> None:
-    """Captured and forgotten; and before anybody noticed that, its hold had lapsed."""
-    async with opened(server, shop) as purchase:
-        rooms, keys = purchase.rooms, ShopKeys(shop)
-        await purchase.reserves()
-        await purchase.pays()
-        (intent,) = await purchase.bank.intents(purchase.order)
-        voided = ("phase", "voided", "given_back", intent["id"])
-        await rooms.lane.command("HSET", keys.order(purchase.order), *voided)
-        assert (await rooms.recovery.rebuilder.would(shop, 0)).missing == ()
-        assert await freeze(rooms.lane, shop)
-        (sold,) = await rooms.recovery.rebuilder.books.sold(shop, 0)
-        assert not await rooms.recovery.rebuilder.restore(shop, sold)
-
-
-async def test_an_order_whose_time_is_over_is_not_missing(
-    server: EmbeddedValkey, shop: str, tmp_path: Path
-) -> None:
-    """The claims are kept for ever, the orders are not."""
-    async with opened(server, shop, claims_url=f"sqlite://{tmp_path}/claims") as purchase:
-        rooms, claims = purchase.rooms, purchase.rooms.claims
-        assert claims
-        await purchase.reserves()
-        now_ms, day_ms = rooms.clock.now_ms(), 86_400_000
-        over_ms = now_ms - rooms.settings.order_retention_days * day_ms
-        for n, claimed_at in enumerate((over_ms, over_ms + 2 * day_ms), 1):
-            units, record = (("tee", "main", n, 1),), b'{"shopper":"ann"}'
-            await claims.claim(Sale(shop, f"o_{n}", "pi", f"h_{n}", units, record, claimed_at))
-        assert (await rooms.recovery.rebuilder.would(shop, 0)).missing == ("o_2",)
-
-
-async def test_what_is_captured_during_the_rebuild_is_found_by_another(
-    server: EmbeddedValkey, shop: str
-) -> None:
-    """The commit is lost, and Stripe takes the money after the rebuild has asked it."""
-    async with opened(server, shop) as purchase:
-        rooms, bank = purchase.rooms, purchase.bank
-        await purchase.reserves(of=1)
-        disk = await copied(purchase)
-        await bank.fails(lock_percent=100, endpoint=CAPTURE)
-        await purchase.begins()
-        with pytest.raises(Unavailable):
-            await rooms.settler.settle(shop, purchase.order)
-        sold = Sold(shop, await purchase.record(), ("evt", b"{}"))
-        await brought_back(purchase, disk)
-        assert await freeze(rooms.lane, shop)
-        await rooms.recovery.served(shop)
-        assert await rooms.records.find(shop, purchase.order) is None
-        await bank.fails()
-        assert await rooms.settler.capture.take(sold, _patient) is False
-        await rooms.recovery.look(shop)
-        await rooms.recovery.served(shop)
-        record = await purchase.record()
-        assert (record.phase, record.units) == (Phase.CAPTURED, (("tee", "main", 1, 1),))
-        assert (await audit(rooms.lane, shop)).drift == ()
-
-
 async def copied(purchase: Purchase) -> dict[bytes, bytes]:
     """What the server has, as a copy of its disk would."""
     lane = purchase.rooms.lane
@@ -335,38 +257,6 @@ async def test_whoever_has_lost_the_lease_does_not_thaw(server: EmbeddedValkey, 
         assert await freeze(lane, shop)
         assert await thaw(lane, shop, "nobody", await stand(lane, shop)) is None
         assert not await served(purchase.rooms, shop)
-
-
-async def test_what_was_rebuilt_on_a_server_that_is_gone_is_rebuilt_again(
-    server: EmbeddedValkey, shop: str
-) -> None:
-    """The next server has the lease from the replication, and nothing that was written since."""
-    async with opened(server, shop) as purchase:
-        rooms = purchase.rooms
-        await purchase.reserves()
-        assert await freeze(rooms.lane, shop)
-        frozen, key = await stand(rooms.lane, shop), ShopKeys(shop).rebuilding
-        server.stop()
-        server.start()
-        await rooms.lane.command("SET", key, "me")
-        assert await thaw(rooms.lane, shop, "me", frozen) is None
-        assert await thaw(rooms.lane, shop, "me", await stand(rooms.lane, shop))
-
-
-async def test_who_rebuilt_after_an_earlier_freeze_does_not_thaw(
-    server: EmbeddedValkey, shop: str
-) -> None:
-    """It was away for so long that another has rebuilt the shop, and it was frozen once more."""
-    async with opened(server, shop) as purchase:
-        lane, key = purchase.rooms.lane, ShopKeys(shop).rebuilding
-        await purchase.reserves()
-        assert await freeze(lane, shop)
-        frozen = await stand(lane, shop)
-        await purchase.rooms.recovery.served(shop)
-        assert await freeze(lane, shop)
-        await lane.command("SET", key, "me")
-        assert await thaw(lane, shop, "me", frozen) is None
-        assert await thaw(lane, shop, "me", await stand(lane, shop))
 
 
 async def test_a_shop_stays_frozen_while_nobody_knows_what_is_sold(
