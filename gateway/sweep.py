@@ -28,6 +28,9 @@ _SHOPS_AT_ONCE = 16
 """Those of a server that is silent cost the others no more than one wait for it in so many."""
 _BACKOFF_S = 1.0
 _UNKNOWN_EVERY_S = 1.0
+_NEW_EVERY_S = 1.0
+_NEW_MS = 86_400_000
+"""How long after it was opened a shop may be one that was lost. A sweep comes long before that."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Sweep:
     rooms: Rooms
     _seen: dict[str, Position] = field(default_factory=dict)
     """How far each shop's stock was when it was looked at last."""
+    _believed: set[str] = field(default_factory=set)
+    """Shops that are new, or known to be old."""
     jumped: set[str] = field(default_factory=set)
     """Shops whose server's clock is off, so that their holds do not lapse."""
     _witness: Witness = field(init=False)
@@ -55,6 +60,7 @@ class Sweep:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._look_at_unknown_events())
+                group.create_task(self._look_at_new_shops())
                 group.create_task(self._go_round_for_ever())
         finally:
             for task in self._under_way():
@@ -70,6 +76,26 @@ class Sweep:
         while True:
             await self._unknown_events()
             await asyncio.sleep(_UNKNOWN_EVERY_S)
+
+    async def _look_at_new_shops(self) -> None:
+        while True:
+            for shop, position in tuple(self._seen.items()):
+                if shop not in self._believed:
+                    await self.believe(shop, position)
+            await asyncio.sleep(_NEW_EVERY_S)
+
+    async def believe(self, shop: str, position: Position) -> None:
+        """Look once whether a shop that was opened of late has sold before."""
+        born_ms = 1000 * float(position.born or 0)
+        try:
+            if self.rooms.clock.now_ms() - born_ms < _NEW_MS:
+                await self.rooms.recovery.doubt(shop)
+        except HoldfastError as error:
+            log.warning("sweep: shop %s: whether it is new: %s", shop, error.message)
+        except Exception:
+            log.exception("sweep: shop %s: whether it is new", shop)
+        else:
+            self._believed.add(shop)
 
     async def _go_round(self) -> float:
         """Look at every shop; return how long to rest, in seconds."""

@@ -104,6 +104,8 @@ for i, move in ipairs(movements) do
     status = 'KEY_REUSED'
   else
     status = string.match(kept, '^%S+') == 'APPLIED' and 'DUPLICATE' or 'SUPERSEDED'
+    -- WAIT counts from this connection's last write on, so that a repetition must write as well.
+    answers[#answers + 1] = {KEYS[4 + i], kept}
   end
   replies[i] = {status, tostring(left(move.sku))}
 end

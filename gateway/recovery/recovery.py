@@ -18,7 +18,7 @@ from gateway.clock import Clock
 from gateway.errors import Frozen, HoldfastError, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
-from gateway.recovery.rebuild import Rebuilder, Rebuilt
+from gateway.recovery.rebuild import HISTORY_MS, Rebuilder, Rebuilt
 from gateway.scripts import load
 from gateway.stock.standing import Position, Standing, State, freeze, stand, thaw
 
@@ -76,6 +76,19 @@ class Recovery:
         done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
         if not done:
             raise Frozen
+
+    async def doubt(self, shop: str) -> None:
+        """Rebuild a shop that seems new and has sold before: its server was lost, with all who
+        knew it.
+
+        Raises:
+            Unavailable: a part does not answer; ask again.
+        """
+        since_ms = self.clock.now_ms() - HISTORY_MS
+        _, missing = await self.rebuilder.missing(shop, since_ms)
+        if missing:
+            log.error("recovery: shop %s: it is not new: %d sales are lost", shop, len(missing))
+            await self.by_hand(shop, since_ms)
 
     async def by_hand(self, shop: str, since_ms: int) -> Rebuilt:
         """Stop a shop, rebuild it from all that was sold since, and have it served again.

@@ -38,7 +38,7 @@ from gateway.scripts import load
 from gateway.sockets.roster import Roster
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
-from gateway.stock.standing import Position, State
+from gateway.stock.standing import Position, Standing, State
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ class Feed:
     _doubted: int | None = None
     _born: str = ""
     """When the shop was opened, as its server said."""
-    _brought_back: bool = False
-    """Whether the holds known here were brought back since the shop was frozen."""
+    _brought_back: tuple[str, int] = ("", 0)
+    """The server to which the holds known here were brought back, and its epoch then."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything has been read."""
 
@@ -83,7 +83,7 @@ class Feed:
         standing = await self.rooms.recovery.look(self.shop, seen)
         if seen and standing.state is State.FROZEN:
             # Whoever is sent away now could not bring back what it holds; its new epoch will tell.
-            await self._bring_back_holds()
+            await self._bring_back_holds(standing)
             return
         position = standing.position
         items = await self.rooms.movements.available(self.shop)
@@ -95,6 +95,8 @@ class Feed:
         if not self.ready.is_set():
             self.ready.set()
         elif position.lacks(known) or position.epoch != known.epoch:
+            # It was frozen and served again while we could not look.
+            await self._bring_back_holds(standing)
             self._start_over()
         else:
             await self._tell_again(new)
@@ -111,18 +113,18 @@ class Feed:
         """
         standing = await self.rooms.recovery.look(self.shop, self._position)
         if standing.state is State.FROZEN:
-            await self._bring_back_holds()
+            await self._bring_back_holds(standing)
             return False
-        self._brought_back = False
         if standing.position.epoch != self.epoch:
             return True
         behind = standing.position.version != self.version
         doubted, self._doubted = self._doubted, self.version if behind else None
         return behind and doubted == self.version
 
-    async def _bring_back_holds(self) -> None:
-        """Have the server that may have lost them hold again what our shoppers hold, once."""
-        if self._brought_back:
+    async def _bring_back_holds(self, standing: Standing) -> None:
+        """Have a server that may have lost them hold again what our shoppers hold, once."""
+        there = (standing.here, standing.position.epoch)
+        if self._brought_back == there:
             return
         known = {
             hold.id: Known(seat.shopper, seat.show, hold)
@@ -133,7 +135,7 @@ class Feed:
         for gone in await bring_back(rooms.lane, rooms.settings, self.shop, tuple(known.values())):
             over = msgspec.structs.replace(gone.hold, state="released")
             self._tell_hold(gone.shopper, over, reason="lost")
-        self._brought_back = True
+        self._brought_back = there
 
     def _start_over(self) -> None:
         """Versions count anew, so no client would believe our pushes: all must come back."""

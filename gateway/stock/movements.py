@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.clock import parse_rfc3339
-from gateway.errors import HoldfastError, Invalid
+from gateway.errors import HoldfastError, Invalid, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, pairs
 from gateway.model import Movement
@@ -74,6 +74,7 @@ class Movements:
 
         Raises:
             Invalid: the batch is too large, or names a reference twice.
+            Unavailable: Redis does not answer, or too few replicas have it; send it again.
         """
         if len(batch) > MAX_BATCH:
             raise Invalid(f"Send at most {MAX_BATCH} movements at once.")
@@ -98,12 +99,15 @@ class Movements:
         keys = ShopKeys(shop)
         names = [keys.meta, keys.stock, keys.ledger, keys.news]
         names += [keys.movement(move.reference_id) for move in moves]
-        replies = await self.lane.call(
+        durable = await self.lane.call_durably(
             load("stock_move"),
             names,
             (msgspec.json.encode(moves), self.settings.movement_retention_days * 86_400_000),
         )
-        return [_result(move, *reply) for move, reply in zip(moves, replies, strict=True)]
+        if durable.replicas < self.settings.wait_replicas:
+            # Told that it is applied, a till would never report again what a failover has lost.
+            raise Unavailable("What was reported is not safe yet; send it again.")
+        return [_result(move, *reply) for move, reply in zip(moves, durable.reply, strict=True)]
 
     async def available(self, shop: str) -> dict[str, int]:
         """Units of every sku that viewers see."""

@@ -16,11 +16,12 @@ from gateway.errors import Unavailable
 from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
 from gateway.messages import Checkout, Payment
-from gateway.model import Contact, Fulfillment, LineRequest, Money
+from gateway.model import Contact, Fulfillment, LineRequest, Money, Show
 from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.stock.holds import order_id
+from gateway.stock.standing import stand
 from gateway.sweep import Sweep, serve
 from tests.integration.conftest import Site
 from tests.sales import eventually
@@ -184,6 +185,25 @@ async def test_a_clock_that_is_mended_lets_holds_lapse(site: Site) -> None:
     assert sweep.jumped == set()
     (hold,) = await rooms.holds.of(site.shop, (held.hold.id,))
     assert hold.state == "expired"
+
+
+async def test_a_shop_that_seems_new_and_has_sold_before_is_rebuilt(site: Site) -> None:
+    """Its server was lost, with all processes that knew it; then the shop opened again."""
+    rooms, keys = site.rooms, ShopKeys(site.shop)
+    await site.sells("tee", 1)
+    async with site.shopper("ann") as ann:
+        order = (await ann.buys("tee", "k"))["order"]["id"]
+    names = ("catalog", "deadlines", "ledger", "meta", "orders", "shows", "stock", "unsettled")
+    gone = [getattr(keys, name) for name in names]
+    await rooms.lane.command("DEL", *gone, keys.order(order), keys.movement("in-tee"))
+    await rooms.shows.put(site.shop, Show("tonight", "Tonight's show"))
+    await rooms.shows.move(site.shop, "tonight", "live")
+    await site.sells("tee", 1)
+    sweep = site.sweep()
+    await sweep.round(site.shop)
+    assert await rooms.movements.available(site.shop) == {"tee": 1}
+    await sweep.believe(site.shop, (await stand(rooms.lane, site.shop)).position)
+    assert await rooms.movements.available(site.shop) == {"tee": 0}
 
 
 class Early(SystemClock):
