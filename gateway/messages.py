@@ -191,7 +191,7 @@ class Ok(Frame, frozen=True, tag="ok"):
 
 
 class ErrorFrame(Frame, frozen=True, tag="error", kw_only=True):
-    """A command failed; ``sku`` to ``decline_code`` are the facts that go with some codes."""
+    """A command failed; ``sku`` to ``reason`` are the facts that go with some codes."""
 
     code: str
     message: str
@@ -202,6 +202,8 @@ class ErrorFrame(Frame, frozen=True, tag="error", kw_only=True):
     state: str | None = None
     total: Money | None = None
     decline_code: str | None = None
+    reason: str | None = None
+    """With ``unavailable``: ``frozen`` or ``paused``, if it is one of these."""
 
 
 class StockFrame(Frame, frozen=True, tag="stock", kw_only=True):

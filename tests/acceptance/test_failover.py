@@ -229,7 +229,7 @@ async def test_without_replica_and_rebuild_rounds_go_wrong(
 ) -> None:
     """The control: were nothing wrong here either, the rounds above would show nothing."""
 
-    async def nothing(*_: object) -> tuple[int, list[Sold]]:
+    async def nothing(*_: object, patient: bool = False) -> tuple[int, list[Sold]]:
         return 0, []
 
     monkeypatch.setattr(Rebuilder, "missing", nothing)

@@ -23,7 +23,11 @@ async def test_asked_for_more_it_says_which_mode_holds_and_what_undermines_it(do
     told = await door.get("/readyz", verbose="")
     assert told["status"] == "ready"
     assert told["mode"].startswith("captures at once")
-    assert {finding["code"] for finding in told["findings"]} == {"no_aof", "wait_off"}
+    assert {finding["code"] for finding in told["findings"]} == {
+        "no_aof",
+        "wait_off",
+        "full_coverage",
+    }
     assert all(finding["message"].endswith(".") for finding in told["findings"])
 
 
