@@ -147,9 +147,25 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Commands one socket may send, on average; it may burst to twice as many."""
     commands_in_flight: Count = 16
     """Commands of one socket that may await their answer."""
+    commands_per_shopper_per_s: Count = 40
+    """Commands all sockets of one shopper at this process may send together."""
     outbox_frames: Count = 256
     """Frames that may wait for one slow socket."""
+    slow_grace_s: Seconds = 10
+    """How long a peer may leave unread what waits for it before its socket is closed."""
+    send_buffer_bytes: Annotated[int, Meta(ge=4_608, le=4_194_304)] = 65_536
+    """What the system may keep for a peer that does not read; without a bound it is megabytes."""
+    sockets: Count = 10_000
+    """Sockets this process serves at once; above it an upgrade is refused."""
     sockets_per_shopper: Count = 8
+    show_viewers: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    """Viewers a show takes at once, over all processes; others wait in the queue. 0: no limit."""
+    invitation_s: Seconds = 30
+    """How long the place of somebody who was let in, and has not connected yet, is kept."""
+    queue_silence_s: Seconds = 30
+    """Whoever has not asked for so long has left the queue."""
+    drain_s: Seconds = 20
+    """How long this process takes to send its sockets elsewhere when it is told to stop."""
     stock_tick_ms: Milliseconds = 100
     """Stock is sent to a viewer at most this often; sold out is sent at once."""
 
