@@ -8,7 +8,7 @@ and of the answers only the word ``HOLD`` is counted.
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +17,7 @@ from gateway.keys import ShopKeys
 from gateway.model import MAX_PAYMENT
 from gateway.scripts import load
 from loadtest.crowd import WARM_UP_S, Notice, Tally
+from loadtest.ways import Wish
 from loadtest.ways.gateway import SHIP_JSON, SHOP, SHOW
 
 CONNECTIONS = 8
@@ -29,27 +30,34 @@ BLANK = "########"
 
 def template(batch: int) -> bytes:
     """One call that decides so many reservations, as bytes for the socket."""
+    wishes = [
+        Wish(f"s_{BLANK}{place:03d}", f"{BLANK}{place:03d}", ("sku0000",)) for place in range(batch)
+    ]
+    return command(*call(wishes))
+
+
+def call(wishes: Sequence[Wish]) -> list[str]:
+    """The words of one call of the script that decides these wishes together."""
     keys = ShopKeys(SHOP)
     names = [keys.meta, keys.stock, keys.catalog, keys.shows, keys.deadlines, keys.ledger]
     names.append(keys.news)
     requests = []
-    for place in range(batch):
-        hold, shopper = f"h_{BLANK}{place:03d}", f"s_{BLANK}{place:03d}"
-        names += [keys.hold(hold), keys.shopper(shopper)]
+    for wish in wishes:
+        hold = f"h_{wish.key}"
+        names += [keys.hold(hold), keys.shopper(wish.shopper)]
         requests.append(
             {
                 "hold": hold,
-                "shopper": shopper,
+                "shopper": wish.shopper,
                 "show": SHOW,
                 "fingerprint": "0123456789abcdef",
                 "ttl_ms": 120_000,
                 "fulfillment": SHIP_JSON,
-                "lines": [{"sku": "sku0000", "quantity": 1}],
+                "lines": [{"sku": sku, "quantity": 1} for sku in wish.skus],
             }
         )
     words = ["EVALSHA", load("hold_reserve").sha, str(len(names)), *names]
-    words += [msgspec.json.encode(requests).decode(), "10", "2592000000", str(MAX_PAYMENT), "0"]
-    return command(*words)
+    return [*words, msgspec.json.encode(requests).decode(), "10", "2592000000", str(MAX_PAYMENT), "0"]
 
 
 def command(*words: str) -> bytes:
@@ -65,11 +73,11 @@ async def blast(url: str, batch: int, crowd: int, seconds: float, notice: Notice
         RuntimeError: the server answered something else.
     """
     tally, numbers = Tally(), itertools.count(crowd * 10_000_000)
-    call = template(batch)
+    prepared = template(batch)
     stopped = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for _ in range(CONNECTIONS):
-            group.create_task(_repeat(url, call, batch, numbers, tally, stopped))
+            group.create_task(_repeat(url, prepared, batch, numbers, tally, stopped))
         await asyncio.sleep(WARM_UP_S)
         notice("measuring")
         before, cpu, wall = tally.held, time.process_time(), time.perf_counter()
@@ -84,7 +92,7 @@ async def blast(url: str, batch: int, crowd: int, seconds: float, notice: Notice
 
 async def _repeat(
     url: str,
-    call: bytes,
+    prepared: bytes,
     batch: int,
     numbers: Iterator[int],
     tally: Tally,
@@ -94,7 +102,7 @@ async def _repeat(
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
         while not stopped.is_set():
-            writer.write(call.replace(BLANK.encode(), b"%08d" % next(numbers)))
+            writer.write(prepared.replace(BLANK.encode(), b"%08d" % next(numbers)))
             await _count(reader, batch)
             tally.held += batch
     finally:

@@ -1,0 +1,303 @@
+"""What is measured, one function for each question.
+
+Each makes rows: a way at a place, and for each measure one value a round. Ways take turns, in
+another order each round, so that whatever else the machine does meets all.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from gateway.sandbox.valkey import EmbeddedValkey
+from loadtest.crowd import names
+from loadtest.fanout import stage
+from loadtest.fanout.readers import Order
+from loadtest.fanout.stage import Changes, Readers, Server
+from loadtest.fanout.towers import SKUS, UNITS
+from loadtest.figures import Spread, spread
+
+CHANGES = 10
+"""A turn: so many times everybody is told."""
+STRAYS_S = 0.1
+"""How long the readers wait for a frame that nobody was meant to send."""
+COUNTED_S = 2.5
+"""After this, newcomers have been told how many watch."""
+GONE_S = 0.5
+"""After this, a server has noticed that its sockets are closed."""
+ANSWER_S = 30.0
+OURS = "holdfast"
+TITLES = {
+    OURS: "Holdfast",
+    "unsliced": "Holdfast, without slices",
+    "floor": "bare `os.write`",
+    "broadcast": "`websockets.broadcast()`",
+    "one_by_one": "`await send_text()`, one after the other",
+    "queues": "a queue and a task for each socket",
+    "gather": "`asyncio.gather` of `send_text()`",
+    "deflate": "Starlette as it comes, with permessage-deflate",
+    "plain": "Starlette, permessage-deflate off",
+}
+
+
+class Row(Struct):
+    """One way at one place: for each measure, a value for each round."""
+
+    way: str
+    title: str
+    x: str = ""
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, **measured: float) -> None:
+        """What one round said."""
+        for name, value in measured.items():
+            self.values.setdefault(name, []).append(value)
+
+    def spread(self, name: str) -> Spread:
+        """Of a measure, over the rounds."""
+        return spread(self.values[name])
+
+
+class Section(Struct):
+    """The answer to one question."""
+
+    name: str
+    rows: list[Row]
+    wrong: list[str] = []
+    """What did not add up."""
+
+    def row(self, way: str, x: str = "") -> Row | None:
+        """The row of a way, if it was measured."""
+        found = [one for one in self.rows if one.way == way and x in ("", one.x)]
+        return found[0] if found else None
+
+
+def ratio(one: Row, other: Row, name: str) -> Spread:
+    """How many times as much the one is as the other, paired by round."""
+    pairs = zip(one.values[name], other.values[name], strict=True)
+    return spread([mine / theirs for mine, theirs in pairs])
+
+
+@dataclass(slots=True)
+class Bench:
+    """The servers, and how large and how often."""
+
+    group: int
+    """Of the ``Warden``."""
+    valkey: EmbeddedValkey
+    rounds: int
+    viewers: int
+    """Told at once."""
+    crowd: tuple[int, ...]
+    """Idle viewers of which the memory is measured, rising; the last is the crowd of a sale."""
+    attempts: int
+    """To connect, in a turn."""
+    sale_s: float
+    rate: int
+    """Reservations a second of the sale."""
+    say: Callable[[str], None]
+    rng: random.Random
+    folder: Path
+    """For what is too large for a pipe."""
+
+    def fill(self) -> None:
+        """Open the shop anew."""
+        asyncio.run(stage.fill(self.valkey.url, dict.fromkeys(names(SKUS), UNITS)))
+
+
+@dataclass(slots=True)
+class Audience:
+    """A server, and everybody it tells."""
+
+    row: Row
+    server: Server
+    readers: Readers
+    viewers: int
+    tell: Callable[[], None]
+    told: int = 0
+
+    def hear(self) -> None:
+        """Have everybody told once; raise unless everybody was.
+
+        Raises:
+            RuntimeError: fewer frames were read than were to be written.
+        """
+        self.told += self.viewers
+        self.tell()
+        self.agree(Order(do="read", count=self.told, seconds=ANSWER_S))
+
+    def no_strays(self) -> None:
+        """See that nobody was told more than once.
+
+        Raises:
+            RuntimeError: more frames were read than were to be written.
+        """
+        self.agree(Order(do="read", count=self.told + 1, seconds=STRAYS_S))
+
+    def agree(self, order: Order) -> None:
+        """Read, and compare."""
+        count = self.readers.order(order)
+        if count.frames != self.told or count.closed:
+            raise RuntimeError(f"{self.row.title}: {self.told} frames were due, and read: {count}")
+
+
+@contextlib.contextmanager
+def audiences(bench: Bench, ways: list[str], *, ticks: bool = False) -> Iterator[list[Audience]]:
+    """Start servers of so many ways, and let their viewers in."""
+    bench.fill()
+    with contextlib.ExitStack() as stack:
+        changes = Changes(bench.valkey.url)
+        stack.callback(changes.close)
+        every = []
+        for way in ways:
+            ours = way in (OURS, "unsliced")
+            if ours:
+                settings = {"stock_tick_ms": 1, "ping_s": 3_600, "sockets": bench.viewers + 1}
+                opened = stage.gateway(bench.group, bench.valkey.url, ticks=ticks, **settings)
+            else:
+                opened = stage.tower(bench.group, way, ticks=ticks)
+            server = stack.enter_context(opened)
+            crowd = stack.enter_context(stage.readers(bench.group, server.port, joins=ours))
+            crowd.connect(bench.viewers)
+            tell = changes.make if ours else lambda server=server: server.child.tell("tell")
+            every.append(Audience(Row(way, TITLES[way]), server, crowd, bench.viewers, tell))
+        time.sleep(COUNTED_S)
+        yield every
+
+
+def writes(bench: Bench) -> Section:
+    """One message to everybody: the CPU of the server for each write."""
+    ways = [OURS, "floor", "broadcast", "one_by_one", "queues", "gather"]
+    with audiences(bench, ways) as every:
+        for audience in every:
+            audience.hear()
+        for number in range(bench.rounds):
+            for audience in bench.rng.sample(every, len(every)):
+                before = audience.server.cpu_s()
+                for _ in range(CHANGES):
+                    audience.hear()
+                spent = audience.server.cpu_s() - before
+                audience.no_strays()
+                us = spent / (CHANGES * bench.viewers) * 1e6
+                audience.row.add(us=us)
+                bench.say(f"writes      {number + 1}  {audience.row.title:<42} {us:6.1f} µs CPU")
+        return Section("writes", [audience.row for audience in every])
+
+
+def held(bench: Bench) -> Section:
+    """One message to everybody: the longest time the server's loop was held meanwhile."""
+    ways = [OURS, "broadcast", "one_by_one", "gather"]
+    with audiences(bench, ways, ticks=True) as every:
+        for number in range(bench.rounds):
+            for audience in bench.rng.sample(every, len(every)):
+                for _ in range(CHANGES):
+                    _held_ms(audience.server)
+                    audience.hear()
+                    audience.row.add(ms=_held_ms(audience.server))
+                worst = max(audience.row.values["ms"][-CHANGES:])
+                bench.say(f"held        {number + 1}  {audience.row.title:<42} {worst:6.1f} ms")
+        return Section("held", [audience.row for audience in every])
+
+
+def _held_ms(server: Server) -> float:
+    server.child.tell("held")
+    return float(server.child.hear())
+
+
+def memory(bench: Bench) -> Section:
+    """What an idle viewer weighs in the server."""
+    rows: dict[tuple[str, int], Row] = {}
+    ways = [OURS, "plain", "deflate", "broadcast"]
+    for number in range(min(bench.rounds, 3)):
+        for way in bench.rng.sample(ways, len(ways)):
+            for viewers, kib in _weigh(bench, way):
+                row = rows.setdefault((way, viewers), Row(way, TITLES[way], f"{viewers:,}"))
+                row.add(kib=kib)
+                bench.say(f"memory      {number + 1}  {row.title:<47} {row.x:>7} {kib:5.1f} KiB")
+    return Section("memory", [rows[way, viewers] for way in ways for viewers in bench.crowd])
+
+
+def _weigh(bench: Bench, way: str) -> Iterator[tuple[int, float]]:
+    """Viewers, and what each weighs; what the first one costs for all is not counted."""
+    ours = way == OURS
+    if ours:
+        bench.fill()
+        opened = stage.gateway(bench.group, bench.valkey.url, sockets=bench.crowd[-1] + 1)
+    else:
+        opened = stage.tower(bench.group, "one_by_one" if way == "plain" else way)
+    with (
+        opened as server,
+        stage.readers(bench.group, server.port, joins=ours, deflate=way == "deflate") as crowd,
+    ):
+        crowd.connect(1)
+        empty, there = server.kib(), 1
+        for viewers in bench.crowd:
+            crowd.connect(viewers + 1 - there)
+            there = viewers + 1
+            yield viewers, (server.kib() - empty) / viewers
+
+
+DOORS = {
+    "welcome": "let in, and welcomed to the show",
+    "upgrade": "upgraded, nothing said",
+    "plain": "the same by Starlette under uvicorn",
+    "broadcast": "the same by websockets",
+    "application": "refused by the application (another subprotocol)",
+    "cap": "refused by the cap",
+}
+
+
+def door(bench: Bench) -> Section:
+    """What it costs to let somebody in, and to refuse."""
+    bench.fill()
+    rows = {name: Row(name, title) for name, title in DOORS.items()}
+    wrong: list[str] = []
+    with contextlib.ExitStack() as stack:
+        opened = {
+            "open": stage.gateway(bench.group, bench.valkey.url),
+            "full": stage.gateway(bench.group, bench.valkey.url, sockets=1),
+            "plain": stage.tower(bench.group, "one_by_one"),
+            "broadcast": stage.tower(bench.group, "broadcast"),
+        }
+        servers = {name: stack.enter_context(one) for name, one in opened.items()}
+        crowds = {
+            name: stack.enter_context(
+                stage.readers(bench.group, server.port, joins=name in ("open", "full"))
+            )
+            for name, server in servers.items()
+        }
+        crowds["full"].connect(1)
+        for number in range(bench.rounds + 1):
+            for name in bench.rng.sample(list(rows), len(rows)):
+                where = {"cap": "full", "plain": "plain", "broadcast": "broadcast"}.get(name, "open")
+                us, odd = _knock(bench, name, servers[where], crowds[where])
+                wrong += odd
+                if number:  # The first warms up.
+                    rows[name].add(us=us)
+                    bench.say(f"door        {number}  {DOORS[name]:<50} {us:7.1f} µs CPU")
+    return Section("door", list(rows.values()), wrong)
+
+
+def _knock(bench: Bench, name: str, server: Server, crowd: Readers) -> tuple[float, list[str]]:
+    """CPU of the server for one attempt, µs, and what was answered otherwise than it should be.
+
+    Who is refused is gone when it is measured; who is let in is still there.
+    """
+    expected = {"cap": "503", "application": "400"}.get(name, "101")
+    order = Order(do="connect", count=bench.attempts, joins=name == "welcome")
+    if name == "application":
+        order.subprotocol = "another.v1"
+    before = server.cpu_s()
+    count = crowd.order(order)
+    us = (server.cpu_s() - before) / bench.attempts * 1e6
+    if expected == "101":
+        crowd.order(Order(do="hang_up"))
+        time.sleep(GONE_S)
+    if count.answers != {expected: bench.attempts}:
+        return us, [f"{DOORS[name]}: {bench.attempts} × {expected} expected, came {count.answers}"]
+    return us, []
