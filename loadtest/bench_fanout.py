@@ -10,15 +10,15 @@ and the most, and ratios are taken round by round. Frames written and frames rea
 benchmark fails when they differ, when somebody is let in who should be refused, or when a viewer is
 left with stock that is not true.
 
-Sections: ``writes`` (CPU for a write, when everybody is told the same), ``held`` (how long the event
-loop is held by that), ``memory`` (of an idle viewer), ``door`` (letting in and refusing), ``fresh``
-(how old the stock is that viewers see during a sale).
+Sections: ``writes`` (CPU for a write, when everybody is told the same), ``held`` (how long the
+event loop is held by that), ``memory`` (of an idle viewer), ``door`` (letting in and refusing),
+``fresh`` (how old the stock is that viewers see during a sale).
 
 Each viewer is a socket in this machine's memory and a file in two processes: 10,000 need a hard
 limit of open files (``ulimit -Hn``) of more than that.
 
-Written to ``--out``: ``results.json``, ``tables.md`` and charts (SVG). With ``--publish`` the tables
-in ``loadtest/README.md`` and the charts beside it are replaced.
+Written to ``--out``: ``results.json``, ``tables.md`` and charts (SVG). With ``--publish`` the
+tables in ``loadtest/README.md`` and the charts beside it are replaced.
 """
 
 import argparse
@@ -112,10 +112,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of everything, in small")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, metavar="SECTION",
                         help=f"some of: {' '.join(SECTIONS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, help="of each section (5; memory and fresh at most 3)")
+    parser.add_argument(
+        "--rounds", type=int, help="of each section (5; memory and fresh at most 3)"
+    )
     parser.add_argument("--viewers", type=int, help="told at once, in writes and held (4,000)")
     parser.add_argument("--crowd", type=int, nargs="+", metavar="VIEWERS",
-                        help="rising: of memory; the last one of fresh, too (1,000 5,000 10,000)")  # fmt: skip
+                        help="of memory, rising; the last of fresh, too (1,000 5,000 10,000)")  # fmt: skip
     parser.add_argument("--seconds", type=float, help="of the sale in fresh (20)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the runs")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="a folder")

@@ -1,6 +1,6 @@
 """Reservations, side by side with the alternatives, in one run that starts all it needs.
 
-    python -m loadtest.bench_reserve             everything; more than the 8 minutes of --rounds 3 --seconds 1
+    python -m loadtest.bench_reserve             everything; takes a while
     python -m loadtest.bench_reserve --quick     the chief ones in small, under a minute
     python -m loadtest.bench_reserve --only hot race
 

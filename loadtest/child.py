@@ -36,7 +36,7 @@ class Child:
     ) -> "Child":
         """Run our own interpreter with arguments."""
         return cls(
-            subprocess.Popen(
+            subprocess.Popen(  # noqa: S603 (our own interpreter)
                 [sys.executable, *arguments],
                 process_group=group,
                 stdin=subprocess.PIPE,

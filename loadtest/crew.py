@@ -4,7 +4,6 @@ Also the CPU of the servers behind them, from the first worker's start to the la
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct

@@ -29,7 +29,7 @@ from gateway.keys import ShopKeys
 from gateway.messages import StockFrame
 from loadtest.blast import command
 from loadtest.child import Child, cpu_s
-from loadtest.crowd import WARM_UP_S, Tally, names
+from loadtest.crowd import Tally, names
 from loadtest.fanout import stage
 from loadtest.fanout.readers import Order, Sighting
 from loadtest.fanout.sections import COUNTED_S, Bench, Row, Section
@@ -100,7 +100,7 @@ class Ear:
 
 
 def messages(heard: bytes) -> Iterator[bytes]:
-    """The payloads of a subscription's messages in RESP: the last word of each, if it is an object."""
+    """What a subscription was told, of all that came over its socket."""
     at = 0
     while (at := heard.find(b"smessage\r\n$", at)) >= 0:
         at += len(b"smessage\r\n$")
@@ -212,14 +212,14 @@ def _sale(
     """One round: the ages, the reservations a second, and how many cores each part kept busy."""
     ear = Ear(bench.valkey.url)
     places = Places((bench.valkey.url,))
-    task = Task(do="pace", places=places, skus=SKUS, rate=bench.rate, seconds=bench.sale_s)
+    task = Task(do="drip", places=places, skus=SKUS, rate=bench.rate, seconds=bench.sale_s)
     task = msgspec.structs.replace(task, crowd=number, seed=number)
     shoppers = Child.start(bench.group, ["-m", "loadtest.worker"])
     try:
         shoppers.tell(msgspec.json.encode(task).decode())
         shoppers.hear()
         files = [bench.folder / f"seen{at}" for at in range(len(crowds))]
-        seconds = WARM_UP_S + bench.sale_s + LAST_FRAMES_S
+        seconds = bench.sale_s + LAST_FRAMES_S
         for crowd, file in zip(crowds, files, strict=True):
             crowd.begin(Order(do="watch", seconds=seconds, sample=SAMPLE, file=str(file)))
         parts = {f"gateway {at + 1}": server.child.pid for at, server in enumerate(servers)}
@@ -238,7 +238,7 @@ def _sale(
     finally:
         shoppers.end()
     ear.close()
-    return _ages(ear, files), tally.held / (WARM_UP_S + bench.sale_s), busy
+    return _ages(ear, files), tally.held / tally.wall_s, busy
 
 
 def _ages(ear: Ear, files: list[Path]) -> Ages:

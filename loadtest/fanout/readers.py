@@ -154,7 +154,7 @@ class Readers:
         if order.joins and self.crowd.shop:
             self._join(opened)
         for one in opened:
-            one.setblocking(False)
+            one.settimeout(0)
             self._sockets[one.fileno()] = one
             self.poll.register(one.fileno(), select.EPOLLIN)
 
@@ -301,7 +301,7 @@ def _frames(data: bytes) -> Iterator[tuple[int, bytes, int]]:
 def main() -> None:
     """Obey until standard input ends."""
     # Unbuffered, for a line that was read ahead would wake nobody.
-    orders = open(0, "rb", buffering=0)  # noqa: PTH123, SIM115
+    orders = open(0, "rb", buffering=0)  # noqa: SIM115
     readers = Readers(msgspec.json.decode(orders.readline(), type=Crowd))
     readers.poll.register(0, select.EPOLLIN)
     while True:

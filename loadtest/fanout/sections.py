@@ -274,7 +274,9 @@ def door(bench: Bench) -> Section:
         crowds["full"].connect(1)
         for number in range(bench.rounds + 1):
             for name in bench.rng.sample(list(rows), len(rows)):
-                where = {"cap": "full", "plain": "plain", "broadcast": "broadcast"}.get(name, "open")
+                where = {"cap": "full", "plain": "plain", "broadcast": "broadcast"}.get(
+                    name, "open"
+                )
                 us, odd = _knock(bench, name, servers[where], crowds[where])
                 wrong += odd
                 if number:  # The first warms up.
@@ -288,7 +290,7 @@ def _knock(bench: Bench, name: str, server: Server, crowd: Readers) -> tuple[flo
 
     Who is refused is gone when it is measured; who is let in is still there.
     """
-    expected = {"cap": "503", "application": "400"}.get(name, "101")
+    expected = {"cap": "503", "application": "422"}.get(name, "101")
     order = Order(do="connect", count=bench.attempts, joins=name == "welcome")
     if name == "application":
         order.subprotocol = "another.v1"

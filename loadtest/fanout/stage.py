@@ -187,7 +187,7 @@ def _gets_ready(child: Child, port: int) -> bool:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and child.process.poll() is None:
         with contextlib.suppress(OSError, urllib.error.URLError):
-            urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=1)  # noqa: S310
+            urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=1)
             return True
         time.sleep(PROBE_S)
     return False

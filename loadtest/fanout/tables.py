@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from loadtest.chart import Bar, Series, bars, lines
-from loadtest.fanout.sections import OURS, Row, Section, ratio
+from loadtest.fanout.sections import OURS, Section, ratio
 from loadtest.figures import Spread
 from loadtest.tables import span, table
 
@@ -25,7 +25,12 @@ def _times(spread: Spread) -> str:
 
 
 def _writes(section: Section) -> str:
-    head = ("one message to everybody", "µs CPU a write", "writes a core, a second", "ours: × as many")
+    head = (
+        "one message to everybody",
+        "µs CPU a write",
+        "writes a core, a second",
+        "ours: × as many",
+    )
     ours = section.row(OURS)
     rows = []
     for row in section.rows:
@@ -87,10 +92,11 @@ def _door(section: Section) -> str:
     welcome, upgrade = section.row("welcome"), section.row("upgrade")
     rows = []
     for row in section.rows:
-        cells = [row.title, span(row.spread("us"))]
-        for other in (welcome, upgrade):
-            cells.append("" if other is None or other is row else _times(ratio(row, other, "us")))
-        rows.append(cells)
+        ratios = (
+            "" if other is None or other is row else _times(ratio(row, other, "us"))
+            for other in (welcome, upgrade)
+        )
+        rows.append([row.title, span(row.spread("us")), *ratios])
     return table(head, rows)
 
 
