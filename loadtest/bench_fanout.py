@@ -116,8 +116,8 @@ def _options() -> argparse.Namespace:
         "--rounds", type=int, help="of each section (5; memory and fresh at most 3)"
     )
     parser.add_argument("--viewers", type=int, help="told at once, in writes and held (4,000)")
-    parser.add_argument("--crowd", type=int, nargs="+", metavar="VIEWERS",
-                        help="of memory, rising; the last of fresh, too (1,000 5,000 10,000)")  # fmt: skip
+    crowds = "of memory, rising; the last of fresh, too (1,000 5,000 10,000)"
+    parser.add_argument("--crowd", type=int, nargs="+", metavar="VIEWERS", help=crowds)
     parser.add_argument("--seconds", type=float, help="of the sale in fresh (20)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the runs")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="a folder")

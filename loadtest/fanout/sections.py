@@ -121,8 +121,12 @@ class Audience:
     tell: Callable[[], None]
     told: int = 0
 
+    def begin(self) -> None:
+        """Count from here: who comes while stock moves is told of it, once or again."""
+        self.told = self.readers.order(Order(do="read")).frames
+
     def hear(self) -> None:
-        """Have everybody told once; raise unless everybody was.
+        """Have everybody told once.
 
         Raises:
             RuntimeError: fewer frames were read than were to be written.
@@ -167,6 +171,8 @@ def audiences(bench: Bench, ways: list[str], *, ticks: bool = False) -> Iterator
             tell = changes.make if ours else lambda server=server: server.child.tell("tell")
             every.append(Audience(Row(way, TITLES[way]), server, crowd, bench.viewers, tell))
         time.sleep(COUNTED_S)
+        for audience in every:
+            audience.begin()
         yield every
 
 
