@@ -186,18 +186,22 @@ class Readers:
             self._welcomed(one)
 
     def _welcomed(self, one: socket.socket) -> None:
-        """Wait for the reply to ``connect``."""
+        """Wait for the reply to ``connect``; a first ping may come before it."""
         data = self._begun.pop(one.fileno(), b"")
         while True:
+            end = 0
             for kind, text, end in _frames(data):
-                if kind != TEXT or not text.startswith(b'{"type":"welcome"'):
+                if kind == PING:
+                    one.sendall(_pong(text))
+                elif kind != TEXT or not text.startswith(b'{"type":"welcome"'):
                     raise SystemExit(f"not let in: {text[:200]!r}")
-                self._begun[one.fileno()] = data[end:]
-                return
+                else:
+                    self._begun[one.fileno()] = data[end:]
+                    return
             more = one.recv(_READ)
             if not more:
                 raise SystemExit("the server closed a socket before its welcome")
-            data += more
+            data = data[end:] + more
 
     def _take(self, fd: int) -> None:
         """Read what a socket has."""
@@ -222,7 +226,7 @@ class Readers:
                     if fd in self._watched:
                         self._seen.append(Sighting(fd, time.time() * 1000, text))
             elif kind == PING:
-                os.write(fd, PONG + bytes((0x80 | len(text),)) + NO_MASK + text)
+                os.write(fd, _pong(text))
             elif kind == CLOSE:
                 self._closed[str(int.from_bytes(text[:2]))] += 1
                 self._forget(fd)
@@ -281,6 +285,10 @@ def _head(one: socket.socket) -> tuple[bytes, bytes]:
             data += more
     head, _, rest = data.partition(b"\r\n\r\n")
     return head or b"? none", rest
+
+
+def _pong(text: bytes) -> bytes:
+    return PONG + bytes((0x80 | len(text),)) + NO_MASK + text
 
 
 def _frames(data: bytes) -> Iterator[tuple[int, bytes, int]]:

@@ -7,11 +7,13 @@ another order each round, so that whatever else the machine does meets all.
 import asyncio
 import contextlib
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct, field
 
 from gateway.sandbox.valkey import EmbeddedValkey
@@ -19,6 +21,7 @@ from loadtest.crowd import names
 from loadtest.fanout import stage
 from loadtest.fanout.readers import Order
 from loadtest.fanout.stage import Changes, Readers, Server
+from loadtest.fanout.ticker import Held
 from loadtest.fanout.towers import SKUS, UNITS
 from loadtest.figures import Spread, spread
 
@@ -26,8 +29,8 @@ CHANGES = 10
 """A turn: so many times everybody is told."""
 STRAYS_S = 0.1
 """How long the readers wait for a frame that nobody was meant to send."""
-COUNTED_S = 2.5
-"""After this, newcomers have been told how many watch."""
+MOST_LONG_ROUNDS = 3
+"""Of the sections in which ten thousand connect."""
 GONE_S = 0.5
 """After this, a server has noticed that its sockets are closed."""
 ANSWER_S = 30.0
@@ -104,6 +107,14 @@ class Bench:
     rng: random.Random
     folder: Path
     """For what is too large for a pipe."""
+    settle_s: float = 2.5
+    """After it, newcomers have been told how many watch, and nothing more happens by itself."""
+    ways: tuple[str, ...] = ()
+    """If not all."""
+
+    def of(self, *ways: str) -> list[str]:
+        """Those of the ways that are to be measured."""
+        return [way for way in ways if not self.ways or way in self.ways]
 
     def fill(self) -> None:
         """Open the shop anew."""
@@ -162,7 +173,13 @@ def audiences(bench: Bench, ways: list[str], *, ticks: bool = False) -> Iterator
             ours = way in (OURS, "unsliced")
             if ours:
                 settings = {"stock_tick_ms": 1, "ping_s": 3_600, "sockets": bench.viewers + 1}
-                opened = stage.gateway(bench.group, bench.valkey.url, ticks=ticks, **settings)
+                program = ("loadtest.fanout.timed", *(["--unsliced"] * (way == "unsliced")))
+                opened = stage.gateway(
+                    bench.group,
+                    bench.valkey.url,
+                    program if ticks else ("gateway", "serve"),
+                    **settings,
+                )
             else:
                 opened = stage.tower(bench.group, way, ticks=ticks)
             server = stack.enter_context(opened)
@@ -170,7 +187,7 @@ def audiences(bench: Bench, ways: list[str], *, ticks: bool = False) -> Iterator
             crowd.connect(bench.viewers)
             tell = changes.make if ours else lambda server=server: server.child.tell("tell")
             every.append(Audience(Row(way, TITLES[way]), server, crowd, bench.viewers, tell))
-        time.sleep(COUNTED_S)
+        time.sleep(bench.settle_s)
         for audience in every:
             audience.begin()
         yield every
@@ -178,8 +195,8 @@ def audiences(bench: Bench, ways: list[str], *, ticks: bool = False) -> Iterator
 
 def writes(bench: Bench) -> Section:
     """One message to everybody: the CPU of the server for each write."""
-    ways = [OURS, "floor", "broadcast", "one_by_one", "queues", "gather"]
-    with audiences(bench, ways) as every:
+    ways = (OURS, "floor", "broadcast", "one_by_one", "queues", "gather")
+    with audiences(bench, bench.of(*ways)) as every:
         for audience in every:
             audience.hear()
         for number in range(bench.rounds):
@@ -197,29 +214,32 @@ def writes(bench: Bench) -> Section:
 
 def held(bench: Bench) -> Section:
     """One message to everybody: the longest time the server's loop was held meanwhile."""
-    ways = [OURS, "broadcast", "one_by_one", "gather"]
-    with audiences(bench, ways, ticks=True) as every:
+    ways = ("holdfast", "unsliced", "broadcast", "one_by_one", "gather")
+    with audiences(bench, bench.of(*ways), ticks=True) as every:
         for number in range(bench.rounds):
             for audience in bench.rng.sample(every, len(every)):
                 for _ in range(CHANGES):
-                    _held_ms(audience.server)
+                    _held(audience.server)
                     audience.hear()
-                    audience.row.add(ms=_held_ms(audience.server))
-                worst = max(audience.row.values["ms"][-CHANGES:])
-                bench.say(f"held        {number + 1}  {audience.row.title:<42} {worst:6.1f} ms")
+                    one = _held(audience.server)
+                    audience.row.add(ms=one.ms, cpu_ms=one.cpu_ms)
+                median = statistics.median(audience.row.values["cpu_ms"][-CHANGES:])
+                bench.say(
+                    f"held        {number + 1}  {audience.row.title:<42} {median:6.1f} ms CPU"
+                )
         return Section("held", [audience.row for audience in every])
 
 
-def _held_ms(server: Server) -> float:
+def _held(server: Server) -> Held:
     server.child.tell("held")
-    return float(server.child.hear())
+    return msgspec.json.decode(server.child.hear(), type=Held)
 
 
 def memory(bench: Bench) -> Section:
     """What an idle viewer weighs in the server."""
     rows: dict[tuple[str, int], Row] = {}
-    ways = [OURS, "plain", "deflate", "broadcast"]
-    for number in range(min(bench.rounds, 3)):
+    ways = bench.of(OURS, "plain", "deflate", "broadcast")
+    for number in range(min(bench.rounds, MOST_LONG_ROUNDS)):
         for way in bench.rng.sample(ways, len(ways)):
             for viewers, kib in _weigh(bench, way):
                 row = rows.setdefault((way, viewers), Row(way, TITLES[way], f"{viewers:,}"))

@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -150,9 +150,12 @@ def tower(group: int, way: str, *, ticks: bool = False) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def gateway(
-    group: int, redis_url: str, *, ticks: bool = False, **settings: object
+    group: int,
+    redis_url: str,
+    program: Sequence[str] = ("gateway", "serve"),
+    **settings: object,
 ) -> Iterator[Server]:
-    """Start ``holdfast serve``, and wait until it is ready; with ``ticks`` its loop is timed."""
+    """Start ``holdfast serve``, or a module that does the same and more; wait until it is ready."""
     port = _free_port()
     env = {
         "PATH": os.environ["PATH"],
@@ -164,10 +167,8 @@ def gateway(
         "HOLDFAST_PORT": str(port),
         **{f"HOLDFAST_{name.upper()}": str(value) for name, value in settings.items()},
     }
-    timed = ["-m", "loadtest.fanout.towers", "holdfast", "0", "--ticks"]
     with tempfile.TemporaryFile() as log:
-        arguments = timed if ticks else ["-m", "gateway", "serve"]
-        child = Child.start(group, arguments, env, stderr=log)
+        child = Child.start(group, ["-m", *program], env, stderr=log)
         try:
             if not _gets_ready(child, port):
                 log.seek(0)

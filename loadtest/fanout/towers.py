@@ -1,13 +1,10 @@
-"""The ways to tell N sockets the same, each a server process as its friends would write it.
+"""The other ways to tell N sockets the same, each a server process as its friends would write it.
 
     python -m loadtest.fanout.towers WAY LISTENER [--ticks]
 
-It serves the socket it inherits. A line ``tell`` on standard input has it send its message to every
-socket; ``held`` has it answer with the longest time its event loop was held since it was last
-asked, in ms, if it was started with ``--ticks``: a timer of 1 ms then notes how late it is.
-
-``holdfast`` is the gateway itself, with nothing but the timer added: it is told by its news. The
-others tell a message as long as ours.
+It serves the socket it inherits. A line ``tell`` on standard input has it send its message, as long
+as ours, to every socket; ``held`` has it answer with the longest time its event loop was held since
+it was last asked, if it was started with ``--ticks``.
 """
 
 import argparse
@@ -15,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,59 +24,18 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.typing import Subprotocol
 
-from gateway import app
-from gateway.app import Gateway
 from gateway.messages import SUBPROTOCOL, StockFrame, encode
-from gateway.settings import read
 from gateway.sockets.direct import text_frame
+from loadtest.fanout.ticker import Tell, Ticker, control
 
 SKUS = 8
 """As many make a frame of about 185 bytes."""
 UNITS = 100_000
-TICK_S = 0.001
 MESSAGE = encode(
     StockFrame(epoch=1, version=10_000, items={f"sku{n:04d}": UNITS for n in range(SKUS)})
 )
 
-Tell = Callable[[], Awaitable[None]]
 Server = contextlib.AbstractAsyncContextManager[Tell]
-
-
-@dataclass(slots=True)
-class Ticker:
-    """Notes how late a timer is: for so long the loop was held."""
-
-    worst_s: float = 0.0
-    _due_s: float = 0.0
-
-    def start(self) -> None:
-        """Wake again in a millisecond, and so on."""
-        loop = asyncio.get_running_loop()
-        self._due_s = loop.time() + TICK_S
-        loop.call_later(TICK_S, self._wake)
-
-    def _wake(self) -> None:
-        self.worst_s = max(self.worst_s, asyncio.get_running_loop().time() - self._due_s)
-        self.start()
-
-    def held_ms(self) -> float:
-        """The longest since the last time."""
-        worst_s, self.worst_s = self.worst_s, 0.0
-        return worst_s * 1000
-
-
-async def control(tell: Tell | None, ticker: Ticker | None) -> None:
-    """Do what standard input says, until it ends."""
-    if ticker:
-        ticker.start()
-    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        if line == b"tell\n" and tell:
-            await tell()
-        elif line == b"held\n" and ticker:
-            sys.stdout.write(f"{ticker.held_ms()}\n")
-            sys.stdout.flush()
 
 
 @contextlib.asynccontextmanager
@@ -220,32 +175,14 @@ async def rival(way: str, listener: socket.socket, ticker: Ticker | None) -> Non
         await control(tell, ticker)
 
 
-def holdfast(ticker: Ticker) -> None:
-    """Be a gateway, with a timer beside it."""
-    running = Gateway.running
-
-    @contextlib.asynccontextmanager
-    async def timed(self: Gateway) -> AsyncIterator[None]:
-        async with running(self):
-            timing = asyncio.create_task(control(None, ticker))
-            yield
-            timing.cancel()
-
-    Gateway.running = timed  # type: ignore[method-assign]
-    app.serve(read(os.environ))
-
-
 def main() -> None:
     """Be the way that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("way", choices=["holdfast", *WAYS])
+    parser.add_argument("way", choices=WAYS)
     parser.add_argument("listener", type=int, help="number of an inherited socket")
     parser.add_argument("--ticks", action="store_true")
     given = parser.parse_args()
     ticker = Ticker() if given.ticks else None
-    if given.way == "holdfast":
-        holdfast(ticker or Ticker())
-        return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(rival(given.way, socket.socket(fileno=given.listener), ticker))
 
