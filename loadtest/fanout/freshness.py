@@ -127,7 +127,8 @@ def messages(heard: bytes) -> Iterator[bytes]:
 
 def ages(changes: dict[str, list[Change]], seen: Iterable[Sighting], viewers: int) -> Ages:
     """How old each change was when each of so many viewers saw it."""
-    found, frames = Ages(), {}
+    found = Ages()
+    frames: dict[bytes, StockFrame] = {}
     next_of: defaultdict[tuple[int, str], int] = defaultdict(int)
     for one in seen:
         frame = frames.get(one.text)

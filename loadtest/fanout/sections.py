@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -116,9 +117,10 @@ class Bench:
         """Those of the ways that are to be measured."""
         return [way for way in ways if not self.ways or way in self.ways]
 
-    def fill(self) -> None:
-        """Open the shop anew."""
-        asyncio.run(stage.fill(self.valkey.url, dict.fromkeys(names(SKUS), UNITS)))
+
+def fill(redis_url: str) -> None:
+    """Open the shop anew."""
+    asyncio.run(stage.fill(redis_url, dict.fromkeys(names(SKUS), UNITS)))
 
 
 @dataclass(slots=True)
@@ -164,33 +166,48 @@ class Audience:
 @contextlib.contextmanager
 def audiences(bench: Bench, ways: list[str], *, ticks: bool = False) -> Iterator[list[Audience]]:
     """Start servers of so many ways, and let their viewers in."""
-    bench.fill()
     with contextlib.ExitStack() as stack:
-        changes = Changes(bench.valkey.url)
-        stack.callback(changes.close)
         every = []
         for way in ways:
-            ours = way in (OURS, "unsliced")
-            if ours:
-                settings = {"stock_tick_ms": 1, "ping_s": 3_600, "sockets": bench.viewers + 1}
-                program = ("loadtest.fanout.timed", *(["--unsliced"] * (way == "unsliced")))
-                opened = stage.gateway(
-                    bench.group,
-                    bench.valkey.url,
-                    program if ticks else ("gateway", "serve"),
-                    **settings,
-                )
-            else:
-                opened = stage.tower(bench.group, way, ticks=ticks)
-            server = stack.enter_context(opened)
-            crowd = stack.enter_context(stage.readers(bench.group, server.port, joins=ours))
-            crowd.connect(bench.viewers)
-            tell = changes.make if ours else lambda server=server: server.child.tell("tell")
-            every.append(Audience(Row(way, TITLES[way]), server, crowd, bench.viewers, tell))
+            make = _ours if way in (OURS, "unsliced") else _other
+            audience = make(bench, stack, way, ticks=ticks)
+            audience.readers.connect(bench.viewers)
+            every.append(audience)
         time.sleep(bench.settle_s)
         for audience in every:
             audience.begin()
         yield every
+
+
+def _ours(bench: Bench, stack: contextlib.ExitStack, way: str, *, ticks: bool) -> Audience:
+    """A gateway, which is told by the news of a Valkey of its own."""
+    valkey = stack.enter_context(EmbeddedValkey(bench.group, port=0))
+    fill(valkey.url)
+    program = ["gateway", "serve"]
+    if ticks:
+        program = ["loadtest.fanout.timed", *(["--unsliced"] * (way == "unsliced"))]
+    server = stack.enter_context(
+        stage.gateway(
+            bench.group,
+            valkey.url,
+            program,
+            stock_tick_ms=1,
+            ping_s=3_600,
+            sockets=bench.viewers,
+        )
+    )
+    crowd = stack.enter_context(stage.readers(bench.group, server.port, joins=True))
+    changes = Changes(valkey.url)
+    stack.callback(changes.close)
+    return Audience(Row(way, TITLES[way]), server, crowd, bench.viewers, changes.make)
+
+
+def _other(bench: Bench, stack: contextlib.ExitStack, way: str, *, ticks: bool) -> Audience:
+    """Another way, which is told by a line."""
+    server = stack.enter_context(stage.tower(bench.group, way, ticks=ticks))
+    crowd = stack.enter_context(stage.readers(bench.group, server.port, joins=False))
+    tell = partial(server.child.tell, "tell")
+    return Audience(Row(way, TITLES[way]), server, crowd, bench.viewers, tell)
 
 
 def writes(bench: Bench) -> Section:
@@ -252,7 +269,7 @@ def _weigh(bench: Bench, way: str) -> Iterator[tuple[int, float]]:
     """Viewers, and what each weighs; what the first one costs for all is not counted."""
     ours = way == OURS
     if ours:
-        bench.fill()
+        fill(bench.valkey.url)
         opened = stage.gateway(bench.group, bench.valkey.url, sockets=bench.crowd[-1] + 1)
     else:
         opened = stage.tower(bench.group, "one_by_one" if way == "plain" else way)
@@ -280,7 +297,7 @@ DOORS = {
 
 def door(bench: Bench) -> Section:
     """What it costs to let somebody in, and to refuse."""
-    bench.fill()
+    fill(bench.valkey.url)
     rows = {name: Row(name, title) for name, title in DOORS.items()}
     wrong: list[str] = []
     with contextlib.ExitStack() as stack:
