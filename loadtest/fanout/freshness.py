@@ -45,8 +45,6 @@ PLENTY = 1_000_000
 GATEWAYS = 2
 SAMPLE = 100
 """Viewers of each gateway whose frames are kept."""
-LAST_FRAMES_S = 5.0
-"""After the sale: by then every viewer must know all of it."""
 _STOCK = msgspec.json.Decoder(StockFrame)
 _SIGHTINGS = msgspec.msgpack.Decoder(list[Sighting])
 
@@ -170,7 +168,7 @@ def fresh(bench: Bench) -> Section:
         for number in range(min(bench.rounds, MOST_LONG_ROUNDS)):
             if number:
                 asyncio.run(stage.receive(bench.valkey.url, scarce, f"again{number}"))
-                time.sleep(1)
+                time.sleep(bench.settle_s)
             sale = _sale(bench, number, servers, crowds)
             found = sale.ages
             row.add(rate=sale.rate)
@@ -229,7 +227,7 @@ def _sale(bench: Bench, number: int, servers: list[Server], crowds: list[Readers
         shoppers.tell(msgspec.json.encode(task).decode())
         shoppers.hear()
         files = [bench.folder / f"seen{at}" for at in range(len(crowds))]
-        seconds = bench.sale_s + LAST_FRAMES_S
+        seconds = bench.sale_s + 2 * bench.settle_s  # By then every viewer must know all.
         for crowd, file in zip(crowds, files, strict=True):
             crowd.begin(Order(do="watch", seconds=seconds, sample=SAMPLE, file=str(file)))
         parts = {f"gateway {at + 1}": server.child.pid for at, server in enumerate(servers)}

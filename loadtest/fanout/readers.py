@@ -28,6 +28,8 @@ TOGETHER = 64
 """Sockets that connect at once."""
 PATIENCE_S = 30.0
 """For one answer of the server."""
+AGAIN_S = 0.5
+"""After this, those who were told to try again do."""
 LAZY_S = 0.5
 """How often those that are not looked at closely empty their sockets."""
 LAZY_STEPS = 50
@@ -107,16 +109,14 @@ class Readers:
 
     def count(self) -> Count:
         """What there is so far."""
-        return Count(self.frames, len(self._sockets), dict(self._answers), dict(self._closed))
+        answers = {status: count for status, count in self._answers.items() if count}
+        return Count(self.frames, len(self._sockets), answers, dict(self._closed))
 
     def obey(self, order: Order) -> None:
         """Carry out an order."""
         match order.do:
             case "connect" | "knock":
-                self._answers.clear()
-                for at in range(0, order.count, TOGETHER):
-                    self._open(min(TOGETHER, order.count - at), order)
-                    self.read(0)
+                self._connect(order)
             case "read":
                 self._read_until(order.count, order.seconds)
             case "watch":
@@ -135,7 +135,20 @@ class Readers:
                 self._take(fd)
         return asked
 
-    def _open(self, count: int, order: Order) -> None:
+    def _connect(self, order: Order) -> None:
+        self._answers.clear()
+        missing, until = order.count, time.monotonic() + PATIENCE_S
+        while missing:
+            done = self._open(min(TOGETHER, missing), order)
+            missing -= done
+            if done:
+                until = time.monotonic() + PATIENCE_S
+            elif time.monotonic() > until:
+                raise SystemExit(f"{missing} of {order.count} were told to try again for too long")
+            self.read(0 if done else AGAIN_S)
+
+    def _open(self, count: int, order: Order) -> int:
+        """Open so many; how many of them have their answer, and need not try again."""
         address, keys = (self.crowd.host, self.crowd.port), range(count)
         sockets = [socket.create_connection(address, PATIENCE_S) for _ in keys]
         request = self._request(order.subprotocol)
@@ -151,12 +164,13 @@ class Readers:
                 opened.append(one)
             else:
                 one.close()
-        if order.joins and self.crowd.shop:
-            self._join(opened)
-        for one in opened:
+        joined = self._join(opened) if order.joins and self.crowd.shop else opened
+        self._answers["101"] -= len(opened) - len(joined)
+        for one in joined:
             one.settimeout(0)
             self._sockets[one.fileno()] = one
             self.poll.register(one.fileno(), select.EPOLLIN)
+        return count - len(opened) + len(joined)
 
     def _request(self, subprotocol: str) -> bytes:
         lines = [
@@ -172,7 +186,8 @@ class Readers:
             lines.append("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits")
         return "\r\n".join([*lines, "", ""]).encode()
 
-    def _join(self, opened: Sequence[socket.socket]) -> None:
+    def _join(self, opened: Sequence[socket.socket]) -> list[socket.socket]:
+        """Say ``connect``; those that were welcomed."""
         settings = Settings(secret=self.crowd.secret, ticket_ttl_s=86_400)
         tokens = Tokens(settings, SystemClock())
         for one in opened:
@@ -182,22 +197,27 @@ class Readers:
             show = self.crowd.show
             text = f'{{"type":"connect","id":1,"token":"{ticket}","show":"{show}"}}'.encode()
             one.sendall(b"\x81\xfe" + len(text).to_bytes(2) + NO_MASK + text)
-        for one in opened:
-            self._welcomed(one)
+        return [one for one in opened if self._welcomed(one)]
 
-    def _welcomed(self, one: socket.socket) -> None:
-        """Wait for the reply to ``connect``; a first ping may come before it."""
+    def _welcomed(self, one: socket.socket) -> bool:
+        """Wait for the reply to ``connect``; a first ping may come before it.
+
+        A gateway on a machine that has too much to do may say that one should try again.
+        """
         data = self._begun.pop(one.fileno(), b"")
         while True:
             end = 0
             for kind, text, end in _frames(data):
                 if kind == PING:
                     one.sendall(_pong(text))
-                elif kind != TEXT or not text.startswith(b'{"type":"welcome"'):
-                    raise SystemExit(f"not let in: {text[:200]!r}")
-                else:
+                elif text.startswith(b'{"type":"welcome"'):
                     self._begun[one.fileno()] = data[end:]
-                    return
+                    return True
+                elif b'"code":"unavailable"' in text:
+                    one.close()
+                    return False
+                else:
+                    raise SystemExit(f"not let in: {text[:200]!r}")
             more = one.recv(_READ)
             if not more:
                 raise SystemExit("the server closed a socket before its welcome")
