@@ -65,10 +65,14 @@ def main() -> int:
         except TooFewFiles as few:
             say(f"{few}")
             return 2
-        done = []
+        done, wrong = [], []
         for name in options.only or SECTIONS:
-            with timed(say, name):
-                done.append(SECTIONS[name](bench))
+            try:
+                with timed(say, name):
+                    done.append(SECTIONS[name](bench))
+            except RuntimeError as error:  # The others are worth having.
+                say(f"{name} broke: {error}")
+                wrong.append(f"{name}: {error}")
     facts = machine.facts()
     _write(options.out, done, facts)
     if options.publish:
@@ -76,7 +80,7 @@ def main() -> int:
         filled |= {section.name: tables.markdown(section) for section in done}
         publish(filled, _charts(done))
     say(f"written to {options.out}")
-    wrong = [f"{section.name}: {one}" for section in done for one in section.wrong]
+    wrong += [f"{section.name}: {one}" for section in done for one in section.wrong]
     for one in wrong:
         say(f"does not add up: {one}")
     return 1 if wrong else 0
