@@ -203,7 +203,4 @@ async def serve(sweep: Sweep, reconciler: Reconciler) -> None:
             group.create_task(sweep.run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
-        await rooms.recovery.aclose()
-        await rooms.payments.aclose()
-        if rooms.claims:
-            await rooms.claims.aclose()
+        await rooms.aclose()

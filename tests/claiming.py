@@ -16,8 +16,9 @@ import msgspec
 import psycopg
 
 from gateway.claims.address import open_claims
-from gateway.claims.sale import Numbered, Sale
+from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
+from gateway.model import Numbered
 from gateway.settings import Settings
 
 SHOP = "shop"

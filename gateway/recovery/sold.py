@@ -15,12 +15,11 @@ from typing import Any, Literal, TypeGuard
 import msgspec
 from msgspec import Struct
 
-from gateway.checkout.records import Units
 from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
 from gateway.clock import Clock
 from gateway.errors import Unavailable
-from gateway.model import Fulfillment
+from gateway.model import Fulfillment, Units
 from gateway.reconcile.statement import Paid, Statement
 
 log = logging.getLogger(__name__)

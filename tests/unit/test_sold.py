@@ -26,7 +26,7 @@ class Listing(Statement):
         self.shops, self.readings, self.silent = shops, 0, False
         self.let = asyncio.Event()
 
-    async def paid(self, since_ms: int) -> AsyncGenerator[tuple[Paid, ...], None]:
+    async def paid(self, _: int) -> AsyncGenerator[tuple[Paid, ...], None]:
         self.readings += 1
         await self.let.wait()
         if self.silent:
