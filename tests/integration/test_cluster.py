@@ -288,4 +288,9 @@ async def test_a_server_falls_silent_and_only_its_shops_notice(
         assert (await stall.books()).drifts() == []
     assert bought
     assert {shop: reads[shop] for shop in before} == before
+    # Nothing goes on knocking at the server that is gone.
+    gone = (HOST, cluster.servers[victim].port)
+    assert gone not in lane.servers
+    assert gone not in {server for server, _ in lane._tracks}
+    assert not {way for way in lane._runs if way not in lane._tracks}
     await asyncio.to_thread(cluster.revives, victim)
