@@ -29,9 +29,9 @@ from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings, read
 from gateway.sweep import Sweep
+from loadtest.postgres import QUICK, EmbeddedPostgres, PostgresMissingError
 from tests.claiming import Table
 from tests.front_door import Door, open_door
-from tests.postgres import EmbeddedPostgres, PostgresMissingError
 from tests.sales import eventually
 from tests.shopper import Shopper, shopping
 
@@ -208,7 +208,7 @@ async def corner(shared_site: Site, shop: str) -> Corner:
 def postgres(warden: Warden) -> Iterator[EmbeddedPostgres]:
     with contextlib.ExitStack() as stack:
         try:
-            server = stack.enter_context(EmbeddedPostgres(warden.group))
+            server = stack.enter_context(EmbeddedPostgres(warden.group, QUICK))
         except PostgresMissingError as missing:
             pytest.skip(str(missing))
         yield server
@@ -220,7 +220,7 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
     if request.param == "sqlite":
         return Table(f"sqlite://{tmp_path}/claims")
     server: EmbeddedPostgres = request.getfixturevalue("postgres")
-    return Table(server.schema(f"test_{uuid.uuid4().hex}"))
+    return Table.within(server.url)
 
 
 @pytest.fixture

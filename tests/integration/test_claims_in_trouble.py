@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
 from gateway.errors import Overloaded, Unavailable
 from gateway.sandbox.warden import Warden
+from loadtest.postgres import EmbeddedPostgres
 from tests.claiming import ENDLESS_UNITS, RACE_UNITS, SHOP, Table, race_of, sale, sales, tee
 from tests.depth import deep, many
-from tests.postgres import EmbeddedPostgres
 from tests.processes import Process
 
 RACES = many("CLAIM_RACES", 1, 10)
@@ -177,7 +176,7 @@ async def test_closed_it_tells_those_who_wait(table: Table, impatient: Claims) -
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Table:
-    return Table(postgres.schema(f"test_{uuid.uuid4().hex}"))
+    return Table.within(postgres.url)
 
 
 @pytest.mark.parametrize("unique", [True, False], ids=["with the key", "without"])
