@@ -23,6 +23,7 @@ from gateway.settings import Settings
 from gateway.stock.holds import order_id
 from gateway.stock.standing import State, stand
 from gateway.sweep import Sweep, serve
+from tests.handoff import running
 from tests.integration.conftest import Site
 from tests.sales import eventually
 
@@ -92,14 +93,8 @@ async def test_a_defect_with_unknown_events_does_not_end_it(
     unknown = Broken(rooms.lane, rooms.clock, rooms.settings)
     await rooms.lane.command("ZADD", ShopKeys(site.shop).unsettled, 0, order)
     sweep = Sweep(dataclasses.replace(rooms, unknown=unknown))
-    running = asyncio.create_task(sweep.run())
-    try:
+    async with running(sweep):
         await until_captured(rooms, site.shop, order)
-        assert not running.done()
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
     assert rounds
     assert "unknown events: a round failed" in caplog.text
 
@@ -136,13 +131,10 @@ async def test_it_goes_round_every_shop_and_survives_a_broken_one(site: Site) ->
     await rooms.lane.command("SET", broken.deadlines, "not a sorted set")
     await rooms.lane.command("ZADD", ShopKeys(site.shop).unsettled, 0, order)
     sweep = site.sweep()
-    running = asyncio.create_task(sweep.run())
     try:
-        await until_captured(rooms, site.shop, order)
+        async with running(sweep):
+            await until_captured(rooms, site.shop, order)
     finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
         await rooms.lane.command("SREM", SHOPS, broken.shop)
         await rooms.lane.command("DEL", broken.deadlines)
 
@@ -215,13 +207,8 @@ async def test_a_shop_that_seems_new_and_has_sold_before_is_rebuilt(site: Site) 
     async def rebuilt() -> bool:
         return await site.rooms.movements.available(site.shop) == {"tee": 1}
 
-    running = asyncio.create_task(site.sweep().run())
-    try:
+    async with running(site.sweep()):
         await eventually(rebuilt)
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
 
 
 async def test_a_shop_that_is_not_open_yet_is_not_taken_for_an_old_one(site: Site) -> None:
