@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import random
+from collections.abc import AsyncGenerator
 from typing import NoReturn
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.lane import Lane
 from gateway.messages import Checkout, Payment
 from gateway.model import CatalogEntry, Contact, Fulfillment, LineRequest, Money, Show
 from gateway.reconcile.reconciler import Reconciler
+from gateway.reconcile.statement import Paid, Statement
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.stock.holds import order_id
@@ -223,6 +225,28 @@ async def test_a_shop_that_is_not_open_yet_is_not_taken_for_an_old_one(site: Sit
     await sweep.round(site.shop)
     await sweep.believe()
     assert await rooms.movements.available(site.shop) == {"tee": 1}
+
+
+async def test_new_shops_share_a_reading_of_stripe(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings, paid = 0, Statement.paid
+
+    def counted(statement: Statement, since_ms: int) -> AsyncGenerator[tuple[Paid, ...], None]:
+        nonlocal readings
+        readings += 1
+        return paid(statement, since_ms)
+
+    monkeypatch.setattr(Statement, "paid", counted)
+    sweep = site.sweep()
+    for n in range(5):
+        shop = f"{site.shop}-{n}"
+        await site.rooms.shows.put(shop, Show("tonight", "Tonight's show"))
+        await sweep.round(shop)
+    await sweep.believe()
+    assert readings == 2, "one for the first who asked, and one for all others"
+    await sweep.believe()
+    assert readings == 2, "they are known now"
 
 
 class Early(SystemClock):
