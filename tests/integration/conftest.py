@@ -20,7 +20,6 @@ from gateway.checkout.payment import Payments
 from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
 from gateway.clock import SystemClock
-from gateway.errors import Unavailable
 from gateway.lane import Lane, served
 from gateway.model import CatalogEntry, Money, Movement, Show
 from gateway.rooms import Rooms, join
@@ -29,10 +28,10 @@ from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings, read
 from gateway.sweep import Sweep
+from loadtest.postgres import QUICK, EmbeddedPostgres, PostgresMissingError
 from tests.claiming import Table
 from tests.front_door import Door, open_door
-from tests.postgres import EmbeddedPostgres, PostgresMissingError
-from tests.sales import eventually
+from tests.insist import insist
 from tests.shopper import Shopper, shopping
 
 SHOW = "tonight"
@@ -114,15 +113,7 @@ class Site:
         await self.rooms.catalog.put(self.shop, (entry,))
         now = "2026-11-21T20:00:00.000Z"
         received = Movement(f"in-{sku}", "received", sku, "main", units, now, "test")
-        await eventually(lambda: self._reports(received))
-
-    async def _reports(self, movement: Movement) -> bool:
-        """Report it, as a till does again and again until the replicas have it."""
-        try:
-            await self.rooms.movements.apply(self.shop, (movement,))
-        except Unavailable:
-            return False
-        return True
+        await insist(lambda: self.rooms.movements.apply(self.shop, (received,)))
 
     def ticket(self, shopper: str, show: str = SHOW) -> str:
         return self.rooms.tokens.sign_ticket(self.shop, show, shopper)[0]
@@ -208,7 +199,7 @@ async def corner(shared_site: Site, shop: str) -> Corner:
 def postgres(warden: Warden) -> Iterator[EmbeddedPostgres]:
     with contextlib.ExitStack() as stack:
         try:
-            server = stack.enter_context(EmbeddedPostgres(warden.group))
+            server = stack.enter_context(EmbeddedPostgres(warden.group, QUICK))
         except PostgresMissingError as missing:
             pytest.skip(str(missing))
         yield server
@@ -220,7 +211,7 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
     if request.param == "sqlite":
         return Table(f"sqlite://{tmp_path}/claims")
     server: EmbeddedPostgres = request.getfixturevalue("postgres")
-    return Table(server.schema(f"test_{uuid.uuid4().hex}"))
+    return Table.within(server.url)
 
 
 @pytest.fixture
