@@ -289,7 +289,9 @@ class _Connection:
 
     async def _answer(self, command: AnyCommand) -> Frame:
         if isinstance(command, Refresh):
-            self.machine.refreshed(self.rooms.tokens.read_ticket(command.token))
+            ticket = self.rooms.tokens.read_ticket(command.token)
+            self.machine.refreshed(ticket)
+            await self.rooms.admission.stays(ticket)
             return Ok()
         assert self.session is not None
         return await self.session.perform(command)
@@ -303,6 +305,7 @@ class _Connection:
         ticket = admit(rooms, command)
         self._feed = feed = await self.listener.feed(ticket.shop)
         self._take_seat(feed, ticket)
+        await rooms.admission.arrived(ticket)
         joined = await join(rooms, ticket)
         self.session = Session(
             secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
