@@ -327,11 +327,15 @@ class _Connection:
         )
 
     def _take_seat(self, feed: Feed, ticket: Ticket) -> None:
-        most = self.rooms.settings.sockets_per_shopper
+        settings, now_s = self.rooms.settings, self.rooms.clock.monotonic_s()
+        most, rate = settings.sockets_per_shopper, settings.commands_per_shopper_per_s
         if len(feed.roster.of(ticket.sub)) >= most:
             raise LimitExceeded("This shopper has too many connections.", limit=most)
         self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
         feed.roster.take(self._seat)
+        self.machine.shared = feed.roster.allowance(
+            ticket.sub, Bucket.full(rate, 2 * rate, now_s)
+        )
 
     def _watch(self) -> None:
         """Tell the machine the time, now and then. A task that sleeps would cost far more."""

@@ -6,18 +6,22 @@
 import asyncio
 import random
 
+import httpx
 import msgspec
 import pytest
 
 from gateway import admission
 from gateway.admission import Admission, Place
 from gateway.errors import Overloaded, Unavailable
+from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.settings import Settings
 from gateway.tickets import TicketExpired
 from tests.depth import many
 from tests.entrance import SHOW, Entrance
+from tests.integration.conftest import UNLIMITED, Site, open_site
 from tests.proxy import open_proxy
+from tests.shopper import connected, shopping
 
 GUESTS = many("GUESTS", few=200, deep=2_000)
 PLACES = GUESTS // 4
@@ -262,3 +266,68 @@ async def test_while_redis_is_silent_nobody_is_let_in(
             with pytest.raises(Unavailable):
                 await other.comes("ann")
             proxy.heal()
+
+
+async def let_in(site: Site, client: httpx.AsyncClient, shopper: str) -> str:
+    """A ticket, asked for until there is one; sooner than a polite client would."""
+    while True:
+        answer = await client.post(
+            f"{site.url}/v1/tickets", json={"show": SHOW, "shopper": shopper}
+        )
+        if answer.status_code == httpx.codes.OK:
+            token: str = answer.json()["token"]
+            return token
+        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
+        await asyncio.sleep(0.05)
+
+
+async def test_two_gateways_together_never_have_more_viewers_than_the_show_takes(
+    settings: Settings,
+) -> None:
+    limited = msgspec.structs.replace(settings, show_viewers=3)
+    async with (
+        open_site(limited, UNLIMITED) as one,
+        open_site(limited, UNLIMITED) as two,
+        httpx.AsyncClient() as client,
+    ):
+        entered: list[str] = []
+        most = 0
+        full = asyncio.Event()
+
+        async def visits(site: Site, shopper: str) -> None:
+            nonlocal most
+            token = await let_in(site, client, shopper)
+            async with shopping(site.socket_url, token, SHOW):
+                entered.append(shopper)
+                most = max(most, sum(at.gateway.listener.viewers for at in (one, two)))
+                if len(entered) == limited.show_viewers:
+                    full.set()
+                await full.wait()
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(6):
+                site = (one, two)[number % 2]
+                group.create_task(visits(site, f"guest-{number}"))
+        assert len(set(entered)) == 6
+        assert most == 3
+
+
+async def test_at_the_door_of_a_full_show(settings: Settings) -> None:
+    limited = msgspec.structs.replace(settings, show_viewers=1)
+    async with open_site(limited, UNLIMITED) as site, httpx.AsyncClient() as client:
+        token = await let_in(site, client, "ann")
+        async with shopping(site.socket_url, token, SHOW) as ann:
+            body = {"show": SHOW, "shopper": "bob"}
+            assert (await client.post(f"{site.url}/v1/tickets", json=body)).status_code == 202
+            renewed = await let_in(site, client, "ann")
+            assert (await ann.ask("refresh", token=renewed))["type"] == "ok"
+        async with shopping(site.socket_url, renewed, SHOW):
+            pass
+        await site.rooms.lane.command("DEL", ShopKeys(site.shop).inside(SHOW))
+        await site.rooms.lane.command("DEL", ShopKeys(site.shop).invited(SHOW))
+        async with connected(site.socket_url) as late:
+            error = await late.ask("connect", token=renewed, show=SHOW)
+            assert (error["code"], await late.closed()) == ("unauthenticated", 4001)
+        own = site.ticket("cid")  # as the shop itself would sign it
+        async with shopping(site.socket_url, own, SHOW):
+            pass
