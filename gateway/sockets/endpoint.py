@@ -303,13 +303,14 @@ class _Connection:
         """
         rooms, settings = self.rooms, self.rooms.settings
         ticket = admit(rooms, command)
+        await rooms.admission.arrived(ticket)
         self._feed = feed = await self.listener.feed(ticket.shop)
         self._take_seat(feed, ticket)
-        await rooms.admission.arrived(ticket)
         joined = await join(rooms, ticket)
         self.session = Session(
             secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
         )
+        self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)
         feed.forget_count(ticket.show)
         now_ms = rooms.clock.now_ms()
@@ -326,16 +327,17 @@ class _Connection:
             token_ttl_s=max(0, ticket.exp - now_ms // 1000),
         )
 
+    def _share_allowance(self, feed: Feed, shopper: str) -> None:
+        rate, now_s = self.rooms.settings.commands_per_shopper_per_s, self.rooms.clock.monotonic_s()
+        fresh = Bucket.full(rate, 2 * rate, now_s)
+        self.machine.shared = feed.roster.allowance(shopper, fresh)
+
     def _take_seat(self, feed: Feed, ticket: Ticket) -> None:
-        settings, now_s = self.rooms.settings, self.rooms.clock.monotonic_s()
-        most, rate = settings.sockets_per_shopper, settings.commands_per_shopper_per_s
+        most = self.rooms.settings.sockets_per_shopper
         if len(feed.roster.of(ticket.sub)) >= most:
             raise LimitExceeded("This shopper has too many connections.", limit=most)
         self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
         feed.roster.take(self._seat)
-        self.machine.shared = feed.roster.allowance(
-            ticket.sub, Bucket.full(rate, 2 * rate, now_s)
-        )
 
     def _watch(self) -> None:
         """Tell the machine the time, now and then. A task that sleeps would cost far more."""

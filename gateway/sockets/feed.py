@@ -19,7 +19,6 @@ from typing import Literal
 
 import msgspec
 
-from gateway.admission import PROCESS_SILENT_MS
 from gateway.errors import NotFound
 from gateway.keys import ShopKeys
 from gateway.messages import (
@@ -45,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _SHOPPERS_AT_ONCE = 256
 """Shoppers whose holds are read again at once when news was lost."""
+_SILENT_MS = 3_000
+"""A process whose viewer count is older than this is gone."""
 
 
 @dataclass(slots=True)
@@ -255,7 +256,7 @@ class Feed:
             total = await self.rooms.lane.call(
                 load("viewers_count"),
                 (ShopKeys(self.shop).viewers(show),),
-                (process, here.get(show, 0), PROCESS_SILENT_MS),
+                (process, here.get(show, 0), _SILENT_MS),
             )
             if show not in here:
                 self._counted.pop(show)

@@ -41,9 +41,9 @@ class Seat:
 class Roster:
     """The seats of one shop in this process."""
 
+    _allowances: dict[str, Bucket] = field(default_factory=dict)
     _by_show: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
     _by_shopper: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
-    _allowances: dict[str, Bucket] = field(default_factory=dict)
 
     def take(self, seat: Seat) -> None:
         """A viewer has come."""

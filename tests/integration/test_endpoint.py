@@ -282,6 +282,28 @@ async def test_a_client_that_asks_too_fast_is_told_and_then_closed(corner: Corne
         assert await ann.closed() == 4029
 
 
+async def test_all_sockets_of_a_shopper_share_one_allowance(settings: Settings) -> None:
+    settings = msgspec.structs.replace(
+        settings, commands_per_s=1_000, commands_per_shopper_per_s=1, commands_in_flight=1_000
+    )
+
+    async with open_site(settings, UNLIMITED) as site:
+        async with site.shopper("ann") as phone, site.shopper("ann") as tablet:
+            said = [await at.ask("ask", text="?") for at in (phone, tablet, phone)]
+            assert [answer.get("code") for answer in said] == [None, None, "rate_limited"]
+            assert 0 < said[-1]["retry_after_ms"] <= 1_000
+            async with site.shopper("bob") as bob:
+                assert (await bob.ask("ask", text="?"))["type"] == "ok"
+            with contextlib.suppress(ConnectionClosed):
+                for number in range(100, 300):
+                    await phone.socket.send(json.dumps({"type": "ask", "id": number, "text": "?"}))
+            assert await phone.closed() == 4029
+            assert not tablet.pushes or tablet.pushes[-1].get("code") != "rate_limited"
+        await until(lambda: site.gateway.listener.viewers == 0)
+        async with site.shopper("ann") as back:
+            assert (await back.ask("ask", text="?"))["type"] == "ok"
+
+
 async def test_a_client_that_does_not_read_is_closed(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, outbox_frames=4, close_timeout_ms=5_000)
     narrow = sockets.socket()
