@@ -327,11 +327,6 @@ class _Connection:
             token_ttl_s=max(0, ticket.exp - now_ms // 1000),
         )
 
-    def _share_allowance(self, feed: Feed, shopper: str) -> None:
-        rate, now_s = self.rooms.settings.commands_per_shopper_per_s, self.rooms.clock.monotonic_s()
-        fresh = Bucket.full(rate, 2 * rate, now_s)
-        self.machine.shared = feed.roster.allowance(shopper, fresh)
-
     def _take_seat(self, feed: Feed, ticket: Ticket) -> None:
         most = self.rooms.settings.sockets_per_shopper
         if len(feed.roster.of(ticket.sub)) >= most:
@@ -345,6 +340,11 @@ class _Connection:
         self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
         if not self._closing.done():
             self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._watch)
+
+    def _share_allowance(self, feed: Feed, shopper: str) -> None:
+        rate, now_s = self.rooms.settings.commands_per_shopper_per_s, self.rooms.clock.monotonic_s()
+        fresh = Bucket.full(rate, 2 * rate, now_s)
+        self.machine.shared = feed.roster.allowance(shopper, fresh)
 
     def _overflowed(self) -> None:
         """The client does not read."""

@@ -198,28 +198,6 @@ def test_what_is_not_a_key_of_ours(header: str | None) -> None:
         TOKENS.read_key(header, "pos")
 
 
-def test_each_shop_has_a_secret_of_its_own() -> None:
-    secrets = {TOKENS.shop_secret(shop) for shop in ("demo", "other", "third")}
-    assert len(secrets) == 3
-    assert SECRET not in secrets
-    assert all(len(secret) >= 43 for secret in secrets)
-
-
-@given(st.text(max_size=64), st.text(max_size=64))
-def test_a_guest_is_whom_nobody_can_choose(claimed: str, other: str) -> None:
-    guest = TOKENS.guest("demo", claimed)
-    assert guest == TOKENS.guest("demo", claimed)
-    assert guest != claimed
-    assert msgspec.convert({"sub": guest, "shop": "demo", "show": "s", "exp": 0}, Ticket)
-    assert claimed == other or guest != TOKENS.guest("demo", other)
-    assert guest != TOKENS.guest("other", claimed)
-
-
-def test_claiming_a_guests_name_is_another_guest() -> None:
-    guest = TOKENS.guest("demo", "ann")
-    assert TOKENS.guest("demo", guest) != guest
-
-
 def test_who_waits_is_known_again_by_the_token() -> None:
     token = TOKENS.sign_queued("demo", "tonight", "ann")
     assert TOKENS.read_queued(token, "demo", "tonight") == "ann"
@@ -266,3 +244,25 @@ def test_a_ticket_from_the_line_says_that_it_needs_its_place() -> None:
     ticket = Ticket("ann", "demo", "tonight", expires_ms // 1000, needs_place=True)
     assert TOKENS.read_ticket(token) == ticket
     assert not TOKENS.read_ticket(TOKENS.sign_ticket("demo", "tonight", "ann")[0]).needs_place
+
+
+def test_each_shop_has_a_secret_of_its_own() -> None:
+    secrets = {TOKENS.shop_secret(shop) for shop in ("demo", "other", "third")}
+    assert len(secrets) == 3
+    assert SECRET not in secrets
+    assert all(len(secret) >= 43 for secret in secrets)
+
+
+@given(st.text(max_size=64), st.text(max_size=64))
+def test_a_guest_is_whom_nobody_can_choose(claimed: str, other: str) -> None:
+    guest = TOKENS.guest("demo", claimed)
+    assert guest == TOKENS.guest("demo", claimed)
+    assert guest != claimed
+    assert msgspec.convert({"sub": guest, "shop": "demo", "show": "s", "exp": 0}, Ticket)
+    assert claimed == other or guest != TOKENS.guest("demo", other)
+    assert guest != TOKENS.guest("other", claimed)
+
+
+def test_claiming_a_guests_name_is_another_guest() -> None:
+    guest = TOKENS.guest("demo", "ann")
+    assert TOKENS.guest("demo", guest) != guest
