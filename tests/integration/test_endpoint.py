@@ -303,7 +303,7 @@ async def test_all_sockets_of_a_shopper_share_one_allowance(settings: Settings) 
         with contextlib.suppress(ConnectionClosed):
             for number in range(100, 300):
                 await phone.socket.send(json.dumps({"type": "ask", "id": number, "text": "?"}))
-            await phone.until(lambda message: False)
+            await phone.until(lambda _: False)
         assert await phone.closed() == 4029
         assert tablet.socket.close_code is None
 
