@@ -35,6 +35,38 @@ const play = (...events) =>
 const frame = (frame) => ({ type: "frame", frame });
 """
 
+LINE = """
+const { Connection } = await import("/static/connection.js");
+const sockets = [], waits = [], said = [], real = setTimeout;
+// Waits of the line are noted instead of waited for; its deadlines are none of them.
+globalThis.setTimeout = (then, ms) => (ms ? (waits.push(ms), real(ms >= 8_000 ? () => {} : then))
+  : real(then));
+const line = (options) => new Connection({
+  show: "tonight", random: () => 1,
+  admit: async () => ({ token: "t", url: "ws://modules.test/v1/live" }),
+  open: () => {
+    const socket = { sent: [], close() {}, send: (text) => socket.sent.push(JSON.parse(text)) };
+    sockets.push(socket);
+    return socket;
+  },
+  onFrame() {}, onStatus: (status, facts) => said.push([status, facts.position ?? facts.code]),
+  ...options,
+});
+const socket = async (number) => {
+  while (sockets.length < number) await new Promise((next) => real(next));
+  return sockets[number - 1];
+};
+const tell = (socket, frame) => socket.onmessage({ data: JSON.stringify(frame) });
+const opened = async (number, over) => {
+  const one = await socket(number);
+  one.onopen();
+  tell(one, welcome(over));
+  return one;
+};
+// How long the line waited, its deadlines left out.
+const waited = () => waits.filter((ms) => ms < 8_000);
+"""
+
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def modules(browser: Browser) -> Page:
@@ -55,6 +87,11 @@ async def modules(browser: Browser) -> Page:
 
 async def run(page: Page, body: str) -> Any:
     return await page.evaluate(f"async () => {{ {PRELUDE} {body} }}")
+
+
+async def run_line(page: Page, body: str) -> Any:
+    """The same, with a line whose sockets the test holds, and whose waits take no time."""
+    return await run(page, f"{LINE} try {{ {body} }} finally {{ globalThis.setTimeout = real; }}")
 
 
 @pytest.mark.parametrize(
@@ -229,6 +266,149 @@ async def test_waits_are_jittered_and_bounded(modules: Page) -> None:
 async def test_the_close_code_decides_what_follows(modules: Page, code: int, then: str) -> None:
     body = f'return (await import("/static/connection.js")).afterClose({code})'
     assert await run(modules, body) == then
+
+
+@pytest.mark.parametrize(
+    ("stock", "left", "catalog"),
+    [
+        ("{ epoch: 3, version: 10, items: {} }", {"mug": 4}, 1),
+        ("{ epoch: 3, version: 11, items: { mug: 1 } }", {"mug": 1}, 1),
+        ("{ epoch: 3, version: 11, items: { tee: 1 } }", {"tee": 1}, 1),
+        ("{ epoch: 4, version: 10, items: { cap: 2 } }", {"cap": 2}, 1),
+        ("{ epoch: 4, version: 10, items: {} }", {}, 1),
+        ("{ epoch: 3, version: 10, items: {} }, catalog: []", {"mug": 4}, 0),
+    ],
+    ids=["ours", "newer", "without the mug", "another epoch", "all gone", "no products"],
+)
+async def test_what_a_welcome_leaves_out_stays_and_what_it_tells_replaces_all(
+    modules: Page, stock: str, left: dict[str, int], catalog: int
+) -> None:
+    body = f"""
+      const again = welcome({{ catalog: undefined, stock: {stock} }});
+      const now = play(frame(welcome()), frame(again));
+      return [now.stock.items, now.catalog.size, now.stock.version];
+    """
+    items, entries, version = await run(modules, body)
+    assert (items, entries) == (left, catalog)
+    assert f"version: {version}," in stock
+
+
+async def test_a_line_that_comes_back_says_what_it_has(modules: Page) -> None:
+    body = """
+      line().run();
+      const first = await opened(1, { catalog_tag: "c7" });
+      tell(first, { type: "stock", epoch: 3, version: 12, items: { mug: 1 } });
+      tell(first, { type: "stock", epoch: 3, version: 11, items: { mug: 2 } });
+      first.onclose({ code: 4008 });
+      const second = await opened(2, { stock: { epoch: 4, version: 1, items: {} } });
+      second.onclose({ code: 4009 });
+      const third = await opened(3);
+      return [first, second, third].map(({ sent }) => sent[0].resume ?? null);
+    """
+    assert await run_line(modules, body) == [
+        None,
+        {"epoch": 3, "version": 12, "catalog_tag": "c7"},
+        {"epoch": 4, "version": 1},
+    ]
+
+
+@pytest.mark.parametrize("code", [1012, 1006], ids=["closed in order", "cut off"])
+async def test_a_gateway_that_goes_away_is_no_trouble(modules: Page, code: int) -> None:
+    body = f"""
+      line().run();
+      const first = await opened(1);
+      tell(first, {{ type: "drain", within_ms: 20_000 }});
+      first.onclose({{ code: {code} }});
+      await opened(2);
+      return [said.map(([status]) => status), waited()];
+    """
+    assert await run_line(modules, body) == [["connecting", "open", "open"], [500]]
+
+
+async def test_a_restart_without_a_word_before_is_no_trouble_either(modules: Page) -> None:
+    body = """
+      line({ random: () => 0.5 }).run();
+      (await opened(1)).onclose({ code: 1012 });
+      await opened(2);
+      return [said.map(([status]) => status), waited()];
+    """
+    assert await run_line(modules, body) == [["connecting", "open", "open"], [250]]
+
+
+@pytest.mark.parametrize(
+    ("code", "waits"),
+    [
+        (1006, [400, 800, 1_600, 3_200]),
+        (1012, [400, 800, 1_600, 3_200]),
+        (1013, [1_000, 2_000, 4_000]),
+    ],
+    ids=["refused", "always going away", "overloaded"],
+)
+async def test_who_is_not_let_in_backs_off(modules: Page, code: int, waits: list[int]) -> None:
+    body = f"""
+      line().run();
+      for (let at = 1; at <= {len(waits)}; at++) (await socket(at)).onclose({{ code: {code} }});
+      await socket({len(waits)} + 1);
+      return [waited(), [...new Set(said.map(([status]) => status))]];
+    """
+    assert await run_line(modules, body) == [waits, ["connecting", "waiting"]]
+
+
+async def test_a_move_that_fails_is_told_and_backs_off(modules: Page) -> None:
+    body = """
+      line().run();
+      (await opened(1)).onclose({ code: 1012 });
+      (await socket(2)).onclose({ code: 1006 });
+      (await socket(3)).onclose({ code: 1006 });
+      await socket(4);
+      return [said.map(([status]) => status), waited()];
+    """
+    statuses, waits = await run_line(modules, body)
+    assert statuses == ["connecting", "open", "waiting", "connecting", "waiting", "connecting"]
+    assert waits == [500, 400, 800]
+
+
+@pytest.mark.parametrize("code", [4008, 4009, 4029])
+async def test_whoever_is_sent_back_spreads_out(modules: Page, code: int) -> None:
+    body = f"""
+      line({{ random: () => 0.25 }}).run();
+      (await opened(1)).onclose({{ code: {code} }});
+      await opened(2);
+      return waited();
+    """
+    assert await run_line(modules, body) == [100]
+
+
+async def test_a_place_in_line_is_kept_and_shown_until_it_is_ours(modules: Page) -> None:
+    body = """
+      const asked = [];
+      const place = (position) =>
+        ({ position, retry_after_ms: 3_000, queue_token: "q" + position });
+      const lost = Object.assign(new Error(), { status: 401, retryable: false, code: "x" });
+      const answers = [place(7), place(3), new Error("nobody answers"), place(2), lost, place(9),
+        { token: "t", url: "ws://modules.test/v1/live" }];
+      line({ random: () => 0, admit: async (token) => {
+        asked.push(token ?? null);
+        const answer = answers.shift();
+        if (answer instanceof Error) throw answer;
+        return answer;
+      } }).run();
+      await opened(1);
+      return [asked, said.map(([status, fact]) => fact ?? status), waited()];
+    """
+    asked, said, waits = await run_line(modules, body)
+    assert asked == [None, "q7", "q3", "q3", "q2", None, "q9"]
+    assert said == [7, 3, 2, 9, "connecting", "open"]
+    assert waits == [3_000, 3_000, 3_000, 3_000]
+
+
+async def test_who_waits_in_line_is_never_silent_for_long(modules: Page) -> None:
+    body = """
+      const { QUEUE, jittered } = await import("/static/retry.js");
+      const most = 10_000; // what the gateway tells at most
+      return Math.max(most + jittered(0, QUEUE, () => 1), jittered(50, QUEUE, () => 1));
+    """
+    assert await run(modules, body) < 15_000
 
 
 async def test_a_command_without_an_answer_is_sent_again_unchanged(modules: Page) -> None:

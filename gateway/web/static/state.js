@@ -89,7 +89,7 @@ const FRAMES = {
 const DEEDS = {
   status: (state, { status, ...facts }) => ({
     ...state,
-    connection: { status, ...facts },
+    connection: { status, ...facts, ...wayInLine(state.connection, facts.position) },
     show: OVER.has(facts.code) ? { ...state.show, state: "ended" } : state.show,
   }),
 
@@ -145,6 +145,11 @@ const DEEDS = {
   ended: (state, { hold, as }) =>
     state.holds[hold] ? withHold(state, { ...state.holds[hold], state: as }) : state,
 };
+
+/** Where in line we began, so that the way done can be shown. */
+function wayInLine({ from = 0 }, position) {
+  return position ? { from: Math.max(from, position) } : {};
+}
 
 function welcomed(state, frame, at) {
   const { catalog, stock } = frame;
