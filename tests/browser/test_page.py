@@ -328,13 +328,13 @@ async def test_whoever_comes_to_a_full_show_sees_the_place_in_line_and_gets_in(
     demo: Demo, new_page: NewPage
 ) -> None:
     page = await new_page()
-    places, asked = iter([1_234, 12, 1]), []
+    places, asked = iter([1_234, 1]), []
 
     async def answer(route: Route) -> None:
         asked.append(route.request.post_data_json.get("queue_token"))
         if not (place := next(places, 0)):
             return await route.continue_()
-        told = {"position": place, "retry_after_ms": 1_500, "queue_token": f"q{place}"}
+        told = {"position": place, "retry_after_ms": 1_000, "queue_token": f"q{place}"}
         await route.fulfill(status=202, json=told)
 
     await page.route(TICKETS, answer)
@@ -343,12 +343,11 @@ async def test_whoever_comes_to_a_full_show_sees_the_place_in_line_and_gets_in(
     await expect(place).to_contain_text("You are number1,234in line")
     await expect(page).to_have_title(re.compile("^Number 1,234 in line"))
     await expect(page.locator("#polite")).to_contain_text("You are number 1,234 in line.")
-    await expect(place).to_contain_text("You are number12in line")
     await expect(place).to_contain_text("You arenextin line")
     await expect(page.locator(".product:not(.skeleton)").first).to_be_visible()
     await expect(place).to_be_hidden()
     await expect(page).to_have_title("Live show")
-    assert asked[:3] == [None, "q1234", "q12"]
+    assert asked[:3] == [None, "q1234", "q1"]
 
 
 async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: NewPage) -> None:

@@ -282,32 +282,6 @@ async def test_a_client_that_asks_too_fast_is_told_and_then_closed(corner: Corne
         assert await ann.closed() == 4029
 
 
-async def test_all_sockets_of_a_shopper_share_one_allowance(settings: Settings) -> None:
-    settings = msgspec.structs.replace(
-        settings, commands_per_s=1_000, commands_per_shopper_per_s=2, commands_in_flight=1_000
-    )
-    async with (
-        open_site(settings, UNLIMITED) as site,
-        site.shopper("ann") as phone,
-        site.shopper("ann") as tablet,
-        site.shopper("bob") as bob,
-    ):
-        began_s = time.monotonic()
-        answers = [await at.ask("ask", text="?") for _ in range(25) for at in (phone, tablet)]
-        refused = [answer for answer in answers if answer["type"] == "error"]
-        assert {answer["code"] for answer in refused} == {"rate_limited"}
-        assert all(0 < answer["retry_after_ms"] <= 1_000 for answer in refused)
-        most = 4 + 2 * (time.monotonic() - began_s)
-        assert 0 < len(answers) - len(refused) <= most
-        assert (await bob.ask("ask", text="?"))["type"] == "ok"
-        with contextlib.suppress(ConnectionClosed):
-            for number in range(100, 300):
-                await phone.socket.send(json.dumps({"type": "ask", "id": number, "text": "?"}))
-            await phone.until(lambda _: False)
-        assert await phone.closed() == 4029
-        assert tablet.socket.close_code is None
-
-
 async def test_a_client_that_does_not_read_is_closed(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, outbox_frames=4, close_timeout_ms=5_000)
     narrow = sockets.socket()
