@@ -8,7 +8,9 @@ A ticket that a shop signs itself needs no place: its shopper is counted, but ne
 """
 
 import random
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -19,6 +21,10 @@ from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.tickets import Ticket, TicketExpired
 
+Said = Literal["let_in", "queued", "line_full", "late"]
+SAID: tuple[Said, ...] = get_args(Said)
+"""What shoppers are told: that they get in, where they stand, that the line or their time is over."""
+
 PROCESS_SILENT_MS = 3_000
 """A process whose viewer count is older than this is gone."""
 _COUNTED_WITHIN_MS = PROCESS_SILENT_MS
@@ -27,11 +33,10 @@ _COMES_AGAIN_S = 120
 """How long after the end of a ticket its shopper still comes in before those who wait."""
 _MOST_IN_LINE = 1_000_000
 _RETRY_LEAST_MS = 1_000
-_RETRY_MOST_MS = 10_000
 _RETRY_PER_PLACE_MS = 20
 """The farther from the head, the longer until anything can change."""
 _TIMES_HEARD = 3
-"""Somebody in the line is asked to come again so often, at least, before silence counts."""
+"""Who does as told asks so often before silence counts; a longer silence is less to answer."""
 
 
 class Place(Struct, frozen=True):
@@ -48,6 +53,8 @@ class Admission:
     lane: Lane
     settings: Settings
     rng: random.Random
+    said: Counter[Said] = field(default_factory=Counter)
+    """How often this process told what."""
 
     @property
     def limited(self) -> bool:
@@ -84,10 +91,13 @@ class Admission:
         )
         match reply:
             case [b"IN"]:
+                self.said["let_in"] += 1
                 return None
             case [b"LINE", int(position)]:
+                self.said["queued"] += 1
                 return Place(position, self._retry_ms(position))
             case [b"FULL"]:
+                self.said["line_full"] += 1
                 raise Overloaded(
                     "So many wait that the line is closed; try again.",
                     retry_after_ms=self._retry_ms(_MOST_IN_LINE),
@@ -99,7 +109,6 @@ class Admission:
         """When to ask again: well before silence counts, and not all at once."""
         wait_ms = min(
             _RETRY_LEAST_MS + position * _RETRY_PER_PLACE_MS,
-            _RETRY_MOST_MS,
             self.settings.queue_silence_s * 1000 // _TIMES_HEARD,
         )
         return round(wait_ms * self.rng.uniform(0.75, 1))
@@ -137,6 +146,7 @@ class Admission:
             case [b"IN"]:
                 return
             case [b"LATE"]:
+                self.said["late"] += 1
                 raise TicketExpired("Your place was kept for a while; ask for a new ticket.")
             case _:
                 raise AssertionError(f"admission_arrive said {reply}")

@@ -15,6 +15,11 @@ from gateway.settings import Settings
 from gateway.tickets import Ticket
 
 SHOW = "tonight"
+AGE = """
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  redis.call('ZINCRBY', KEYS[1], ARGV[1], member)
+end
+"""
 
 
 @dataclass
@@ -54,8 +59,8 @@ class Entrance:
         aged = [key(SHOW) for key in (keys.heard, keys.invited, keys.inside)]
         entries = await asyncio.gather(*(self.lane.command("ZRANGE", key, 0, -1) for key in aged))
         for key, members in zip(aged, entries, strict=True):
-            for member in members:
-                await self.lane.command("ZINCRBY", key, -passed_ms, member)
+            if members:
+                await self.lane.command("EVAL", AGE, 1, key, -passed_ms, at=key)
         left_ms = await self.lane.command("PTTL", keys.patient(SHOW))
         if left_ms > 0:
             await self.lane.command("PEXPIRE", keys.patient(SHOW), left_ms - passed_ms)

@@ -331,7 +331,7 @@ async def test_whoever_comes_to_a_full_show_sees_the_place_in_line_and_gets_in(
     places, asked = iter([1_234, 1]), []
 
     async def answer(route: Route) -> None:
-        asked.append(route.request.post_data_json.get("queue_token"))
+        asked.append((route.request.post_data_json or {}).get("queue_token"))
         if not (place := next(places, 0)):
             return await route.continue_()
         told = {"position": place, "retry_after_ms": 1_000, "queue_token": f"q{place}"}
