@@ -23,7 +23,8 @@ from gateway.tickets import Ticket, TicketExpired
 
 Said = Literal["let_in", "queued", "line_full", "late"]
 SAID: tuple[Said, ...] = get_args(Said)
-"""What shoppers are told: that they get in, where they stand, that the line or their time is over."""
+"""That they get in, where they stand, or that the line or their time is over.
+"""
 
 PROCESS_SILENT_MS = 3_000
 """A process whose viewer count is older than this is gone."""

@@ -42,29 +42,22 @@ end
 local silence = tonumber(ARGV[4])
 local invited = tonumber(redis.call('ZSCORE', KEYS[4], shopper) or '0') > now
 local inside = tonumber(redis.call('ZSCORE', KEYS[5], shopper) or '0') > now
-local late = before(KEYS[4], now)
-local silent = before(KEYS[3], now - silence)
-local newest = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
-local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
-local place = redis.call('ZRANK', KEYS[2], shopper)
-local length = redis.call('ZCARD', KEYS[2])
-
 if invited or inside then
   return {'IN'}
 end
 
+local place = redis.call('ZRANK', KEYS[2], shopper)
+local silent = before(KEYS[3], now - silence)
+local newest = tonumber(redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2] or now)
 -- When nobody at all was heard it was we who were away; whoever waits is given the time to ask.
-local away = #newest > 0 and now - tonumber(newest[2]) > silence / 2
+local away = now - newest > silence / 2
 local dropping = #silent > 0 and not away and redis.call('EXISTS', KEYS[6]) == 0
-if not place and not dropping and length >= tonumber(ARGV[6]) then
+if not place and not dropping and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[6]) then
   return {'FULL'}
 end
 
 if away then
   redis.call('SET', KEYS[6], 1, 'PX', ARGV[4])
-end
-if #late > 0 then
-  redis.call('ZREM', KEYS[4], unpack(late))
 end
 if dropping then
   redis.call('ZREM', KEYS[2], unpack(silent))
@@ -73,6 +66,10 @@ if dropping then
 end
 local ahead = place or redis.call('ZCARD', KEYS[2])
 if ahead < tonumber(ARGV[2]) - used then
+  local late = before(KEYS[4], now)
+  if #late > 0 then
+    redis.call('ZREM', KEYS[4], unpack(late))
+  end
   redis.call('ZREM', KEYS[2], shopper)
   redis.call('ZREM', KEYS[3], shopper)
   redis.call('ZADD', KEYS[4], now + ARGV[3], shopper)
@@ -80,9 +77,12 @@ if ahead < tonumber(ARGV[2]) - used then
   return {'IN'}
 end
 if not place then
-  redis.call('ZADD', KEYS[2], (last[2] or 0) + 1, shopper)
+  local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')[2] or 0
+  redis.call('ZADD', KEYS[2], last + 1, shopper)
 end
 redis.call('ZADD', KEYS[3], now, shopper)
-redis.call('PEXPIRE', KEYS[2], 4 * silence)
-redis.call('PEXPIRE', KEYS[3], 4 * silence)
+if redis.call('PTTL', KEYS[2]) < 3 * silence then
+  redis.call('PEXPIRE', KEYS[2], 4 * silence)
+  redis.call('PEXPIRE', KEYS[3], 4 * silence)
+end
 return {'LINE', ahead + 1}

@@ -49,7 +49,7 @@ class Entrance:
         return Ticket(shopper, self.settings.shop, SHOW, 2**40, needs_place)
 
     async def counted(self, viewers: int, process: str = "one") -> None:
-        """A process says how many viewers it has."""
+        """A process says how many viewers it has, which counts for some seconds."""
         keys = (self.keys.viewers(SHOW),)
         await self.lane.call(load("viewers_count"), keys, (process, viewers, PROCESS_SILENT_MS))
 

@@ -47,10 +47,11 @@ async def ask(entrance: Entrance, *shoppers: str) -> list[int]:
     return [await entrance.asks(shopper) for shopper in shoppers]
 
 
-async def ask_at_once(entrance: Entrance, shoppers: Sequence[str]) -> list[int]:
-    """Their places, with hundreds of requests under way."""
+async def ask_at_once(entrance: Entrance, shoppers: Sequence[str], watching: int = 0) -> list[int]:
+    """Their places, with hundreds of requests under way, while so many are counted."""
     places = []
     for at in range(0, len(shoppers), 500):
+        await entrance.counted(watching)
         batch = shoppers[at : at + 500]
         places += await asyncio.gather(*(entrance.asks(shopper) for shopper in batch))
     return places
@@ -69,10 +70,9 @@ async def test_a_crowd_is_let_in_in_order_of_arrival_and_never_more_than_there_a
         await entrance.later(4)  # the invitations that were used are over
         leaving = dice.randint(1, len(watching))
         watching = watching[leaving:]
-        await entrance.counted(len(watching))
         waiting = arrivals[len(let_in) :]
         asking = dice.sample(waiting, len(waiting))
-        answers = await ask_at_once(entrance, asking)
+        answers = await ask_at_once(entrance, asking, len(watching))
         new = {shopper for shopper, place in zip(asking, answers, strict=True) if not place}
         assert len(watching) + len(new) == min(PLACES, len(watching) + len(waiting))
         let_in += waiting[: len(new)]
@@ -234,6 +234,17 @@ async def test_everything_that_is_kept_expires(entrance: Entrance) -> None:
     for kept in ("line", "heard", "invited", "inside", "patient"):
         left_ms = await entrance.lane.command("PTTL", getattr(entrance.keys, kept)(SHOW))
         assert 0 < left_ms <= 1_020_000, kept
+
+
+async def test_a_line_that_is_asked_all_the_time_does_not_expire(entrance: Entrance) -> None:
+    keys = (entrance.keys.line(SHOW), entrance.keys.heard(SHOW))
+    await entrance.counted(3)
+    await ask(entrance, "ann", "bob")
+    for key in keys:
+        await entrance.lane.command("PEXPIRE", key, 60_000)
+    await entrance.asks("bob")
+    for key in keys:
+        assert await entrance.lane.command("PTTL", key) > 100_000
 
 
 async def test_without_a_limit_nothing_is_asked(settings: Settings, lane: Lane) -> None:

@@ -14,9 +14,9 @@ PURPOSE = 40
 """Characters below which a purpose says nothing."""
 
 READS = {
-    *("EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "SISMEMBER", "SMEMBERS"),
+    *("EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "PTTL", "SISMEMBER"),
     *("INFO", "TIME", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZCOUNT", "ZRANGE"),
-    *("ZRANK", "ZSCORE"),
+    *("SMEMBERS", "ZRANK", "ZSCORE"),
 }
 WRITES = {
     *("DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "PEXPIRE", "SADD", "SET", "SPUBLISH", "SREM"),
