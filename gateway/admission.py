@@ -23,8 +23,7 @@ from gateway.tickets import Ticket, TicketExpired
 
 Said = Literal["let_in", "queued", "line_full", "late"]
 SAID: tuple[Said, ...] = get_args(Said)
-"""That they get in, where they stand, or that the line or their time is over.
-"""
+"""A ticket, a place in the line, that the line is too long, or that the place was not kept."""
 
 PROCESS_SILENT_MS = 3_000
 """A process whose viewer count is older than this is gone."""

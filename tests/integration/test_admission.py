@@ -80,6 +80,21 @@ async def test_a_crowd_is_let_in_in_order_of_arrival_and_never_more_than_there_a
         watching += waiting[: len(new)]
 
 
+async def test_a_door_that_only_looks_at_the_count_would_let_too_many_in(
+    entrance: Entrance,
+) -> None:
+    """What the invitations are for: the count is always a little behind."""
+
+    async def looks() -> bool:
+        viewers = await entrance.lane.command("HVALS", entrance.keys.viewers(SHOW))
+        return sum(int(one.split()[0]) for one in viewers) < 3
+
+    await entrance.counted(2)
+    assert sum(await asyncio.gather(*(looks() for _ in range(20)))) == 20
+    places = await asyncio.gather(*(entrance.asks(f"guest-{number}") for number in range(20)))
+    assert places.count(0) == 1
+
+
 async def test_free_places_are_for_the_head_of_the_line_whoever_asks(entrance: Entrance) -> None:
     await entrance.counted(3)
     assert await ask(entrance, "ann", "bob", "cid") == [1, 2, 3]
