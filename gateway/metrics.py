@@ -15,9 +15,11 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.admission import SAID
 from gateway.settings import Settings, SettingsError, variable
 
 if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
+    from gateway.admission import Admission
     from gateway.checkout.desk import Desk
     from gateway.claims.table import Claims
     from gateway.reconcile.reconciler import Reconciler
@@ -55,6 +57,7 @@ class _Gateway(Collector):
         )
         yield from _of_claims(self.rooms.claims)
         yield _of_recovery(self.rooms.recovery)
+        yield _of_admission(self.rooms.admission)
         commands = CounterMetricFamily(
             "holdfast_commands", "Commands answered, by their outcome.", labels=("type", "outcome")
         )
@@ -123,6 +126,16 @@ def registry_of_sweep(
     made = registry_of_process()
     made.register(_Sweep(rooms, reconciler, jumped))
     return made
+
+
+def _of_admission(admission: "Admission") -> Metric:
+    """What became of those who asked for a ticket of a show with a limit."""
+    said = CounterMetricFamily(
+        "holdfast_admission", "Answers to shoppers before a full show.", labels=("said",)
+    )
+    for word in SAID:
+        said.add_metric((word,), admission.said[word])
+    return said
 
 
 def _of_recovery(recovery: "Recovery") -> Metric:

@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from gateway.admission import Admission
 from gateway.checkout.payment import Payments
 from gateway.checkout.records import Records
 from gateway.checkout.refunds import Refunds
@@ -42,6 +43,7 @@ class Rooms:
     rng: random.Random
     lane: Lane
     tokens: Tokens
+    admission: Admission
     catalog: Catalog
     shows: Shows
     holds: Holds
@@ -81,6 +83,7 @@ def join(
         rng=rng,
         lane=lane,
         tokens=Tokens(settings, clock),
+        admission=Admission(lane, settings, rng),
         catalog=Catalog(lane, settings, clock),
         shows=Shows(lane),
         holds=Holds(lane, settings),

@@ -72,6 +72,8 @@ class Machine:
     bucket: Bucket
     connect_by_s: float
     most_in_flight: int
+    shared: Bucket | None = None
+    """What this shopper's sockets may send together, from the moment it is known who it is."""
     ticket: Ticket | None = None
     _state: _State = _State.FRESH
     _in_flight: int = 0
@@ -93,7 +95,10 @@ class Machine:
         """A frame has come in, not read yet; an effect means that it is not to be read."""
         if self._state is _State.CLOSED:
             return [Close(CloseCode.NORMAL)]
-        wait_ms = self.bucket.take(1 + size / _BYTES_PER_TOKEN, now_s)
+        cost = 1 + size / _BYTES_PER_TOKEN
+        wait_ms = self.bucket.take(cost, now_s)
+        if not wait_ms and self.shared:
+            wait_ms = self.shared.take(cost, now_s)
         if not wait_ms:
             return []
         self._refusals += 1

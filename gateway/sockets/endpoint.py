@@ -289,7 +289,9 @@ class _Connection:
 
     async def _answer(self, command: AnyCommand) -> Frame:
         if isinstance(command, Refresh):
-            self.machine.refreshed(self.rooms.tokens.read_ticket(command.token))
+            ticket = self.rooms.tokens.read_ticket(command.token)
+            self.machine.refreshed(ticket)
+            await self.rooms.admission.stays(ticket)
             return Ok()
         assert self.session is not None
         return await self.session.perform(command)
@@ -301,12 +303,14 @@ class _Connection:
         """
         rooms, settings = self.rooms, self.rooms.settings
         ticket = admit(rooms, command)
+        await rooms.admission.arrived(ticket)
         self._feed = feed = await self.listener.feed(ticket.shop)
         self._take_seat(feed, ticket)
         joined = await join(rooms, ticket)
         self.session = Session(
             secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
         )
+        self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)
         feed.forget_count(ticket.show)
         now_ms = rooms.clock.now_ms()
@@ -336,6 +340,11 @@ class _Connection:
         self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
         if not self._closing.done():
             self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._watch)
+
+    def _share_allowance(self, feed: Feed, shopper: str) -> None:
+        rate, now_s = self.rooms.settings.commands_per_shopper_per_s, self.rooms.clock.monotonic_s()
+        fresh = Bucket.full(rate, 2 * rate, now_s)
+        self.machine.shared = feed.roster.allowance(shopper, fresh)
 
     def _overflowed(self) -> None:
         """The client does not read."""

@@ -293,6 +293,24 @@ class TestTheRate:
         assert (effect.command, effect.error.facts) == (None, {"retry_after_ms": 100})
         assert machine.arrived(0, 0.1) == []
 
+    def test_what_a_shoppers_other_sockets_sent_counts_as_well(self) -> None:
+        one, other = fresh(), fresh()
+        one.shared = other.shared = Bucket.full(10, 3, 0)
+        assert [machine.arrived(0, 0) for machine in (one, other, one)] == [[], [], []]
+        [effect] = other.arrived(0, 0)
+        assert isinstance(effect, Refuse)
+        assert (effect.error.code, effect.error.facts) == ("rate_limited", {"retry_after_ms": 100})
+        assert other.arrived(0, 0.1) == []
+
+    def test_what_one_socket_may_not_send_costs_the_others_nothing(self) -> None:
+        one, other = fresh(burst=1), fresh()
+        one.shared = other.shared = Bucket.full(10, 2, 0)
+        assert (
+            codes([effect for _ in range(5) for effect in one.arrived(0, 0)])
+            == ["rate_limited"] * 4
+        )
+        assert other.arrived(0, 0) == []
+
     def test_a_large_frame_costs_more_but_can_be_paid_for(self) -> None:
         machine = fresh(burst=3)
         assert machine.arrived(1_000_000, 0) == []

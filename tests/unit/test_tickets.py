@@ -198,6 +198,54 @@ def test_what_is_not_a_key_of_ours(header: str | None) -> None:
         TOKENS.read_key(header, "pos")
 
 
+def test_who_waits_is_known_again_by_the_token() -> None:
+    token = TOKENS.sign_queued("demo", "tonight", "ann")
+    assert TOKENS.read_queued(token, "demo", "tonight") == "ann"
+    assert tokens_at(NOW_S + 929).read_queued(token, "demo", "tonight") == "ann"
+    with pytest.raises(Unauthenticated, match="ask without it"):
+        tokens_at(NOW_S + 930).read_queued(token, "demo", "tonight")
+
+
+@pytest.mark.parametrize(("shop", "show"), [("demo", "tomorrow"), ("other", "tonight")])
+def test_a_place_before_another_show_is_not_one_here(shop: str, show: str) -> None:
+    with pytest.raises(Forbidden, match="another show"):
+        TOKENS.read_queued(TOKENS.sign_queued("demo", "tonight", "ann"), shop, show)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "a.b.c",
+        signed(),
+        signed(use="queue"),
+        TOKENS.sign_ticket("demo", "tonight", "ann", needs_place=True)[0],
+        TOKENS.sign_key("demo", ("admin",)),
+        tokens_at(NOW_S, "y" * 32).sign_queued("demo", "tonight", "ann"),
+        TOKENS.sign_queued("demo", "tonight", "a b"),
+    ],
+    ids=range(8),
+)
+def test_what_is_not_a_place_in_our_line(token: str) -> None:
+    with pytest.raises(Unauthenticated, match="not valid"):
+        TOKENS.read_queued(token, "demo", "tonight")
+
+
+def test_a_place_in_the_line_is_neither_a_ticket_nor_a_key() -> None:
+    token = TOKENS.sign_queued("demo", "tonight", "ann")
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_ticket(token)
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_key(f"Bearer {token}", "pos")
+
+
+def test_a_ticket_from_the_line_says_that_it_needs_its_place() -> None:
+    token, expires_ms = TOKENS.sign_ticket("demo", "tonight", "ann", needs_place=True)
+    ticket = Ticket("ann", "demo", "tonight", expires_ms // 1000, needs_place=True)
+    assert TOKENS.read_ticket(token) == ticket
+    assert not TOKENS.read_ticket(TOKENS.sign_ticket("demo", "tonight", "ann")[0]).needs_place
+
+
 def test_each_shop_has_a_secret_of_its_own() -> None:
     secrets = {TOKENS.shop_secret(shop) for shop in ("demo", "other", "third")}
     assert len(secrets) == 3
