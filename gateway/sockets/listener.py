@@ -18,6 +18,7 @@ from gateway.lane import Address
 from gateway.rooms import Rooms
 from gateway.sockets.ear import Channel, Ear
 from gateway.sockets.feed import Feed
+from gateway.sockets.viewers import COUNT_EVERY_S
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class NewsListener:
         if self._group:
             self._settle(channel, None)
             self._group.create_task(self._look_after(channel))
+            self._group.create_task(self._count(channel))
+            self._group.create_task(channel.feed.parting.run())
 
     def _settle(self, channel: Channel, address: Address | None) -> None:
         """Have a channel subscribed at a server, or where the lane knows it to be."""
@@ -95,7 +98,6 @@ class NewsListener:
             await asyncio.sleep(_LOOK_EVERY_S)
             deaf = False
             try:
-                await channel.feed.count_viewers(self.process)
                 deaf = await channel.feed.is_deaf()
             except HoldfastError as error:
                 # By having asked, the lane finds out who has the slot now.
@@ -104,6 +106,16 @@ class NewsListener:
                 log.exception("news: shop %s: could not be looked at", channel.feed.shop)
             if deaf or not channel.standing or self._is_elsewhere(channel):
                 self._settle(channel, None)
+
+    async def _count(self, channel: Channel) -> None:
+        while True:
+            await asyncio.sleep(COUNT_EVERY_S)
+            try:
+                await channel.feed.count_viewers(self.process)
+            except HoldfastError as error:
+                log.debug("news: shop %s: %s", channel.feed.shop, error.message)
+            except Exception:
+                log.exception("news: shop %s: its viewers could not be counted", channel.feed.shop)
 
     def _is_elsewhere(self, channel: Channel) -> bool:
         address = self.rooms.lane.address_of(channel.name)
