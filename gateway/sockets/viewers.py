@@ -16,7 +16,8 @@ from gateway.scripts import load
 from gateway.sockets.roster import Roster, Seat
 
 COUNT_EVERY_S = 0.4
-"""Once until our number is written, once until others read it, and a telling: less than 2 s."""
+"""Once until our number is written, once until others read it, and a telling: less than 2 s, with
+all jitter."""
 _TELL_EVERY_S = 1.0
 """Nobody needs to see a crowd grow one by one."""
 _SILENT_MS = 3_000
