@@ -81,9 +81,9 @@ async def _belongings(
         if name.startswith("order:")
     )
     newest = bought[-_MOST_ORDERS:]
-    found, *records = await asyncio.gather(
+    found, records = await asyncio.gather(
         rooms.holds.of(shop, tuple(holds)),
-        *(rooms.records.find(shop, order) for _, order in newest),
+        asyncio.gather(*(rooms.records.find(shop, order) for _, order in newest)),
     )
     active = tuple(hold for hold in found if hold.state == "active")
     return active, tuple(record.view for record in records if record)

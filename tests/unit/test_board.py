@@ -1,5 +1,7 @@
 """What newcomers are shown is encoded once, and is what a plain encoding would be."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from msgspec import UNSET
@@ -42,7 +44,7 @@ def test_a_welcome_is_as_if_encoded_plainly_and_leaves_out_what_is_known(
     if known and known.catalog_tag == "ours":
         known = msgspec.structs.replace(known, catalog_tag=board.catalog_tag)
     stock = board.stock
-    own = {
+    own: dict[str, Any] = {
         "id": 1,
         "session": "s",
         "show": Show("tonight", "Tonight"),
