@@ -3,7 +3,9 @@
 The stock is read once, after the subscription stands; from then on each message carries absolute
 values and raises ``version`` by one. A gap means that a message was lost: all is read again, and
 told again. So is it when Redis is ahead of us and nothing comes (``is_deaf``): the last message may
-be lost, which no gap would show. Viewers hear of stock at most once a tick, except that the first
+be lost, which no gap would show. Shows have no version: they are read when the first viewer comes,
+and again when all is. When the stock starts over in a new epoch, all viewers are sent away, one
+after the other (see ``parting``), for a snapshot. Viewers hear of stock at most once a tick, except that the first
 change after silence, *sold out* and *back in stock* go at once.
 
 A shop whose server may have lost writes is frozen: what its viewers hold is brought back from here.

@@ -93,12 +93,14 @@ class NewsListener:
             now_s = self.rooms.clock.monotonic_s()
             channel = self._channels[shop] = Channel(name, Feed(shop, self.rooms), now_s)
             self._begin(channel)
-        try:
-            async with asyncio.timeout(_READY_WITHIN_S):
-                await channel.feed.ready.wait()
-        except TimeoutError:
-            raise Unavailable("The stock does not answer; try again.") from None
-        return channel.feed
+        feed = channel.feed
+        if not feed.ready.is_set():
+            try:
+                async with asyncio.timeout(_READY_WITHIN_S):
+                    await feed.ready.wait()
+            except TimeoutError:
+                raise Unavailable("The stock does not answer; try again.") from None
+        return feed
 
     async def run(self) -> None:
         """Listen and count until cancelled."""
