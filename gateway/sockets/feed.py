@@ -5,8 +5,10 @@ values and raises ``version`` by one. A gap means that a message was lost: all i
 told again. So is it when Redis is ahead of us and nothing comes (``is_deaf``): the last message may
 be lost, which no gap would show. Shows have no version: they are read when the first viewer comes,
 and again when all is. When the stock starts over in a new epoch, all viewers are sent away, one
-after the other (see ``parting``), for a snapshot. Viewers hear of stock at most once a tick, except that the first
-change after silence, *sold out* and *back in stock* go at once.
+after the other (see ``parting``), for a snapshot.
+
+Viewers hear of stock at most once a tick, except that the first change after silence, *sold out*
+and *back in stock* go at once.
 
 A shop whose server may have lost writes is frozen: what its viewers hold is brought back from here.
 
@@ -263,8 +265,9 @@ class Feed:
         items = {sku: self.items[sku] for sku in self._changed if sku in self.items}
         self._changed.clear()
         frame = encode(StockFrame(epoch=self.epoch, version=self.version, items=items))
-        for seat in self.roster.valid():
-            seat.outbox.push_stock(frame)
+        for seat in self.roster.everyone():
+            if seat not in self.parting.leaving:
+                seat.outbox.push_stock(frame)
 
     def _tell_holds(self, news: News) -> None:
         for shopper, *words in news.holds:

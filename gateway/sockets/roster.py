@@ -42,7 +42,6 @@ class Roster:
 
     _by_show: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
     _by_shopper: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
-    _void: set[Seat] = field(default_factory=set)
 
     def take(self, seat: Seat) -> None:
         """A viewer has come."""
@@ -51,7 +50,6 @@ class Roster:
 
     def leave(self, seat: Seat) -> None:
         """A viewer has gone; again is fine."""
-        self._void.discard(seat)
         for index, name in ((self._by_show, seat.show), (self._by_shopper, seat.shopper)):
             seats = index.get(name, set())
             seats.discard(seat)
@@ -61,21 +59,6 @@ class Roster:
     def everyone(self) -> tuple[Seat, ...]:
         """All seats of the shop."""
         return tuple(seat for seats in self._by_show.values() for seat in seats)
-
-    def void(self) -> None:
-        """What all that are here were told of the stock is void: they hear of it no more."""
-        self._void = set(self.everyone())
-
-    def voided(self) -> tuple[Seat, ...]:
-        """Those of whom this was said, and who are still here."""
-        return tuple(self._void)
-
-    def valid(self) -> tuple[Seat, ...]:
-        """The seats of the shop that are told of its stock."""
-        everyone = self.everyone()
-        return (
-            tuple(seat for seat in everyone if seat not in self._void) if self._void else everyone
-        )
 
     def at(self, show: str) -> tuple[Seat, ...]:
         """The seats of one show."""

@@ -64,13 +64,32 @@ async def test_they_go_a_few_at_a_time_and_those_who_hold_something_first() -> N
         Viewer(f"v{number}", roster, gone, (HOLD,) if number % 10 == 0 else ())
     leaving = Parting(roster)
     leaving.begin()
-    assert roster.valid() == ()
+    assert leaving.leaving == set(roster.everyone())
     newcomer = Viewer("new", roster, gone)
     seen = await go(leaving, gone, 120)
     assert {int(name[1:]) % 10 for name in gone[:12]} == {0}
     assert len(gone) == len(set(gone)) == 120
     assert len(set(seen)) >= 3
-    assert roster.everyone() == roster.valid() == (newcomer.seat,)
+    assert roster.everyone() == (newcomer.seat,)
+    assert newcomer.seat not in leaving.leaving
+
+
+async def test_when_nobody_is_there_nobody_is_sent_away_and_whoever_comes_later_may_be() -> None:
+    roster, gone = Roster(), list[str]()
+    leaving = Parting(roster)
+    going = asyncio.create_task(leaving.run())
+    leaving.begin()
+    await asyncio.sleep(0)
+    viewer = Viewer("ann", roster, gone)
+    await asyncio.sleep(0)
+    assert not gone
+    leaving.begin()
+    async with asyncio.timeout(10):
+        while not gone:
+            await asyncio.sleep(0)
+    assert viewer.seat not in leaving.leaving
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
 
 
 async def test_however_many_they_are_they_are_gone_within_the_window(
@@ -99,7 +118,7 @@ async def test_whoever_came_before_it_all_began_again_goes_too() -> None:
             await asyncio.sleep(0)
     assert len(gone) < 100
     leaving.begin()
-    assert late.seat in roster.voided()
+    assert late.seat in leaving.leaving
     async with asyncio.timeout(10):
         while len(gone) < 101:
             await asyncio.sleep(0.001)
