@@ -235,7 +235,7 @@ async def test_a_server_that_falls_silent_is_noticed_though_nothing_is_sold(
 ) -> None:
     async with open_proxy(valkey.port) as proxy:
         far = msgspec.structs.replace(rooms.settings, redis_url=proxy.url)
-        listener = NewsListener(dataclasses.replace(rooms, settings=far), IMPATIENT)
+        listener = NewsListener(dataclasses.replace(rooms, settings=far), waits=IMPATIENT)
         async with running(listener):
             feed = await listener.feed(shop)
             proxy.swallow()
@@ -334,7 +334,7 @@ async def test_a_connection_that_answers_and_passes_nothing_on_is_made_anew(
 
 async def test_one_probe_is_enough_for_all_who_listen(rooms: Rooms, shop: str) -> None:
     still = Waits(look_every_s=3_600, probe_after_s=60)
-    listeners = [NewsListener(rooms, still) for _ in range(3)]
+    listeners = [NewsListener(rooms, waits=still) for _ in range(3)]
     async with contextlib.AsyncExitStack() as stack:
         for listener in listeners:
             await stack.enter_async_context(running(listener))
@@ -358,7 +358,7 @@ async def test_one_probe_is_enough_for_all_who_listen(rooms: Rooms, shop: str) -
 async def test_probes_that_are_heard_keep_a_silent_shop_standing(
     rooms: Rooms, shop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    listener = NewsListener(rooms, IMPATIENT)
+    listener = NewsListener(rooms, waits=IMPATIENT)
     async with running(listener):
         await listener.feed(shop)
         channel = listener._channels[shop]
