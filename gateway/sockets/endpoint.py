@@ -308,7 +308,7 @@ class _Connection:
             secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
         )
         self.machine.joined(ticket, joined.show.state, joined.holds)
-        feed.viewers.welcome(seat)
+        feed.greet(seat)
         now_ms = rooms.clock.now_ms()
         return PreparedWelcome(
             id=command.id,

@@ -31,6 +31,7 @@ from gateway.messages import (
     HoldFrame,
     ShowFrame,
     StockFrame,
+    ViewersFrame,
     encode,
 )
 from gateway.model import CatalogEntry, Hold, Show
@@ -38,7 +39,7 @@ from gateway.news import News, hold_from_words
 from gateway.rooms import Rooms
 from gateway.sockets.board import Board
 from gateway.sockets.parting import Parting
-from gateway.sockets.roster import Roster
+from gateway.sockets.roster import Roster, Seat
 from gateway.sockets.viewers import Viewers
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
@@ -77,7 +78,7 @@ class Feed:
 
     def __post_init__(self) -> None:
         rooms = self.rooms
-        self.viewers = Viewers(self.shop, rooms.lane, rooms.clock, self.roster)
+        self.viewers = Viewers(self.shop, rooms.lane, rooms.clock, self.roster, self._tell_viewers)
         self.parting = Parting(self.roster)
 
     @property
@@ -309,3 +310,12 @@ class Feed:
         await self.viewers.count(process)
         for show in self._shows.keys() - self.roster.counts().keys():
             del self._shows[show]
+
+    def _tell_viewers(self, show: str, count: int) -> None:
+        self.roster.tell(self.roster.at(show), ViewersFrame(count=count))
+
+    def greet(self, seat: Seat) -> None:
+        """Tell a newcomer what others were told before it came, and will not be told again."""
+        count = self.viewers.known(seat.show)
+        if count is not None:
+            self.roster.tell((seat,), ViewersFrame(count=count))

@@ -6,14 +6,14 @@ at most two pauses, and held back for at most one telling: so it is right within
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.clock import Clock
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
-from gateway.messages import ViewersFrame
 from gateway.scripts import load
-from gateway.sockets.roster import Roster, Seat
+from gateway.sockets.roster import Roster
 
 COUNT_EVERY_S = 0.4
 """Once until our number is written, once until others read it, and a telling: less than 2 s, with
@@ -22,6 +22,10 @@ _TELL_EVERY_S = 1.0
 """Nobody needs to see a crowd grow one by one."""
 _SILENT_MS = 3_000
 """A process that has written nothing for so long is gone: several pauses, and a slow Redis."""
+
+
+Tell = Callable[[str, int], None]
+"""Tells all viewers of a show here how many watch it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +45,7 @@ class Viewers:
     lane: Lane
     clock: Clock
     roster: Roster
+    tell: Tell
     _counts: dict[str, _Count] = field(default_factory=dict)
     """Of the shows that have viewers here."""
 
@@ -74,10 +79,9 @@ class Viewers:
         now_s = self.clock.monotonic_s()
         if count.told != count.total and now_s - count.told_at_s >= _TELL_EVERY_S:
             count.told, count.told_at_s = count.total, now_s
-            self.roster.tell(self.roster.at(show), ViewersFrame(count=count.total))
+            self.tell(show, count.total)
 
-    def welcome(self, seat: Seat) -> None:
-        """Tell a newcomer the number that is known; its own coming is told to all, later."""
-        count = self._counts.get(seat.show)
-        if count:
-            self.roster.tell((seat,), ViewersFrame(count=count.total))
+    def known(self, show: str) -> int | None:
+        """The number a newcomer can be told; its own coming is told to all, a little later."""
+        count = self._counts.get(show)
+        return count.total if count else None
