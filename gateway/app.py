@@ -103,7 +103,7 @@ def application(gateway: Gateway) -> Starlette:
     numbers = registry(rooms, desk, gateway.listener, endpoint.tally)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/live", endpoint),
-        *api.routes(rooms, desk, numbers, lambda: False),
+        *api.routes(rooms, desk, numbers, gateway.listener, lambda: False),
         *pages.routes(rooms.settings),
     ]
     return Starlette(

@@ -60,6 +60,16 @@ class Key(Struct, frozen=True):
     use: Literal["key"]
 
 
+class _Claimed(Struct):
+    """Of a token nobody has checked: whose secret it would have to be signed with."""
+
+    shop: Id
+
+
+_CLAIMED = msgspec.json.Decoder(_Claimed)
+_NO_TOKEN = (jwt.PyJWTError, msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+
+
 class TicketExpired(Unauthenticated):
     """The ticket was good once; with a new one the client may come back."""
 
@@ -107,17 +117,19 @@ class Tokens:
             Invalid: a claim holds a card number.
         """
         try:
-            claims = jwt.decode(token, options={"verify_signature": False})
-            ticket = msgspec.convert(claims, Ticket)
-            jwt.decode(
+            shop = _claimed_shop(token)
+            claims = jwt.decode(
                 token,
-                self.shop_secret(ticket.shop),
+                self.shop_secret(shop),
                 algorithms=[_ALGORITHM],
                 options={"verify_exp": False, "verify_iat": False},
                 leeway=_LEEWAY_S,
             )
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, OverflowError):
+            ticket = msgspec.convert(claims, Ticket)
+        except _NO_TOKEN:
             raise Unauthenticated("This ticket is not valid.") from None
+        if ticket.shop != shop:
+            raise Unauthenticated("This ticket is not valid.")
         refuse_card_numbers(json.dumps(claims, ensure_ascii=False))
         if ticket.exp + _LEEWAY_S <= self.clock.now_ms() / 1000:
             raise TicketExpired("This ticket has expired.")
@@ -180,3 +192,13 @@ class Tokens:
         if needs not in key.scopes and "admin" not in key.scopes:
             raise Forbidden(f"This key lacks the scope {needs}.")
         return key
+
+
+def _claimed_shop(token: str) -> str:
+    """The shop a token says it is for.
+
+    It is read by hand, for ``jwt`` takes a token apart at a cost that counts in a storm.
+    """
+    payload = token.partition(".")[2].partition(".")[0]
+    padding = "=" * (-len(payload) % 4)
+    return _CLAIMED.decode(base64.urlsafe_b64decode(payload + padding)).shop

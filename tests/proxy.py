@@ -4,6 +4,7 @@ async with open_proxy(port) as proxy:
     proxy.lose_replies(3)     # the next three requests are executed, their replies are lost
     proxy.stall()             # nothing is read any more, buffers fill
     proxy.swallow()           # everything is read, and vanishes
+    proxy.mute(b"smessage")   # so do replies with this word in them; the others come through
     proxy.cut()               # all connections break now; new ones are let through
     proxy.heal()              # new connections are as good as new; stalled ones go on
 """
@@ -42,6 +43,7 @@ class Proxy:
     _to_lose: int = 0
     _loses: bytes = b""
     _swallows: bool = False
+    _mutes: bytes = b""
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
     _links: set[_Link] = field(default_factory=set)
 
@@ -59,12 +61,15 @@ class Proxy:
     def swallow(self) -> None:
         self._swallows = True
 
+    def mute(self, word: bytes) -> None:
+        self._mutes = word
+
     def cut(self) -> None:
         for link in self._links:
             link.break_off()
 
     def heal(self) -> None:
-        self._swallows, self._to_lose = False, 0
+        self._swallows, self._mutes, self._to_lose = False, b"", 0
         self._flows.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,6 +105,8 @@ class Proxy:
         while data := await self._next(reader):
             if link.losing:
                 break
+            if self._mutes and self._mutes in data:
+                continue
             link.client.write(data)
             await link.client.drain()
         link.break_off()

@@ -1,7 +1,8 @@
 """What an orchestrator asks: alive, ready, how is it going. No key is needed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.requests import Request
@@ -10,11 +11,23 @@ from starlette.responses import Response
 from gateway.api.answers import as_json
 from gateway.durability import Durability
 from gateway.errors import Unavailable
-from gateway.lane import Lane
+from gateway.lane import Address, Lane
 from gateway.problems import problem
 
 PING_WITHIN_S = 1.0
 """Longer than one attempt of the lane, shorter than a probe's usual patience."""
+
+
+class Hearing(Protocol):
+    """What the viewers of this process are told what is new by."""
+
+    @property
+    def deaf(self) -> bool:
+        """Whether they are told nothing."""
+
+    @property
+    def unheard(self) -> Sequence[Address]:
+        """Servers of a cluster of whose shops they are told nothing."""
 
 
 async def alive(_: Request) -> Response:
@@ -23,12 +36,17 @@ async def alive(_: Request) -> Response:
 
 
 async def ready(
-    lane: Lane, durability: Durability, draining: Callable[[], bool], request: Request
+    lane: Lane,
+    hearing: Hearing,
+    durability: Durability,
+    draining: Callable[[], bool],
+    request: Request,
 ) -> Response:
     """``GET /readyz``: 200, or 503 with a word for everything that fails.
 
     On a cluster a process is ready as long as one primary answers, and names those that do not:
     whoever took it out of service for the sake of some shops would take it from all the others.
+    The same goes for the news: it fails when that of no server with viewers here is heard.
     With ``?verbose``, who is ready says which mode holds and what undermines it; that fails nobody.
     """
     failing = []
@@ -37,6 +55,9 @@ async def ready(
     answering, silent = await _servers(lane)
     if not answering:
         failing.append("redis")
+    if hearing.deaf:
+        failing.append("news")
+    silent = sorted({*silent, *(_name(server) for server in hearing.unheard)})
     if not failing:
         said: dict[str, object] = {"status": "ready"}
         if silent:
@@ -59,4 +80,8 @@ async def _servers(lane: Lane) -> tuple[int, list[str]]:
     asked = lane.ping()
     await asyncio.wait(asked.values(), timeout=PING_WITHIN_S)
     silent = [at for at, pong in asked.items() if not pong.done() or pong.exception()]
-    return len(asked) - len(silent), sorted(f"{at[0]}:{at[1]}" for at in silent if at)
+    return len(asked) - len(silent), [_name(server) for server in silent if server]
+
+
+def _name(server: Address) -> str:
+    return f"{server[0]}:{server[1]}"

@@ -41,9 +41,9 @@ from gateway.messages import (
     Connect,
     Frame,
     Ok,
+    PreparedWelcome,
     Refresh,
     Reserve,
-    Welcome,
     encode,
 )
 from gateway.model import Hold, ShowState
@@ -296,7 +296,7 @@ class _Connection:
         assert self.session is not None
         return await self.session.perform(command)
 
-    async def _join(self, command: Connect) -> Welcome:
+    async def _join(self, command: Connect) -> PreparedWelcome:
         """Let a shopper in: from the welcome on, every change comes as a push.
 
         The seat is taken before anything is read, so that a change between the two is not missed.
@@ -305,21 +305,22 @@ class _Connection:
         ticket = admit(rooms, command)
         await rooms.admission.arrived(ticket)
         self._feed = feed = await self.listener.feed(ticket.shop)
-        self._take_seat(feed, ticket)
-        joined = await join(rooms, ticket)
+        seat = self._take_seat(feed, ticket)
+        joined = await join(rooms, ticket, await feed.show(ticket.show))
         self.session = Session(
             secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
         )
         self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)
-        feed.forget_count(ticket.show)
+        feed.greet(seat)
         now_ms = rooms.clock.now_ms()
-        return Welcome(
+        return PreparedWelcome(
             id=command.id,
             session=self.session.id,
             show=joined.show,
-            catalog=tuple(feed.catalog.values()),
-            stock=feed.stock,
+            stock=feed.showcase.stock_for(command.resume),
+            catalog=feed.showcase.catalog_for(command.resume),
+            catalog_tag=feed.showcase.catalog_tag,
             holds=joined.holds,
             orders=joined.orders,
             now=rfc3339(now_ms),
@@ -327,12 +328,13 @@ class _Connection:
             token_ttl_s=max(0, ticket.exp - now_ms // 1000),
         )
 
-    def _take_seat(self, feed: Feed, ticket: Ticket) -> None:
+    def _take_seat(self, feed: Feed, ticket: Ticket) -> Seat:
         most = self.rooms.settings.sockets_per_shopper
         if len(feed.roster.of(ticket.sub)) >= most:
             raise LimitExceeded("This shopper has too many connections.", limit=most)
-        self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
-        feed.roster.take(self._seat)
+        seat = self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
+        feed.roster.take(seat)
+        return seat
 
     def _watch(self) -> None:
         """Tell the machine the time, now and then. A task that sleeps would cost far more."""

@@ -5,7 +5,7 @@ import contextlib
 import random
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,9 +137,17 @@ class Corner(Site):
         return self.name
 
 
+def _as_it_is(_: Gateway) -> None:
+    pass
+
+
 @contextlib.asynccontextmanager
-async def open_site(settings: Settings, stripe_settings: StripeSettings) -> AsyncIterator[Site]:
-    """Open a site and close it again."""
+async def open_site(
+    settings: Settings,
+    stripe_settings: StripeSettings,
+    prepare: Callable[[Gateway], None] = _as_it_is,
+) -> AsyncIterator[Site]:
+    """Open a site and close it again; ``prepare`` changes the gateway before anybody comes."""
     async with contextlib.AsyncExitStack() as stack:
         stripe_url = await stack.enter_async_context(stripe_server.serving(stripe_settings))
         settings = msgspec.structs.replace(settings, stripe_url=stripe_url)
@@ -152,6 +160,7 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
             payments=Payments(settings, lane, SystemClock()),
             claims=open_claims(settings),
         )
+        prepare(gateway)
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -80,7 +80,7 @@ async def test_the_welcome_is_all_a_client_needs(corner: Corner) -> None:
         )
     assert welcome.keys() == {
         *("type", "id", "session", "show", "catalog", "stock", "holds", "orders"),
-        *("now", "ping_s", "token_ttl_s"),
+        *("now", "ping_s", "token_ttl_s", "catalog_tag"),
     }
     assert (welcome["type"], welcome["id"], welcome["ping_s"]) == ("welcome", 1, 20)
     assert welcome["show"].items() >= {

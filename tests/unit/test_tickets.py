@@ -1,6 +1,8 @@
 """Who may: what is accepted as a ticket or a key, and everything that looks like one."""
 
 import base64
+import hashlib
+import hmac
 import json
 import time
 from typing import Any
@@ -266,3 +268,23 @@ def test_a_guest_is_whom_nobody_can_choose(claimed: str, other: str) -> None:
 def test_claiming_a_guests_name_is_another_guest() -> None:
     guest = TOKENS.guest("demo", "ann")
     assert TOKENS.guest("demo", guest) != guest
+
+
+def test_a_shop_named_twice_is_no_way_to_another_shops_secret() -> None:
+    exp = NOW_S + 60
+    body = f'{{"sub":"ann","shop":"demo","show":"tonight","exp":{exp},"shop":"other"}}'.encode()
+    for shop in ("demo", "other"):
+        signing = f"{part({'alg': 'HS256'})}.{part(body)}"
+        digest = hmac.new(TOKENS.shop_secret(shop).encode(), signing.encode(), hashlib.sha256)
+        token = f"{signing}.{part(digest.digest())}"
+        if shop == "other":
+            assert TOKENS.read_ticket(token).shop == "other"
+        else:
+            with pytest.raises(Unauthenticated):
+                TOKENS.read_ticket(token)
+
+
+def test_a_claim_nested_too_deep_is_no_ticket() -> None:
+    body = b'{"shop":"demo","more":' + b"[" * 2_900 + b"]" * 2_900 + b"}"
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_ticket(f"{part({'alg': 'HS256'})}.{part(body)}.eA")
