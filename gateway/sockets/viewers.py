@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gateway.admission import PROCESS_SILENT_MS
 from gateway.clock import Clock
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
@@ -20,9 +21,6 @@ COUNT_EVERY_S = 0.4
 all jitter."""
 _TELL_EVERY_S = 1.0
 """Nobody needs to see a crowd grow one by one."""
-_SILENT_MS = 3_000
-"""A process that has written nothing for so long is gone: several pauses, and a slow Redis."""
-
 
 Tell = Callable[[str, int], None]
 """Tells all viewers of a show here how many watch it."""
@@ -71,7 +69,7 @@ class Viewers:
             await self.lane.call(
                 load("viewers_count"),
                 (ShopKeys(self.shop).viewers(show),),
-                (process, here.get(show, 0), _SILENT_MS),
+                (process, here.get(show, 0), PROCESS_SILENT_MS),
             )
         )
 
