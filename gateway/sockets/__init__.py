@@ -7,6 +7,7 @@
 ``feed``      a shop's stock as this process knows it, kept true by the news
 ``listener``  the subscription the news comes through
 ``tally``     what has happened, counted
+``watch``     tells every socket the time
 ``server``    uvicorn's WebSocket class, mended
 ``endpoint``  one socket from upgrade to close
 """
