@@ -11,6 +11,7 @@
 ``listener``  the subscriptions the news comes through, probed when they are silent
 ``ear``       one connection to one server, with the subscriptions there
 ``tally``     what has happened, counted
+``watch``     tells every socket the time
 ``server``    uvicorn's WebSocket class, mended
 ``endpoint``  one socket from upgrade to close
 """

@@ -1,12 +1,13 @@
 """One socket from upgrade to close: ``/v1/live``.
 
-The endpoint owns three things for each socket: a loop that receives (and never awaits slow work, or
-pongs would go unread and the socket would die), a writer that empties the outbox, and a timer that
-tells the time. The machine decides. Commands are performed in tasks of their own; but ``reserve``,
-of which thousands come at once, needs no more than to be called back.
+The endpoint owns a loop for each socket that receives (and never awaits slow work, or pongs would
+go unread and the socket would die), and, while something waits for a slow peer, a writer that
+empties the outbox. The machine decides. Commands are performed in tasks of their own; but
+``reserve``, of which thousands come at once, needs no more than to be called back.
 
 Where the server offers it, frames come and go by the short way (``direct``) whenever nothing waits,
-and the receiving loop and the writer have only the rest to do.
+and the receiving loop and the writer have only the rest to do. An idle viewer is to cost little:
+what is made for each socket is counted in ``loadtest/bench_fanout.py``.
 """
 
 import asyncio
@@ -59,15 +60,13 @@ from gateway.sockets.listener import NewsListener
 from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
+from gateway.sockets.watch import Watch
 from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-_WATCH_EVERY_S = 1.0
-"""How often the machine is told the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +77,7 @@ class Endpoint:
     desk: Desk
     listener: NewsListener
     tally: Tally = field(default_factory=Tally)
+    watch: Watch = field(default_factory=Watch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket."""
@@ -90,7 +90,12 @@ class Endpoint:
             await socket.send_denial_response(of_error(error))
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        await _Connection(socket, self.rooms, self.desk, self.listener, self.tally).serve()
+        connection = _Connection(socket, self.rooms, self.desk, self.listener, self.tally)
+        self.watch.add(connection)
+        try:
+            await connection.serve()
+        finally:
+            self.watch.remove(connection)
 
     def _admit(self, socket: WebSocket) -> None:
         """Refuse before the upgrade whoever could not be served after it.
@@ -118,7 +123,7 @@ def origin_allowed(connection: HTTPConnection, allowed: str) -> bool:
         return False
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Connection:
     """One socket; also what the roster knows as the session of a seat."""
 
@@ -133,8 +138,8 @@ class _Connection:
     _feed: Feed | None = None
     _seat: Seat | None = None
     _work: set[asyncio.Task[Any]] = field(default_factory=set)
-    _timer: asyncio.TimerHandle | None = None
-    _closing: asyncio.Future[CloseCode] = field(init=False)
+    _closing: asyncio.Future[CloseCode | None] = field(init=False)
+    """The code to close with; ``None`` once the peer has gone."""
 
     def __post_init__(self) -> None:
         settings, now_s = self.rooms.settings, self.rooms.clock.monotonic_s()
@@ -157,20 +162,21 @@ class _Connection:
             self.outbox.direct = direct
             direct.hear(self._arrived)
         receiving = asyncio.create_task(self._receive())
+        receiving.add_done_callback(self._hung_up)
         writing = asyncio.create_task(self.outbox.run(self.socket.send_text))
-        self._watch()
         try:
-            ends: list[asyncio.Future[Any]] = [receiving, self._closing]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if not receiving.done():
-                await self._close(self._closing.result(), writing)
+            code = await self._closing
+            if code is not None:
+                await self._close(code, writing)
         finally:
             if direct:
                 direct.hear(None)
-            if self._timer:
-                self._timer.cancel()
             await _end([receiving, writing, *self._work])
             self._leave()
+
+    def _hung_up(self, _: asyncio.Task[None]) -> None:
+        if not self._closing.done():
+            self._closing.set_result(None)
 
     def _leave(self) -> None:
         if self._feed and self._seat:
@@ -336,12 +342,12 @@ class _Connection:
         feed.roster.take(seat)
         return seat
 
-    def _watch(self) -> None:
-        """Tell the machine the time, now and then. A task that sleeps would cost far more."""
+    def ticked(self) -> None:
+        """Time has passed."""
         clock = self.rooms.clock
-        self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
-        if not self._closing.done():
-            self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._watch)
+        effects = self.machine.ticked(clock.monotonic_s(), clock.now_ms())
+        if effects:
+            self._act(effects)
 
     def _share_allowance(self, feed: Feed, shopper: str) -> None:
         rate, now_s = self.rooms.settings.commands_per_shopper_per_s, self.rooms.clock.monotonic_s()
