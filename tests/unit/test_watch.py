@@ -41,7 +41,7 @@ async def test_others_have_their_turn_in_the_middle_of_a_round() -> None:
     sockets = [Socket() for _ in range(3 * watch._SLICE)]
     for socket in sockets:
         clock.add(socket)
-    seen = set()
+    seen: set[int] = set()
     async with asyncio.timeout(5):
         while all(socket.told < 1 for socket in sockets) or not {0} < seen:
             seen.add(sum(socket.told == 1 for socket in sockets))
