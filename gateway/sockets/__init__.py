@@ -8,5 +8,7 @@
 ``listener``  the subscription the news comes through
 ``tally``     what has happened, counted
 ``server``    uvicorn's WebSocket class, mended
+``door``      who may come in, and how many are inside
+``drain``     sending everybody elsewhere, in order
 ``endpoint``  one socket from upgrade to close
 """

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from websockets.frames import Frame, Opcode
 
 from gateway.news import News, publish
 from gateway.sockets.direct import EXTENSION, Wrote
+from gateway.sockets.door import Door
 from gateway.sockets.server import SocketProtocol
 from tests.integration.conftest import Site
 
@@ -109,10 +111,12 @@ class Line:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, str]] = []
-        config = uvicorn.Config(self._app, interface="asgi3", ws=SocketProtocol, log_config=None)
+        config = uvicorn.Config(self._app, interface="asgi3", ws="none", log_config=None)
         config.load()
         self.wire = Wire()
-        self.protocol = SocketProtocol(config, uvicorn.server.ServerState(), {})
+        self.protocol = SocketProtocol(
+            config, uvicorn.server.ServerState(), {}, Door(1), random.Random(1)
+        )
         self.protocol.connection_made(self.wire)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
