@@ -9,8 +9,8 @@ All within the window T (``drain_s``), counted from the signal or the request to
     T                       connections that are left are cut
 
 and, when the process is to end (``Server``): 0.1 s for uvicorn, ``_HTTP_S`` (0.3) for requests that
-are still open, and the grace of payments under way (1 s, ``checkout.desk``): T + 1.4 s, and by
-T + 2 s the interpreter has gone. Each step is over at once when there is nobody to wait for.
+are still open, which had the window, too, and the grace of payments under way (1 s, in
+``checkout.desk``): T + 1.4 s, and by T + 2 s the interpreter has gone. Each step is over at once when there is nobody to wait for.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from gateway.sockets.server import SocketProtocol
 _NOTICED_PART, _NOTICED_MOST_S = 0.1, 2.0
 _CLOSED_PART = 0.95
 _HTTP_S = 0.3
-"""What open requests get at least, once the sockets are gone; before, they had the window."""
+"""What open requests get at least, once the sockets are gone."""
 _HURRIED_S = 0.2
 """For the last goodbyes, when told to stop a second time."""
 _LOOK_EVERY_S = 0.05
@@ -83,7 +83,8 @@ class Drain:
     _begun: Begun | None = None
     _task: asyncio.Task[None] | None = None
     _starts_s: float = 0.0
-    _hurried: bool = False
+    hurried: bool = False
+    """Whether everything is to end at once."""
 
     def begin(self) -> Begun:
         """Begin; if it has, nothing more happens, and the answer is the same."""
@@ -95,17 +96,11 @@ class Drain:
         return self._begun
 
     def hurry(self) -> bool:
-        """Close everything at once; whether that is news. A signal's handler may call this."""
-        first, self._hurried = not self._hurried, True
-        return first
-
-    @property
-    def left_s(self) -> float:
-        """What is left of the window; nothing for those in a hurry."""
-        if self._hurried:
-            return 0.0
-        now_s = asyncio.get_running_loop().time()
-        return max(0.0, self._starts_s + self.window_s - now_s)
+        """Close everything at once; whether that changes anything. A signal's handler may call."""
+        if self.hurried or (self._task and self._task.done()):
+            return False
+        self.hurried = True
+        return True
 
     async def over(self) -> None:
         """Wait until the sockets are gone, or the window is over."""
@@ -126,11 +121,12 @@ class Drain:
         await self._close_in_order(self._starts_s + _CLOSED_PART * self.window_s)
         await self._close_all()
         await self._until(self._starts_s + self.window_s)
-        if self._hurried and self.door.open:
+        if self.hurried and self.door.open:
             await asyncio.sleep(_HURRIED_S)
 
     async def _warn(self) -> None:
-        frame = encode(DrainFrame(within_ms=round(self.left_s * 1000)))
+        left_s = self._starts_s + self.window_s - asyncio.get_running_loop().time()
+        frame = encode(DrainFrame(within_ms=max(0, round(left_s * 1000))))
         for number, guest in enumerate(tuple(self.door.guests), 1):
             guest.warn(frame)
             if number % _AT_ONCE == 0:
@@ -139,7 +135,7 @@ class Drain:
     async def _close_in_order(self, until_s: float) -> None:
         """Close one after the other, evenly spread; at the end only those remain who pay."""
         line, at_s = Line(self.door.guests), asyncio.get_running_loop().time()
-        while line and at_s <= until_s and not self._hurried:
+        while line and at_s <= until_s and not self.hurried:
             guest = line.next(self.door.guests)
             if guest:
                 guest.leave()
@@ -158,7 +154,7 @@ class Drain:
         """Sleep until then, unless nobody is left, or it is urgent."""
         while True:
             wait_s = min(at_s - asyncio.get_running_loop().time(), _LOOK_EVERY_S)
-            if wait_s <= 0 or self._hurried or not self.door.open:
+            if wait_s <= 0 or self.hurried or not self.door.open:
                 await asyncio.sleep(0)
                 return
             await asyncio.sleep(wait_s)
@@ -167,7 +163,7 @@ class Drain:
 class Server(uvicorn.Server):
     """Uvicorn's server, which would say goodbye to everyone at once, with a drain before its end.
 
-    A second signal cuts the drain short, a third (SIGINT) what comes after it.
+    A second signal cuts the drain short; Ctrl-C after that, or after the drain, all the rest.
     """
 
     def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
@@ -176,6 +172,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then end what is left and the application."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self.drain.window_s
         self.drain.begin()
         await self.drain.noticed.wait()
         for server in self.servers:
@@ -185,9 +183,8 @@ class Server(uvicorn.Server):
             if isinstance(connection, SocketProtocol):
                 connection.transport.abort()
         # uvicorn waits with asyncio.timeout(): a fraction is as good.
-        self.config.timeout_graceful_shutdown = max(  # type: ignore[assignment]
-            _HTTP_S, self.drain.left_s
-        )
+        open_s = _HTTP_S if self.drain.hurried else max(_HTTP_S, ends_s - loop.time())
+        self.config.timeout_graceful_shutdown = open_s  # type: ignore[assignment]
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -1,16 +1,19 @@
 """A gateway that is told to send its viewers elsewhere, by request."""
 
 import asyncio
+import signal
 
 import httpx
+import msgspec
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway.messages import SUBPROTOCOL
+from gateway.settings import Settings
 from tests.front_door import problem
-from tests.integration.conftest import Site
+from tests.integration.conftest import UNLIMITED, Site, open_site
 from tests.shopper import PATIENCE_S
 
 
@@ -49,3 +52,19 @@ async def test_drained_by_request_it_sends_all_elsewhere_and_goes_on_to_answer(
     assert "holdfast_accepted_total 2.0" in told
     [hold] = await site.rooms.holds.of(site.shop, (held["hold"]["id"],))
     assert hold.state == "active"
+
+
+async def test_a_second_signal_cuts_it_short_and_the_process_still_ends_in_order(
+    settings: Settings,
+) -> None:
+    patient = msgspec.structs.replace(settings, drain_s=600)
+    async with open_site(patient, UNLIMITED) as site:
+        async with site.shopper("ann") as ann, site.shopper("bob") as bob:
+            site.server.handle_exit(signal.SIGTERM, None)
+            async with asyncio.timeout(PATIENCE_S):
+                while not site.gateway.door.draining:
+                    await asyncio.sleep(0.01)
+            assert (ann.socket.close_code, bob.socket.close_code) == (None, None)
+            site.server.handle_exit(signal.SIGINT, None)
+            assert [await one.closed() for one in (ann, bob)] == [1012, 1012]
+        assert not site.server.force_exit

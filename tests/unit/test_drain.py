@@ -145,4 +145,3 @@ async def test_told_a_second_time_everybody_leaves_at_once() -> None:
     assert not drain.hurry()
     await over(drain)
     assert len(leaving(viewers)) == 300
-    assert drain.left_s == 0.0
