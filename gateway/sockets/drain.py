@@ -10,7 +10,8 @@ All within the window T (``drain_s``), counted from the signal or the request to
 
 and, when the process is to end (``Server``): 0.1 s for uvicorn, ``_HTTP_S`` (0.3) for requests that
 are still open, which had the window, too, and the grace of payments under way (1 s, in
-``checkout.desk``): T + 1.4 s, and by T + 2 s the interpreter has gone. Each step is over at once when there is nobody to wait for.
+``checkout.desk``). That is T + 1.4 s, and by T + 2 s the interpreter has gone. No step takes longer
+than there is somebody to wait for.
 """
 
 import asyncio
