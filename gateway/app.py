@@ -74,8 +74,8 @@ def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
     """Without its lane or its news a gateway would go on answering, and answer wrongly."""
     if not task.cancelled():
         log.critical("a part of the gateway broke; stopping", exc_info=task.exception())
-        for _ in ("stop", "at once"):
-            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # A second one, so that it does not serve on to drain.
 
 
 def assemble(

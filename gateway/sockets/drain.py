@@ -5,13 +5,12 @@ All within the window T (``drain_s``), counted from the signal or the request to
     0 … T/10, at most 2 s   not ready any more, upgrades refused; listeners still open, so that
                             whoever sends traffic here notices before a connection is refused
     … 0.95 T                every viewer knows; sockets close one after the other (0.85 T and more)
-    … T                     those closed last say goodbye; whoever waits for its answer no longer
-    T                       connections that are left are cut
+    … T                     those who waited for an answer are closed, too, and say goodbye
 
-and, when the process is to end (``Server``): 0.1 s for uvicorn, ``_HTTP_S`` (0.3) for requests that
-are still open, which had the window, too, and the grace of payments under way (1 s, in
-``checkout.desk``). That is T + 1.4 s, and by T + 2 s the interpreter has gone. No step takes longer
-than there is somebody to wait for.
+When the process is to end (``Server``), connections that are left at T are cut. Then uvicorn takes
+0.1 s, requests that are still open ``_HTTP_S`` (0.3; they had the window, too), and payments under
+way 1 s (``checkout.desk``). That is T + 1.4 s, and by T + 2 s the interpreter has gone. No step
+takes longer than there is somebody to wait for.
 """
 
 import asyncio
@@ -106,7 +105,7 @@ class Drain:
     async def over(self) -> None:
         """Wait until the sockets are gone, or the window is over."""
         if self._task:
-            await self._task
+            await asyncio.wait({self._task})  # Were it to fail, the process must end all the same.
 
     async def aclose(self) -> None:
         """Give it up, if it is under way: the process ends."""
