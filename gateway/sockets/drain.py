@@ -4,12 +4,12 @@ All within the window T (``drain_s``), counted from the signal or the request to
 
     0 … T/10, at most 2 s   not ready any more, upgrades refused; listeners still open, so that
                             whoever sends traffic here notices before a connection is refused
-    … 0.95 T                every viewer knows; sockets close one after the other (0.85 T and more)
-    … T                     those who waited for an answer are closed, too, and say goodbye
+    … 0.98 T                every viewer knows; sockets close one after the other (0.88 T and more)
+    … T + 0.2 s             those who waited for an answer are closed, too, and say goodbye
 
-When the process is to end (``Server``), connections that are left at T are cut. Then uvicorn takes
+When the process is to end (``Server``), connections that are left then are cut. Now uvicorn takes
 0.1 s, requests that are still open ``_HTTP_S`` (0.3; they had the window, too), and payments under
-way 1 s (``checkout.desk``). That is T + 1.4 s, and by T + 2 s the interpreter has gone. No step
+way 1 s (``checkout.desk``). That is T + 1.6 s, and by T + 2 s the interpreter has gone. No step
 takes longer than there is somebody to wait for.
 """
 
@@ -28,11 +28,11 @@ from gateway.sockets.door import Door, Guest
 from gateway.sockets.server import SocketProtocol
 
 _NOTICED_PART, _NOTICED_MOST_S = 0.1, 2.0
-_CLOSED_PART = 0.95
+_CLOSED_PART = 0.98
 _HTTP_S = 0.3
 """What open requests get at least, once the sockets are gone."""
-_HURRIED_S = 0.2
-"""For the last goodbyes, when told to stop a second time."""
+_GOODBYE_S = 0.2
+"""For the last goodbyes."""
 _LOOK_EVERY_S = 0.05
 """How soon it is noticed that there is nobody left, that a payment has its answer, or a signal."""
 _AT_ONCE = 128
@@ -121,8 +121,8 @@ class Drain:
         await self._close_in_order(self._starts_s + _CLOSED_PART * self.window_s)
         await self._close_all()
         await self._until(self._starts_s + self.window_s)
-        if self.hurried and self.door.open:
-            await asyncio.sleep(_HURRIED_S)
+        if self.door.open:
+            await asyncio.sleep(_GOODBYE_S)
 
     async def _warn(self) -> None:
         left_s = self._starts_s + self.window_s - asyncio.get_running_loop().time()

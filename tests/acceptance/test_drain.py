@@ -37,7 +37,8 @@ from tests.stall import SHOW, Stall
 VIEWERS = int(os.environ.get("HOLDFAST_TEST_VIEWERS", "60"))
 WINDOW_S = int(os.environ.get("HOLDFAST_TEST_DRAIN_S", "3"))
 STALLED = min(50, VIEWERS // 10)
-BANK_TAKES_S = 1.5
+BANK_TAKES_S = min(4.0, WINDOW_S / 2)
+"""Longer than the first sockets wait to be closed, shorter than a shopper for an answer."""
 PATIENCE_S = 20
 AT_ONCE = 50
 
