@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
     from gateway.reconcile.reconciler import Reconciler
     from gateway.recovery.recovery import Recovery
     from gateway.rooms import Rooms
+    from gateway.sockets.door import Door
     from gateway.sockets.listener import NewsListener
     from gateway.sockets.tally import Tally
 
@@ -34,6 +35,7 @@ class _Gateway(Collector):
     rooms: "Rooms"
     desk: "Desk"
     listener: "NewsListener"
+    door: "Door"
     tally: "Tally"
 
     def collect(self) -> Iterable[Metric]:
@@ -41,6 +43,8 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "holdfast_viewers", "Viewers connected here.", self.listener.viewers
         )
+        yield GaugeMetricFamily("holdfast_sockets", "Sockets open here.", self.door.open)
+        yield CounterMetricFamily("holdfast_accepted", "Upgrades made.", self.door.accepted)
         yield GaugeMetricFamily(
             "holdfast_payments_running", "Payments under way.", self.desk.running
         )
@@ -68,9 +72,9 @@ class _Gateway(Collector):
         for close, count in self.tally.closed.items():
             closes.add_metric((str(int(close)),), count)
         yield closes
-        refused = CounterMetricFamily("holdfast_refused", "Upgrades refused.", labels=("code",))
-        for code, count in self.tally.refused.items():
-            refused.add_metric((code,), count)
+        refused = CounterMetricFamily("holdfast_refused", "Upgrades refused.", labels=("reason",))
+        for reason, count in self.door.refused.items():
+            refused.add_metric((reason,), count)
         yield refused
 
 
@@ -86,11 +90,11 @@ def _of_claims(claims: "Claims | None") -> Iterable[Metric]:
 
 
 def registry(
-    rooms: "Rooms", desk: "Desk", listener: "NewsListener", tally: "Tally"
+    rooms: "Rooms", desk: "Desk", listener: "NewsListener", door: "Door", tally: "Tally"
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
     made = registry_of_process()
-    made.register(_Gateway(rooms, desk, listener, tally))
+    made.register(_Gateway(rooms, desk, listener, door, tally))
     return made
 
 

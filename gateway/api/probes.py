@@ -1,4 +1,6 @@
-"""What an orchestrator asks: alive, ready, how is it going. No key is needed."""
+"""What an orchestrator asks: alive, ready, how is it going; and to go away. Only the last needs a
+key.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.answers import as_json
+from gateway.api.callers import shop_with
 from gateway.durability import Durability
-from gateway.errors import Unavailable
+from gateway.errors import Forbidden, Unavailable
 from gateway.lane import Address, Lane
 from gateway.problems import problem
+from gateway.rooms import Rooms
 
 PING_WITHIN_S = 1.0
 """Longer than one attempt of the lane, shorter than a probe's usual patience."""
@@ -28,6 +32,18 @@ class Hearing(Protocol):
     @property
     def unheard(self) -> Sequence[Address]:
         """Servers of a cluster of whose shops they are told nothing."""
+
+
+class Begun(Protocol):
+    """A drain, as it was when it began."""
+
+    @property
+    def within_ms(self) -> int:
+        """How long it takes at most."""
+
+    @property
+    def sockets(self) -> int:
+        """How many were connected."""
 
 
 async def alive(_: Request) -> Response:
@@ -68,6 +84,18 @@ async def ready(
         return as_json(said)
     detail = f"Not ready: {', '.join(failing)}."
     return problem(Unavailable.status, Unavailable.code, detail, {"failing": failing})
+
+
+async def drain(rooms: Rooms, begin: Callable[[], Begun], request: Request) -> Response:
+    """``POST /drainz``: send every viewer elsewhere. The process goes on until it is told to stop.
+
+    Again is harmless: the answer is the first one. All shops that are served here are concerned, so
+    that the key must be of the installation's own shop.
+    """
+    if shop_with(rooms, request, "admin") != rooms.settings.shop:
+        raise Forbidden("Only a key of this installation's own shop may drain a process.")
+    begun = begin()
+    return as_json({"within_ms": begun.within_ms, "sockets": begun.sockets}, 202)
 
 
 async def metrics(registry: CollectorRegistry, _: Request) -> Response:

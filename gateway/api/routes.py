@@ -3,7 +3,7 @@
 ``app`` mounts it::
 
     Starlette(
-        routes=[*routes(rooms, desk, registry, hearing, draining), …],
+        routes=[*routes(rooms, desk, registry, hearing, draining, drain), …],
         middleware=[Middleware(CarefulHeaders), …],
         exception_handlers=problems.HANDLERS,
     )
@@ -56,12 +56,14 @@ def routes(
     registry: CollectorRegistry,
     hearing: probes.Hearing,
     draining: Callable[[], bool],
+    drain: Callable[[], probes.Begun],
 ) -> list[Route]:
     """Every HTTP route but the pages.
 
     Args:
         hearing: whether news reaches this process.
         draining: says whether this process is going away.
+        drain: has it begin to.
     """
     ready = partial(probes.ready, rooms.lane, hearing, rooms.durability, draining)
     webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
@@ -71,6 +73,7 @@ def routes(
         _route("POST", "/v1/stripe/webhook", partial(stripe.receive, webhook)),
         _route("GET", "/livez", probes.alive),
         _route("GET", "/readyz", ready),
+        _route("POST", "/drainz", partial(probes.drain, rooms, drain)),
         _route("GET", "/metrics", partial(probes.metrics, registry)),
     ]
 

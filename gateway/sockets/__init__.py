@@ -13,5 +13,7 @@
 ``tally``     what has happened, counted
 ``watch``     tells every socket the time
 ``server``    uvicorn's WebSocket class, mended
+``door``      who may come in, and how many are inside
+``drain``     sending everybody elsewhere, in order
 ``endpoint``  one socket from upgrade to close
 """

@@ -51,10 +51,11 @@ from gateway.model import Hold, ShowState
 from gateway.problems import of_error
 from gateway.rooms import Rooms
 from gateway.sessions.limits import Bucket
-from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
+from gateway.sessions.machine import Busy, Close, Effect, Machine, Perform, Refuse
 from gateway.sessions.session import Session, admit, join, reserved
 from gateway.sockets import frames
 from gateway.sockets.direct import EXTENSION, Direct
+from gateway.sockets.door import Door
 from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.outbox import Outbox
@@ -76,6 +77,7 @@ class Endpoint:
     rooms: Rooms
     desk: Desk
     listener: NewsListener
+    door: Door
     tally: Tally = field(default_factory=Tally)
     watch: Watch = field(default_factory=Watch)
 
@@ -85,17 +87,18 @@ class Endpoint:
         try:
             self._admit(socket)
         except HoldfastError as error:
-            self.tally.refused[error.code] += 1
+            self.door.refused[error.code] += 1
             scope["query_string"] = b""  # The server logs the address, and a token may be in it.
             await socket.send_denial_response(of_error(error))
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
         connection = _Connection(socket, self.rooms, self.desk, self.listener, self.tally)
-        self.watch.add(connection)
-        try:
-            await connection.serve()
-        finally:
-            self.watch.remove(connection)
+        with self.door.inside(connection):
+            self.watch.add(connection)
+            try:
+                await connection.serve()
+            finally:
+                self.watch.remove(connection)
 
     def _admit(self, socket: WebSocket) -> None:
         """Refuse before the upgrade whoever could not be served after it.
@@ -125,7 +128,7 @@ def origin_allowed(connection: HTTPConnection, allowed: str) -> bool:
 
 @dataclass(eq=False, slots=True)
 class _Connection:
-    """One socket; also what the roster knows as the session of a seat."""
+    """One socket; what the roster knows as the session of a seat, and the door as a guest."""
 
     socket: WebSocket
     rooms: Rooms
@@ -373,6 +376,19 @@ class _Connection:
     def epoch_changed(self) -> None:
         """What was said of the stock so far is void."""
         self._act(self.machine.epoch_changed())
+
+    @property
+    def busy(self) -> Busy:
+        """What the shopper would be disturbed in."""
+        return self.machine.busy
+
+    def warn(self, frame: bytes) -> None:
+        """Tell the client that the socket will close."""
+        self.outbox.push(frame)
+
+    def leave(self) -> None:
+        """Close for the drain."""
+        self._act(self.machine.drained())
 
 
 def _our_fault() -> Unavailable:

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from gateway.app import Gateway, application, assemble, configuration
+from gateway.app import Gateway, assemble
+from gateway.app import server as server_of
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.claims.address import open_claims
@@ -56,6 +57,7 @@ def settings_of(redis_url: str, shop: str) -> Settings:
             "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
             "HOLDFAST_SECRET": "a-secret-of-the-tests-0123456789",
             "HOLDFAST_SHOP": shop,
+            "HOLDFAST_DRAIN_S": "1",
             "HOLDFAST_STRIPE_RATE_PER_S": "1000",
             "HOLDFAST_STRIPE_ACCOUNT_RATE_PER_S": "4000",
         }
@@ -164,8 +166,7 @@ async def open_site(
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        config = configuration(settings, application(gateway))
-        server = uvicorn.Server(config)
+        server = server_of(gateway)
         serving = asyncio.create_task(server._serve([listener]))
         while not server.started:
             assert not serving.done(), serving.result()

@@ -11,6 +11,7 @@ from gateway.checkout.desk import Desk
 from gateway.lane import Address, Lane
 from gateway.rooms import Rooms
 from gateway.settings import Settings
+from gateway.sockets.drain import Begun
 from tests.front_door import Door, open_door, problem
 
 
@@ -37,6 +38,27 @@ async def test_a_draining_process_is_alive_and_not_ready(rooms: Rooms) -> None:
         told = problem(await door.ask("GET", "/readyz"), 503, "unavailable")
         assert told["failing"] == ["draining"]
         assert await door.get("/livez") == {"status": "alive"}
+
+
+async def test_a_key_of_the_installations_own_shop_drains_the_process(rooms: Rooms) -> None:
+    begun: list[Begun] = []
+
+    def begin() -> Begun:
+        begun.append(Begun(within_ms=20_000, sockets=7))
+        return begun[0]
+
+    desk = Desk(rooms.settler, rooms.settings, rooms.rng)
+    async with open_door(rooms, desk, drain=begin) as door:
+        problem(await door.ask("POST", "/drainz"), 401, "unauthenticated")
+        problem(await door.ask("POST", "/drainz", "host", "pos"), 403, "forbidden")
+        other = rooms.tokens.sign_key("another_shop", ("admin",))
+        headers = {"authorization": f"Bearer {other}"}
+        problem(await door.ask("POST", "/drainz", headers=headers), 403, "forbidden")
+        assert begun == []
+        for _ in range(2):
+            answer = await door.ask("POST", "/drainz", "admin")
+            assert answer.status_code == 202
+            assert answer.json() == {"within_ms": 20_000, "sockets": 7}
 
 
 async def test_without_redis_it_is_alive_and_not_ready_and_says_so_in_time(

@@ -21,7 +21,7 @@ from gateway.errors import (
 from gateway.messages import AnyCommand, Ask, Checkout, Connect, Extend, Payment, Refresh, Reserve
 from gateway.model import Contact, Fulfillment, Hold, HoldState, LineRequest, Money, ShowState
 from gateway.sessions.limits import Bucket
-from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
+from gateway.sessions.machine import Busy, Close, Effect, Machine, Perform, Refuse
 from gateway.tickets import Ticket, TicketExpired
 
 CONNECT = Connect(id=1, token="t", show="tonight")
@@ -322,3 +322,44 @@ class TestTheRate:
         for _ in range(100):
             assert codes(machine.arrived(0, 0)) == ["rate_limited"]
         assert codes(machine.arrived(0, 0)) == [CloseCode.COMMAND_RATE]
+
+
+def test_a_drain_closes_once_whatever_the_shopper_does() -> None:
+    for machine in (fresh(), joining(), live("live", hold("h"))):
+        assert codes(machine.drained()) == [CloseCode.DRAIN]
+        assert machine.drained() == []
+    assert closed().drained() == []
+
+
+def test_a_shopper_is_busy_with_what_is_held_and_what_is_to_be_answered() -> None:
+    assert fresh().busy is Busy.IDLE
+    assert joining().busy is Busy.HOLDING
+    assert live().busy is Busy.IDLE
+    assert live("live", hold("h")).busy is Busy.HOLDING
+    machine = live()
+    machine.commanded(RESERVE)
+    told = [machine.busy]
+    machine.answered()
+    assert [*told, machine.busy] == [Busy.HOLDING, Busy.IDLE]
+
+
+def test_a_shopper_pays_until_the_hold_is_sold_and_the_answer_given() -> None:
+    machine = live("live", hold("h"), hold("other"))
+    machine.commanded(COMMANDS[-1])
+    told = [machine.busy]
+    machine.hold_changed(hold("h", "committed"))
+    told.append(machine.busy)
+    machine.answered()
+    told.append(machine.busy)
+    machine.commanded(RESERVE)
+    told.append(machine.busy)
+    assert told == [Busy.PAYING, Busy.PAYING, Busy.HOLDING, Busy.HOLDING]
+
+
+def test_a_shopper_who_was_told_that_the_payment_goes_on_still_pays() -> None:
+    machine = live("live", hold("h"))
+    machine.commanded(COMMANDS[-1])
+    machine.answered()
+    told = [machine.busy]
+    machine.hold_changed(hold("h", "committed"))
+    assert [*told, machine.busy] == [Busy.PAYING, Busy.IDLE]
