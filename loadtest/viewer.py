@@ -44,7 +44,7 @@ class _Said(Struct, frozen=True):
     version: int = 0
     items: Any = None
     stock: _Stock | None = None
-    within_ms: int = 0
+    catalog_tag: str = ""
     count: int = 0
     code: str = ""
 
@@ -70,7 +70,7 @@ class Counts:
     backwards: int = 0
     """Stock frames older than what the viewer had, which must never be."""
     snapshots: int = 0
-    """Welcomes that carried stock."""
+    """Welcomes that carried stock; whoever came back up to date needs none."""
     refused: Counter[str] = field(default_factory=Counter)
     """Upgrades refused, by the HTTP status."""
     unhelpful: int = 0
@@ -135,12 +135,14 @@ class Viewer(asyncio.Protocol):
     """Stop reading as soon as the upgrade stands."""
     sampled: bool = False
     """Have its stock frames written down, with when they came."""
-    resume: tuple[int, int] | None = None
+    resumes: bool = False
+    """Say the stock, and the catalogue, that are known already."""
     epoch: int = 0
     version: int = 0
     items: dict[str, int] = field(default_factory=dict)
     zeros: dict[str, float] = field(default_factory=dict)
     """Sku → when it was last told that it is sold out, after it was not, s since the epoch."""
+    catalog_tag: str = ""
     watching: int = 0
     """How many are watching, as it was last told."""
     welcomed: bool = False
@@ -196,9 +198,7 @@ class Viewer(asyncio.Protocol):
         self.upgraded = self._counted = True
         counts.open += 1
         counts.most_open = max(counts.most_open, counts.open)
-        resume = b""
-        if self.resume:
-            resume = b',"resume":{"epoch":%d,"version":%d}' % self.resume
+        resume = b',"resume":%b' % self._known() if self.resumes else b""
         connect = b'{"type":"connect","id":0,"token":"%b","show":"%b"%b}'
         self.say(connect % (self.ticket, self.show, resume))
         if self.deaf:
@@ -211,18 +211,26 @@ class Viewer(asyncio.Protocol):
             case "stock":
                 self._take(said.epoch, said.version, said.items)
             case "welcome":
-                self.welcomed = True
-                if said.stock:
-                    self.ledger.counts.snapshots += 1
-                    self.epoch, self.version = said.stock.epoch, said.stock.version
-                    self.items = dict(said.stock.items)
-                self._settle()
+                self._welcome(said)
             case "drain":
                 self.drain_at = time.time()
             case "viewers":
                 self.watching = said.count
             case "error":
                 self.ledger.counts.errors[said.code] += 1
+
+    def _known(self) -> bytes:
+        tag = {"catalog_tag": self.catalog_tag} if self.catalog_tag else {}
+        return msgspec.json.encode({"epoch": self.epoch, "version": self.version, **tag})
+
+    def _welcome(self, said: _Said) -> None:
+        self.welcomed, self.catalog_tag = True, said.catalog_tag
+        if stock := said.stock:
+            known = self.resumes and (stock.epoch, stock.version) == (self.epoch, self.version)
+            if stock.items or not known:
+                self.ledger.counts.snapshots += 1
+                self.epoch, self.version, self.items = stock.epoch, stock.version, stock.items
+        self._settle()
 
     def _take(self, epoch: int, version: int, items: dict[str, int]) -> None:
         ledger = self.ledger

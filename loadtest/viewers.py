@@ -16,10 +16,11 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +33,7 @@ from gateway.lane import connect
 from gateway.news import decode
 from gateway.settings import Settings
 from gateway.tickets import Tokens
-from loadtest.viewer import CUT, Ledger, Viewer
+from loadtest.viewer import CUT, Counts, Ledger, Viewer
 from loadtest.viewer_commands import (
     Command,
     Ends,
@@ -56,6 +57,7 @@ FILES = 65_536
 _LAG_PROBE_S = 0.02
 _TICKET_TTL_S = 86_400
 _READ_BYTES = 1_048_576
+_COUNTS = [one.name for one in fields(Counts)]
 
 Answer = dict[str, Any]
 
@@ -83,14 +85,15 @@ class Crowd:
             case Tell():
                 lag_ms, self.lag_s = self.lag_s * 1000, 0.0
                 facts = {"cpu_s": time.process_time(), "lag_ms": lag_ms}
-                return asdict(self.ledger.counts) | facts
+                # ``asdict`` would count the pairs of a Counter.
+                return {name: getattr(self.ledger.counts, name) for name in _COUNTS} | facts
             case Staleness():
                 return self._staleness()
             case Forget():
                 open_now = self.ledger.counts.open
                 for name in ("known", "told", "when"):
                     del getattr(self.ledger, name)[:]
-                self.ledger.counts = type(self.ledger.counts)(open=open_now, most_open=open_now)
+                self.ledger.counts = Counts(open=open_now, most_open=open_now)
             case _:
                 return self._of_some(command)
         return {}
@@ -153,7 +156,7 @@ class Crowd:
         viewer = Viewer(self.ledger, ticket, order.show.encode(), loop.create_future(), order.deaf)
         viewer.sampled = bool(order.sample) and number % order.sample == 0
         if before and order.resume:
-            viewer.resume = (before.epoch, before.version)
+            viewer.resumes, viewer.catalog_tag = True, before.catalog_tag
             viewer.epoch, viewer.version, viewer.items = before.epoch, before.version, before.items
         self.viewers[number] = viewer
         host, _, port = order.urls[number % len(order.urls)].rpartition(":")
@@ -246,9 +249,10 @@ class CrowdFailed(RuntimeError):
 
 @dataclass
 class CrowdProcess:
-    """The handle of a crowd in a process of its own."""
+    """The handle of a crowd in a process of its own; threads may share it."""
 
     child: subprocess.Popen[bytes]
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, do: str, **words: object) -> Answer:
         """Have a command done and return its answer; blocks until then.
@@ -258,9 +262,10 @@ class CrowdProcess:
         """
         assert self.child.stdin
         assert self.child.stdout
-        self.child.stdin.write(msgspec.json.encode({"do": do, **words}) + b"\n")
-        self.child.stdin.flush()
-        line = self.child.stdout.readline()
+        with self._turn:
+            self.child.stdin.write(msgspec.json.encode({"do": do, **words}) + b"\n")
+            self.child.stdin.flush()
+            line = self.child.stdout.readline()
         if not line:
             raise CrowdFailed(f"the crowd ended with {self.child.wait()}")
         answer: Answer = msgspec.json.decode(line)
