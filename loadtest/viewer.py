@@ -152,6 +152,7 @@ class Viewer(asyncio.Protocol):
     """Why it was closed: the code it was sent, or ``CUT``; 0 while it is open."""
     ended_at: float = 0.0
     upgraded: bool = False
+    port: int = 0
     transport: Any = None
     _unread: bytes = b""
     _counted: bool = False
@@ -159,6 +160,7 @@ class Viewer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
         self.transport = transport
+        self.port = transport.get_extra_info("sockname")[1]
         self.transport.write(_UPGRADE)
 
     def data_received(self, data: bytes) -> None:

@@ -74,6 +74,10 @@ class Stocks(OfSome, frozen=True):
     """What they show: [[epoch, version, items, how many show just this], …], most first."""
 
 
+class Ports(OfSome, frozen=True):
+    """The ports their connections come from, so that a gateway's end can be found."""
+
+
 class Watching(OfSome, frozen=True):
     """How many they were told are watching: {number: how many say so}."""
 
@@ -104,6 +108,7 @@ class Forget(OfSome, frozen=True):
 
 
 Command = (
-    Open | Pause | Resume | Say | Leave | Tell | Ends | Stocks | Watching | Zeros | Listen
+    Open | Pause | Resume | Say | Leave | Tell | Ends | Stocks | Ports
+    | Watching | Zeros | Listen
     | Staleness | Forget
 )  # fmt: skip

@@ -43,6 +43,7 @@ from loadtest.viewer_commands import (
     OfSome,
     Open,
     Pause,
+    Ports,
     Resume,
     Say,
     Staleness,
@@ -116,6 +117,8 @@ class Crowd:
                 }
             case Stocks():
                 return {"stocks": _stocks(some)}
+            case Ports():
+                return {"ports": [one.port for one in some.values()]}
             case Watching():
                 return {"watching": Counter(one.watching for one in some.values() if not one.code)}
             case Zeros(sku=sku):

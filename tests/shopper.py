@@ -86,10 +86,10 @@ async def connected(url: str, **options: Any) -> AsyncIterator[Shopper]:
 
 
 @contextlib.asynccontextmanager
-async def shopping(url: str, token: str, show: str) -> AsyncIterator[Shopper]:
-    """A shopper who was let in."""
+async def shopping(url: str, token: str, show: str, **said: object) -> AsyncIterator[Shopper]:
+    """A shopper who was let in; says more than the token and the show, if asked to."""
     async with connected(url) as shopper:
-        welcome = await shopper.ask("connect", token=token, show=show)
+        welcome = await shopper.ask("connect", token=token, show=show, **said)
         assert welcome["type"] == "welcome", welcome
         shopper.welcome = welcome
         yield shopper

@@ -70,9 +70,15 @@ class Gateway:
     async def is_empty(self) -> bool:
         return await self.number("holdfast_viewers") == 0
 
-    def files(self) -> int:
-        """Files it has open: its sockets among them."""
-        return len(list(Path(f"/proc/{self.process.child.pid}/fd").iterdir()))
+    def still_has(self, ports: Sequence[int]) -> int:
+        """How many connections from these ports it still has a file for."""
+        _, ours = self.address.split(":")
+        count = 0
+        for line in Path(f"/proc/{self.process.child.pid}/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, _, *rest = line.split()
+            if int(local[-4:], 16) == int(ours) and int(remote[-4:], 16) in ports:
+                count += rest[5] != "0"  # Without an inode only the system remembers it.
+        return count
 
     def cpu_s(self) -> float:
         return cpu_s([self.process.child.pid]) or 0.0
@@ -113,12 +119,12 @@ class Arena:
         return await self.crowd("open", count=count, **(where | how))
 
     def shopper(
-        self, name: str, gateway: Gateway | None = None
+        self, name: str, gateway: Gateway | None = None, **said: object
     ) -> contextlib.AbstractAsyncContextManager[Shopper]:
         """A shopper who was let in, at the first gateway unless one is named."""
         tokens = Tokens(self.settings, SystemClock())
         ticket, _ = tokens.sign_ticket(self.settings.shop, SHOW, name)
-        return shopping((gateway or self.gateway).socket, ticket, SHOW)
+        return shopping((gateway or self.gateway).socket, ticket, SHOW, **said)
 
     async def changes(self, *skus: str, units: int = 1) -> None:
         """Units of these come, or go: one version, and one message to every gateway."""

@@ -51,14 +51,14 @@ async def test_only_whoever_is_there_keeps_a_socket(redis_url: str, warden: Ward
 
 async def _dead_are_freed(arena: Arena) -> None:
     """Freed is whose file is closed; a close that waits for the peer would keep it."""
-    await asyncio.sleep(0.2)  # The others have come.
-    before, began = arena.gateway.files(), time.monotonic()
+    began = time.monotonic()
     dead = await arena.enter(DEAD, first=STRAYS, deaf=True, receive_buffer=FAR_BUFFER)
     assert dead["in"] == DEAD
-    assert arena.gateway.files() >= before + DEAD
+    ports = (await arena.crowd("ports", first=STRAYS))["ports"]
+    assert arena.gateway.still_has(ports) == DEAD
 
     async def are_freed() -> bool:
-        return arena.gateway.files() <= before
+        return arena.gateway.still_has(ports) == 0
 
     await eventually(are_freed, 2 * PING_S + GRACE_S + 1, every_s=0.05)
     report(f"{DEAD} dead peers were freed after {time.monotonic() - began:.1f} s")
