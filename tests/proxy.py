@@ -4,6 +4,7 @@ async with open_proxy(port) as proxy:
     proxy.lose_replies(3)     # the next three requests are executed, their replies are lost
     proxy.stall()             # nothing is read any more, buffers fill
     proxy.swallow()           # everything is read, and vanishes
+    proxy.deafen()            # as stall, but only for connections that subscribe, new ones too
     proxy.cut()               # all connections break now; new ones are let through
     proxy.heal()              # new connections are as good as new; stalled ones go on
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
 _CHUNK = 65_536
+_SUBSCRIBES = b"SUBSCRIBE"
 
 
 @dataclass(eq=False)
@@ -25,6 +27,7 @@ class _Link:
     server: asyncio.StreamWriter
     losing: bool = False
     """The reply to what was sent last is to be lost."""
+    subscribes: bool = False
 
     def break_off(self) -> None:
         self.client.transport.abort()
@@ -43,6 +46,7 @@ class Proxy:
     _loses: bytes = b""
     _swallows: bool = False
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
+    _tells: asyncio.Event = field(default_factory=asyncio.Event)
     _links: set[_Link] = field(default_factory=set)
 
     @property
@@ -59,6 +63,9 @@ class Proxy:
     def swallow(self) -> None:
         self._swallows = True
 
+    def deafen(self) -> None:
+        self._tells.clear()
+
     def cut(self) -> None:
         for link in self._links:
             link.break_off()
@@ -66,6 +73,7 @@ class Proxy:
     def heal(self) -> None:
         self._swallows, self._to_lose = False, 0
         self._flows.set()
+        self._tells.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until either side closes."""
@@ -88,6 +96,10 @@ class Proxy:
 
     async def _requests(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
+            if _SUBSCRIBES in data:
+                link.subscribes = True
+            if link.subscribes:
+                await self._tells.wait()
             if self._to_lose and self._loses in data:
                 self._to_lose -= 1
                 self.lost += 1
@@ -98,6 +110,8 @@ class Proxy:
 
     async def _replies(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
+            if link.subscribes:
+                await self._tells.wait()
             if link.losing:
                 break
             link.client.write(data)
