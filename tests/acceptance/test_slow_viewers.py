@@ -5,6 +5,8 @@ By default a hundred watch for four seconds. At full size, with the figures prin
     HOLDFAST_TEST_SLOW_VIEWERS=1000 pytest -n 0 -rP tests/acceptance/test_slow_viewers.py
 """
 
+from typing import Any
+
 from gateway.sandbox.warden import Warden
 from tests.acceptance.arena import FAR_BUFFER, open_arena, report
 from tests.depth import many
@@ -20,7 +22,7 @@ SKUS = [f"tee-organic-cotton-unisex-navy-{size:03}" for size in range(20)]
 """One change is of all of them, as when a till has counted: a frame is near a kilobyte."""
 MOST_KIB = 2_048
 P99_MS = 250
-QUICK = {} if FULL else {"slow_grace_s": 1, "send_buffer_bytes": 4_608}
+QUICK: dict[str, Any] = {} if FULL else {"slow_grace_s": 1, "send_buffer_bytes": 4_608}
 """At full size the gateway is as it comes."""
 
 
