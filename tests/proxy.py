@@ -2,9 +2,9 @@
 
 async with open_proxy(port) as proxy:
     proxy.lose_replies(3)     # the next three requests are executed, their replies are lost
+    proxy.deafen()            # as stall, but only for connections that subscribe, new ones too
     proxy.stall()             # nothing is read any more, buffers fill
     proxy.swallow()           # everything is read, and vanishes
-    proxy.deafen()            # as stall, but only for connections that subscribe, new ones too
     proxy.cut()               # all connections break now; new ones are let through
     proxy.heal()              # new connections are as good as new; stalled ones go on
 """
@@ -46,8 +46,8 @@ class Proxy:
     _loses: bytes = b""
     _swallows: bool = False
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
-    _tells: asyncio.Event = field(default_factory=asyncio.Event)
     _links: set[_Link] = field(default_factory=set)
+    _tells: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -57,14 +57,14 @@ class Proxy:
         """Let requests with this word in them through, and break off instead of their reply."""
         self._to_lose, self._loses = times, to
 
+    def deafen(self) -> None:
+        self._tells.clear()
+
     def stall(self) -> None:
         self._flows.clear()
 
     def swallow(self) -> None:
         self._swallows = True
-
-    def deafen(self) -> None:
-        self._tells.clear()
 
     def cut(self) -> None:
         for link in self._links:
