@@ -13,7 +13,8 @@ class OfSome(Struct, frozen=True, kw_only=True, tag_field="do", tag=str.lower):
 class Open(OfSome, frozen=True, kw_only=True):
     """Connect ``count`` viewers, from number ``first`` on, to the addresses in turn.
 
-    Answers once each was let in, refused or lost: {``in``, ``refused``, ``failed``, ``took_s``}.
+    Answers once each was let in, refused or lost: {``in``, ``refused``, ``failed``, ``took_s``,
+    ``errors``}, the last with those of before.
     """
 
     urls: list[str]

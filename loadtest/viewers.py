@@ -151,7 +151,14 @@ class Crowd:
         refused = self.ledger.counts.refused.total() - refused
         failed = count - let_in - refused
         took_s = time.monotonic() - began
-        return {"in": let_in, "refused": refused, "failed": failed, "took_s": took_s}
+        errors = self.ledger.counts.errors
+        return {
+            "in": let_in,
+            "refused": refused,
+            "failed": failed,
+            "took_s": took_s,
+            "errors": errors,
+        }
 
     async def _connect(self, number: int, order: Open, ticket: bytes) -> None:
         loop = asyncio.get_running_loop()
