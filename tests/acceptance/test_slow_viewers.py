@@ -18,8 +18,10 @@ STALLED = 10
 CHANGES_PER_S = 50
 SECONDS = 60.0 if FULL else 3.0
 WARM_UP_S = 5.0 if FULL else 1.0
-SKUS = [f"tee-organic-cotton-unisex-navy-{size:03}" for size in range(20)]
-"""One change is of all of them, as when a till has counted: a frame is near a kilobyte."""
+SKUS = [f"tee-organic-cotton-unisex-navy-{size:03}" for size in range(40)]
+"""One change is of all of them, as when a till has counted: a frame is near two kilobytes, so that
+what the system keeps for a peer is soon full.
+"""
 MOST_KIB = 2_048
 P99_MS = 250
 QUICK: dict[str, Any] = {} if FULL else {"slow_grace_s": 1, "send_buffer_bytes": 4_608}
