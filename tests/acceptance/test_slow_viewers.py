@@ -1,6 +1,6 @@
 """Some of a crowd stop reading: they are closed, and nobody else notices.
 
-By default a hundred watch for four seconds. At full size, with the figures printed:
+By default a hundred watch for three seconds. At full size, with the figures printed:
 
     HOLDFAST_TEST_SLOW_VIEWERS=1000 pytest -n 0 -rP tests/acceptance/test_slow_viewers.py
 """
@@ -16,8 +16,8 @@ VIEWERS = many("SLOW_VIEWERS", 100, 100)
 FULL = VIEWERS >= 1_000
 STALLED = 10
 CHANGES_PER_S = 50
-SECONDS = 60.0 if FULL else 3.0
-WARM_UP_S = 5.0 if FULL else 1.0
+SECONDS = 60.0 if FULL else 2.5
+WARM_UP_S = 5.0 if FULL else 0.5
 SKUS = [f"tee-organic-cotton-unisex-navy-{size:03}" for size in range(40)]
 """One change is of all of them, as when a till has counted: a frame is near two kilobytes, so that
 what the system keeps for a peer is soon full.
@@ -63,5 +63,6 @@ async def test_who_stops_reading_is_closed_and_nobody_else_notices(
     # Whoever left even the goodbye unread was cut off.
     assert {code for _, code, *_ in ends} <= {4008, 1006}
     assert (met["backwards"], ages["unknown"]) == (0, 0)
-    assert more_kib < MOST_KIB
+    # In a few seconds even a buffer without a bound would not grow beyond it.
+    assert not FULL or more_kib < MOST_KIB
     assert not FULL or ages["p99_ms"] < P99_MS
