@@ -2,7 +2,7 @@
 
 By default a hundred and fifty viewers within a second. At full size, with the figures printed:
 
-    HOLDFAST_TEST_DRAIN=5000 pytest -n 0 -rP tests/acceptance/test_drain.py
+    HOLDFAST_TEST_DRAIN=5000 pytest -n 0 -rP tests/acceptance/test_drain_of_many.py
 """
 
 import asyncio
