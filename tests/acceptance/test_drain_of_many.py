@@ -104,13 +104,14 @@ async def _drain(gateway: Gateway, how: str) -> None:
 
 async def _first_unready(gateway: Gateway) -> float:
     """When readiness first failed with a 503; the answer, not a door that is closed."""
-    while True:
-        async with httpx.AsyncClient(trust_env=False) as probe:
+    each_by_itself = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(trust_env=False, limits=each_by_itself) as probe:
+        while True:
             answer = await probe.get(f"http://{gateway.address}/readyz")
-        if answer.status_code == 503:
-            assert "draining" in answer.json()["failing"]
-            return time.time()
-        await asyncio.sleep(0.01)
+            if answer.status_code == 503:
+                assert "draining" in answer.json()["failing"]
+                return time.time()
+            await asyncio.sleep(0.01)
 
 
 async def _reserves(shopper: Shopper) -> Message:
