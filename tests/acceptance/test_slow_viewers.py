@@ -44,8 +44,8 @@ async def test_who_stops_reading_is_closed_and_nobody_else_notices(
         await arena.crowd("pause", first=reading)
         await arena.keeps_changing(SKUS, CHANGES_PER_S, SECONDS)
         more_kib = gateway.memory_kib() - before_kib
-        ages = await arena.crowd("staleness")
         met = await arena.crowd("tell")
+        ages = await arena.crowd("staleness")
         report(f"{reading} who read: {ages}; memory {more_kib:+} KiB; the crowd {met}")
 
         async def closed_as_slow() -> bool:
