@@ -2,7 +2,8 @@
 
 async with open_proxy(port) as proxy:
     proxy.lose_replies(3)     # the next three requests are executed, their replies are lost
-    proxy.deafen()            # as stall, but only for connections that subscribe, new ones too
+    proxy.deafen()            # as stall, but only for connections that have subscribed
+    proxy.deafen(new=True)    # and for those that will
     proxy.stall()             # nothing is read any more, buffers fill
     proxy.swallow()           # everything is read, and vanishes
     proxy.cut()               # all connections break now; new ones are let through
@@ -28,6 +29,7 @@ class _Link:
     losing: bool = False
     """The reply to what was sent last is to be lost."""
     subscribes: bool = False
+    deaf: bool = False
 
     def break_off(self) -> None:
         self.client.transport.abort()
@@ -48,6 +50,7 @@ class Proxy:
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
     _links: set[_Link] = field(default_factory=set)
     _tells: asyncio.Event = field(default_factory=asyncio.Event)
+    _deafens_new: bool = False
 
     @property
     def url(self) -> str:
@@ -57,8 +60,11 @@ class Proxy:
         """Let requests with this word in them through, and break off instead of their reply."""
         self._to_lose, self._loses = times, to
 
-    def deafen(self) -> None:
+    def deafen(self, *, new: bool = False) -> None:
         self._tells.clear()
+        for link in self._links:
+            link.deaf = link.subscribes
+        self._deafens_new = new
 
     def stall(self) -> None:
         self._flows.clear()
@@ -74,6 +80,7 @@ class Proxy:
         self._swallows, self._to_lose = False, 0
         self._flows.set()
         self._tells.set()
+        self._deafens_new = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until either side closes."""
@@ -97,8 +104,8 @@ class Proxy:
     async def _requests(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
             if _SUBSCRIBES in data:
-                link.subscribes = True
-            if link.subscribes:
+                link.subscribes, link.deaf = True, link.deaf or self._deafens_new
+            if link.deaf:
                 await self._tells.wait()
             if self._to_lose and self._loses in data:
                 self._to_lose -= 1
@@ -110,7 +117,7 @@ class Proxy:
 
     async def _replies(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
-            if link.subscribes:
+            if link.deaf:
                 await self._tells.wait()
             if link.losing:
                 break
