@@ -56,6 +56,11 @@ class Proxy:
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}"
 
+    @property
+    def tells(self) -> bool:
+        """Whether somebody has subscribed by a connection that is not silent."""
+        return any(link.subscribes and not link.deaf for link in self._links)
+
     def lose_replies(self, times: int, to: bytes = b"EVALSHA") -> None:
         """Let requests with this word in them through, and break off instead of their reply."""
         self._to_lose, self._loses = times, to

@@ -69,6 +69,11 @@ async def _one_connection_falls_silent(arena: Arena, proxy: Proxy) -> None:
     began = time.time()
     await arena.changes("last", units=-3)
     told_at = await _all_are_told(arena, "last", began)
+
+    async def is_made_anew() -> bool:
+        return proxy.tells and await arena.gateway.ready()
+
+    await eventually(is_made_anew, BUDGET_S)
     report(f"one connection silent: all told of sold out after {told_at - began:.1f} s")
 
 
