@@ -2,6 +2,8 @@
 
 async with open_proxy(port) as proxy:
     proxy.lose_replies(3)     # the next three requests are executed, their replies are lost
+    proxy.deafen()            # as stall, but only for connections that have subscribed
+    proxy.deafen(new=True)    # and for those that will
     proxy.stall()             # nothing is read any more, buffers fill
     proxy.swallow()           # everything is read, and vanishes
     proxy.mute(b"smessage")   # so do replies with this word in them; the others come through
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
 _CHUNK = 65_536
+_SUBSCRIBES = b"SUBSCRIBE"
 
 
 @dataclass(eq=False)
@@ -26,6 +29,8 @@ class _Link:
     server: asyncio.StreamWriter
     losing: bool = False
     """The reply to what was sent last is to be lost."""
+    subscribes: bool = False
+    deaf: bool = False
 
     def break_off(self) -> None:
         self.client.transport.abort()
@@ -46,14 +51,27 @@ class Proxy:
     _mutes: bytes = b""
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
     _links: set[_Link] = field(default_factory=set)
+    _tells: asyncio.Event = field(default_factory=asyncio.Event)
+    _deafens_new: bool = False
 
     @property
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}"
 
+    @property
+    def tells(self) -> bool:
+        """Whether somebody has subscribed by a connection that is not silent."""
+        return any(link.subscribes and not link.deaf for link in self._links)
+
     def lose_replies(self, times: int, to: bytes = b"EVALSHA") -> None:
         """Let requests with this word in them through, and break off instead of their reply."""
         self._to_lose, self._loses = times, to
+
+    def deafen(self, *, new: bool = False) -> None:
+        self._tells.clear()
+        for link in self._links:
+            link.deaf = link.subscribes
+        self._deafens_new = new
 
     def stall(self) -> None:
         self._flows.clear()
@@ -71,6 +89,8 @@ class Proxy:
     def heal(self) -> None:
         self._swallows, self._mutes, self._to_lose = False, b"", 0
         self._flows.set()
+        self._tells.set()
+        self._deafens_new = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until either side closes."""
@@ -93,6 +113,10 @@ class Proxy:
 
     async def _requests(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
+            if _SUBSCRIBES in data:
+                link.subscribes, link.deaf = True, link.deaf or self._deafens_new
+            if link.deaf:
+                await self._tells.wait()
             if self._to_lose and self._loses in data:
                 self._to_lose -= 1
                 self.lost += 1
@@ -103,6 +127,8 @@ class Proxy:
 
     async def _replies(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
+            if link.deaf:
+                await self._tells.wait()
             if link.losing:
                 break
             if self._mutes and self._mutes in data:
