@@ -34,6 +34,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     web                  the page at /
     sessions             what one connected shopper may do, as a pure machine
     rooms                everything below, joined: what the doors are given
+    admission            the line before a full show, in order of arrival
     tickets              shoppers' tickets and programs' keys
     recovery             a server that may have lost writes: freeze, rebuild, thaw
     reconcile            Redis against Stripe against the order stream, and the repairs

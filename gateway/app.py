@@ -25,15 +25,14 @@ from gateway.lane import Lane
 from gateway.metrics import registry
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
+from gateway.sockets.door import Door
+from gateway.sockets.drain import Drain, Server
 from gateway.sockets.endpoint import Endpoint
 from gateway.sockets.listener import NewsListener
-from gateway.sockets.server import SocketProtocol
+from gateway.sockets.server import serving
 from gateway.web import pages
 
 log = logging.getLogger(__name__)
-
-_SHUTDOWN_S = 5
-"""How long open requests may take once the process was told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,8 @@ class Gateway:
     rooms: Rooms
     desk: Desk
     listener: NewsListener
+    door: Door
+    drain: Drain
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -57,6 +58,7 @@ class Gateway:
                 await self.rooms.claims.ready()
             yield
         finally:
+            await self.drain.aclose()
             await self.desk.close()
             await self.rooms.recovery.aclose()
             for task in (told, listener, lane):
@@ -73,6 +75,7 @@ def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         log.critical("a part of the gateway broke; stopping", exc_info=task.exception())
         signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # A second one, so that it does not serve on to drain.
 
 
 def assemble(
@@ -87,7 +90,8 @@ def assemble(
     """Make a gateway; nothing is opened yet."""
     rooms = join(settings, clock, rng, lane, payments, claims)
     desk = Desk(rooms.settler, settings, rng)
-    return Gateway(rooms, desk, NewsListener(rooms))
+    door = Door(settings.sockets)
+    return Gateway(rooms, desk, NewsListener(rooms), door, Drain(door, settings.drain_s))
 
 
 def application(gateway: Gateway) -> Starlette:
@@ -98,12 +102,14 @@ def application(gateway: Gateway) -> Starlette:
         async with gateway.running():
             yield
 
-    rooms, desk = gateway.rooms, gateway.desk
-    endpoint = Endpoint(rooms, desk, gateway.listener)
-    numbers = registry(rooms, desk, gateway.listener, endpoint.tally)
+    rooms, desk, door = gateway.rooms, gateway.desk, gateway.door
+    endpoint = Endpoint(rooms, desk, gateway.listener, door)
+    numbers = registry(rooms, desk, gateway.listener, door, endpoint.tally)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/live", endpoint),
-        *api.routes(rooms, desk, numbers, lambda: False),
+        *api.routes(
+            rooms, desk, numbers, gateway.listener, lambda: door.draining, gateway.drain.begin
+        ),
         *pages.routes(rooms.settings),
     ]
     return Starlette(
@@ -125,21 +131,27 @@ def serve(settings: Settings) -> None:
         payments=Payments(settings, lane, SystemClock()),
         claims=open_claims(settings),
     )
-    uvicorn.Server(configuration(settings, application(gateway))).run()
+    server(gateway).run()
 
 
-def configuration(settings: Settings, app: Starlette) -> uvicorn.Config:
-    """How uvicorn serves us."""
+def server(gateway: Gateway) -> Server:
+    """The server of a gateway; it does not listen yet."""
+    ws = serving(gateway.door, gateway.rooms.rng)
+    config = configuration(gateway.rooms.settings, application(gateway), ws)
+    return Server(config, gateway.drain)
+
+
+def configuration(settings: Settings, app: Starlette, ws: type[asyncio.Protocol]) -> uvicorn.Config:
+    """How uvicorn serves us; ``ws`` makes the protocol of an upgrade."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        ws=SocketProtocol,
+        ws=ws,
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=settings.ping_s,
         ws_ping_timeout=settings.ping_s,
         ws_per_message_deflate=False,
-        timeout_graceful_shutdown=_SHUTDOWN_S,
         access_log=False,
         log_config=None,
         server_header=False,

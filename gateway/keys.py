@@ -150,3 +150,23 @@ class ShopKeys:
     def viewers(self, show: str) -> str:
         """Hash: gateway process → ``<viewers> <seen at, ms>``."""
         return self._key(f"viewers:{show}")
+
+    def line(self, show: str) -> str:
+        """Sorted set: shoppers who wait to be let in, by number of arrival."""
+        return self._key(f"line:{show}")
+
+    def heard(self, show: str) -> str:
+        """Sorted set: shoppers who wait, by when they asked last, ms."""
+        return self._key(f"heard:{show}")
+
+    def invited(self, show: str) -> str:
+        """Sorted set: shoppers let in and not counted yet, by how long a place is kept, ms."""
+        return self._key(f"invited:{show}")
+
+    def inside(self, show: str) -> str:
+        """Sorted set: shoppers who came in, by until when they come again without waiting, ms."""
+        return self._key(f"inside:{show}")
+
+    def patient(self, show: str) -> str:
+        """String with an expiry: nobody who waits is dropped for having been silent."""
+        return self._key(f"patient:{show}")

@@ -36,10 +36,13 @@ CheckoutState = Literal["queued", "requires_action", "processing", "confirmed", 
 
 
 class Resume(Struct, frozen=True):
-    """The last stock a returning client knew."""
+    """What a returning client knows already, and so need not be sent: the last stock it was told,
+    and the catalogue, by the tag its welcome had.
+    """
 
     epoch: Annotated[int, Meta(ge=0, lt=10**12)]
     version: Annotated[int, Meta(ge=0, lt=10**12)]
+    catalog_tag: Id | None = None
 
 
 class Payment(Struct, frozen=True, omit_defaults=True):
@@ -142,18 +145,36 @@ class OrderView(Struct, frozen=True):
     total: Money
 
 
-class Welcome(Frame, frozen=True, tag="welcome", kw_only=True):
-    """The reply to ``connect``: all a client needs to draw the show."""
+class _Greeting(Frame, frozen=True, kw_only=True):
+    """What is each shopper's own in a welcome."""
 
     session: str
     show: Show
-    catalog: tuple[CatalogEntry, ...]
-    stock: StockState
     holds: tuple[Hold, ...]
     orders: tuple[OrderView, ...]
     now: str
     ping_s: int
     token_ttl_s: int
+    catalog_tag: str
+    """Names the catalogue as it is now; ``resume`` may repeat it."""
+
+
+class Welcome(_Greeting, frozen=True, tag="welcome", kw_only=True):
+    """The reply to ``connect``: all a client needs to draw the show, or to go on drawing it.
+
+    ``stock.items`` is empty when ``resume`` named this ``epoch`` and ``version``, and ``catalog``
+    is absent when it named this ``catalog_tag``: the client has them.
+    """
+
+    stock: StockState
+    catalog: tuple[CatalogEntry, ...] | UnsetType = UNSET
+
+
+class PreparedWelcome(_Greeting, frozen=True, tag="welcome", kw_only=True):
+    """A ``Welcome`` as it is written: what is the same for everybody is JSON already."""
+
+    stock: msgspec.Raw
+    catalog: msgspec.Raw | UnsetType = UNSET
 
 
 class HoldFrame(Frame, frozen=True, tag="hold", kw_only=True):

@@ -15,14 +15,17 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.admission import SAID
 from gateway.settings import Settings, SettingsError, variable
 
 if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
+    from gateway.admission import Admission
     from gateway.checkout.desk import Desk
     from gateway.claims.table import Claims
     from gateway.reconcile.reconciler import Reconciler
     from gateway.recovery.recovery import Recovery
     from gateway.rooms import Rooms
+    from gateway.sockets.door import Door
     from gateway.sockets.listener import NewsListener
     from gateway.sockets.tally import Tally
 
@@ -32,6 +35,7 @@ class _Gateway(Collector):
     rooms: "Rooms"
     desk: "Desk"
     listener: "NewsListener"
+    door: "Door"
     tally: "Tally"
 
     def collect(self) -> Iterable[Metric]:
@@ -39,6 +43,8 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "holdfast_viewers", "Viewers connected here.", self.listener.viewers
         )
+        yield GaugeMetricFamily("holdfast_sockets", "Sockets open here.", self.door.open)
+        yield CounterMetricFamily("holdfast_accepted", "Upgrades made.", self.door.accepted)
         yield GaugeMetricFamily(
             "holdfast_payments_running", "Payments under way.", self.desk.running
         )
@@ -55,6 +61,7 @@ class _Gateway(Collector):
         )
         yield from _of_claims(self.rooms.claims)
         yield _of_recovery(self.rooms.recovery)
+        yield _of_admission(self.rooms.admission)
         commands = CounterMetricFamily(
             "holdfast_commands", "Commands answered, by their outcome.", labels=("type", "outcome")
         )
@@ -65,9 +72,9 @@ class _Gateway(Collector):
         for close, count in self.tally.closed.items():
             closes.add_metric((str(int(close)),), count)
         yield closes
-        refused = CounterMetricFamily("holdfast_refused", "Upgrades refused.", labels=("code",))
-        for code, count in self.tally.refused.items():
-            refused.add_metric((code,), count)
+        refused = CounterMetricFamily("holdfast_refused", "Upgrades refused.", labels=("reason",))
+        for reason, count in self.door.refused.items():
+            refused.add_metric((reason,), count)
         yield refused
 
 
@@ -83,11 +90,11 @@ def _of_claims(claims: "Claims | None") -> Iterable[Metric]:
 
 
 def registry(
-    rooms: "Rooms", desk: "Desk", listener: "NewsListener", tally: "Tally"
+    rooms: "Rooms", desk: "Desk", listener: "NewsListener", door: "Door", tally: "Tally"
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
     made = registry_of_process()
-    made.register(_Gateway(rooms, desk, listener, tally))
+    made.register(_Gateway(rooms, desk, listener, door, tally))
     return made
 
 
@@ -123,6 +130,16 @@ def registry_of_sweep(
     made = registry_of_process()
     made.register(_Sweep(rooms, reconciler, jumped))
     return made
+
+
+def _of_admission(admission: "Admission") -> Metric:
+    """What became of those who asked for a ticket of a show with a limit."""
+    said = CounterMetricFamily(
+        "holdfast_admission", "Answers to shoppers before a full show.", labels=("said",)
+    )
+    for word in SAID:
+        said.add_metric((word,), admission.said[word])
+    return said
 
 
 def _of_recovery(recovery: "Recovery") -> Metric:

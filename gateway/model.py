@@ -7,6 +7,7 @@ them.
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}\Z"
@@ -63,6 +64,14 @@ class Line(Struct, frozen=True):
     quantity: int
     unit_price: Money
     location: str
+
+
+Numbered = tuple[str, str, int, int]
+"""Sold units of one sku, as the commit numbers them: sku, location, first number, how many."""
+Units = tuple[Numbered, ...]
+"""The units of an order."""
+UNITS = msgspec.json.Decoder(Units)
+"""Reads them where they are kept as text."""
 
 
 class Fulfillment(Struct, frozen=True):

@@ -32,6 +32,7 @@ class News(Struct, frozen=True, omit_defaults=True):
     holds: tuple[tuple[str, ...], ...] = ()
     """shopper, and the words of a hold (see ``hold_from_words``)."""
     show: str | None = None
+    """Alone: how it is called or when it starts has changed."""
     state: ShowState | None = None
     highlight: str | UnsetType = UNSET
     """With ``show``: the sku pinned now, empty when none is."""
@@ -39,6 +40,8 @@ class News(Struct, frozen=True, omit_defaults=True):
     shopper: str | None = None
     frame: msgspec.Raw = msgspec.Raw()
     """With ``shopper``: a frame for that shopper's sockets, ready to be sent."""
+    probe: str = ""
+    """Nothing is new; the process of this name wants to know whether news is heard at all."""
 
 
 _LINES = msgspec.json.Decoder(tuple[Line, ...])

@@ -1,21 +1,25 @@
 """The rooms, joined: what the front doors (``api``, ``sockets``) and the sweep are given.
 
-Nothing is opened here. Whoever joins the rooms also serves their lane, and closes their payments
-and claims.
+``join`` and ``of_process`` open nothing: whoever calls them also serves the lane, and closes the
+rooms. ``opened`` does both, for a command that is done soon.
 """
 
+import contextlib
 import random
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from gateway.admission import Admission
 from gateway.checkout.payment import Payments
 from gateway.checkout.records import Records
 from gateway.checkout.refunds import Refunds
 from gateway.checkout.settle import Settler
 from gateway.checkout.unknown import UnknownEvents
+from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
-from gateway.clock import Clock
+from gateway.clock import Clock, SystemClock
 from gateway.durability import Durability
-from gateway.lane import Lane
+from gateway.lane import Lane, served
 from gateway.model import Order
 from gateway.orders import entry
 from gateway.reconcile.statement import Statement
@@ -39,6 +43,7 @@ class Rooms:
     rng: random.Random
     lane: Lane
     tokens: Tokens
+    admission: Admission
     catalog: Catalog
     shows: Shows
     holds: Holds
@@ -51,6 +56,13 @@ class Rooms:
     unknown: UnknownEvents
     recovery: Recovery
     durability: Durability
+
+    async def aclose(self) -> None:
+        """Give up what they hold: recoveries under way, and the ways to Stripe and the claims."""
+        await self.recovery.aclose()
+        await self.payments.aclose()
+        if self.claims:
+            await self.claims.aclose()
 
 
 def join(
@@ -71,6 +83,7 @@ def join(
         rng=rng,
         lane=lane,
         tokens=Tokens(settings, clock),
+        admission=Admission(lane, settings, rng),
         catalog=Catalog(lane, settings, clock),
         shows=Shows(lane),
         holds=Holds(lane, settings),
@@ -86,6 +99,32 @@ def join(
         ),
         durability=Durability(lane, settings, clock),
     )
+
+
+def of_process(settings: Settings, lane: Lane) -> Rooms:
+    """Join the rooms as the settings say, by the system's clock and chance.
+
+    Raises:
+        SettingsError: the driver of the claims is not installed.
+    """
+    clock = SystemClock()
+    payments, claims = Payments(settings, lane, clock), open_claims(settings)
+    return join(settings, clock, random.SystemRandom(), lane, payments, claims)
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Rooms]:
+    """The rooms of a command, open while the block runs.
+
+    Raises:
+        SettingsError: the driver of the claims is not installed.
+    """
+    async with served(settings) as lane:
+        rooms = of_process(settings, lane)
+        try:
+            yield rooms
+        finally:
+            await rooms.aclose()
 
 
 def _encode_event(shop: str, order: Order) -> tuple[str, bytes]:

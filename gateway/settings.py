@@ -162,8 +162,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Viewers a show takes at once, over all processes; others wait in the queue. 0: no limit."""
     invitation_s: Seconds = 30
     """How long the place of somebody who was let in, and has not connected yet, is kept."""
-    queue_silence_s: Seconds = 30
-    """Whoever has not asked for so long has left the queue."""
+    queue_silence_s: Seconds = 90
+    """Whoever has not asked for so long has left the queue. Hidden tabs may ask once a minute."""
     drain_s: Seconds = 20
     """How long this process takes to send its sockets elsewhere when it is told to stop."""
     stock_tick_ms: Milliseconds = 100

@@ -26,6 +26,8 @@ _AT_ONCE = 500
 """Payments of one shop settled at once; most of them wait for their turn to ask Stripe."""
 _SHOPS_AT_ONCE = 16
 """Those of a server that is silent cost the others no more than one wait for it in so many."""
+_DOUBTED_AT_ONCE = 50
+"""New shops that share one reading of what Stripe knows."""
 _BACKOFF_S = 1.0
 _UNKNOWN_EVERY_S = 1.0
 _NEW_EVERY_S = 1.0
@@ -79,16 +81,21 @@ class Sweep:
 
     async def _look_at_new_shops(self) -> None:
         while True:
-            for shop, position in tuple(self._seen.items()):
-                if shop not in self._believed:
-                    await self.believe(shop, position)
+            await self.believe()
             await asyncio.sleep(_NEW_EVERY_S)
 
-    async def believe(self, shop: str, position: Position) -> None:
-        """Look once whether a shop that was opened of late has sold before."""
-        born_ms = 1000 * float(position.born or 0)
+    async def believe(self) -> None:
+        """Look whether shops that were opened of late have sold before; at each once."""
+        new = [shop for shop in self._seen if shop not in self._believed]
+        for at in range(0, len(new), _DOUBTED_AT_ONCE):
+            await asyncio.gather(*map(self._believe, new[at : at + _DOUBTED_AT_ONCE]))
+
+    async def _believe(self, shop: str) -> None:
+        born = self._seen[shop].born
+        if not born:
+            return  # Nobody has opened it yet; whether it was lost is asked once somebody has.
         try:
-            if self.rooms.clock.now_ms() - born_ms < _NEW_MS:
+            if self.rooms.clock.now_ms() - 1000 * float(born) < _NEW_MS:
                 await self.rooms.recovery.doubt(shop)
         except HoldfastError as error:
             log.warning("sweep: shop %s: whether it is new: %s", shop, error.message)
@@ -196,7 +203,4 @@ async def serve(sweep: Sweep, reconciler: Reconciler) -> None:
             group.create_task(sweep.run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
-        await rooms.recovery.aclose()
-        await rooms.payments.aclose()
-        if rooms.claims:
-            await rooms.claims.aclose()
+        await rooms.aclose()

@@ -15,6 +15,9 @@ and ends with it.
     child           a process that is told a line at a time
     servers         the Valkeys and the Postgres
     postgres        a real Postgres of one's own
+    viewers         a crowd of viewers in a process of its own, told what to do by lines
+    viewer_commands what it can be told
+    viewer          one of them: a socket in as little Python as will do
     figures         medians, spreads and ratios of the rounds
     chart, tables   figures as SVG and as Markdown
     report          the machine, and where figures are put

@@ -137,14 +137,14 @@ def plain(settings: Settings) -> Starlette:
     return Starlette(routes=[WebSocketRoute("/v1/live", live)])
 
 
-def ours(settings: Settings) -> Starlette:
+def ours(settings: Settings) -> uvicorn.Server:
     """The gateway."""
     lane = Lane(settings)
     payments = Payments(settings, lane, SystemClock())
     gateway = app.assemble(
         settings, clock=SystemClock(), rng=random.SystemRandom(), lane=lane, payments=payments
     )
-    return app.application(gateway)
+    return app.server(gateway)
 
 
 async def _hear_nothing(_: Feed, __: News) -> None:
@@ -159,14 +159,15 @@ async def _is_deaf(_: Feed) -> bool:
 def serve(kind: str, redis_url: str, listener: int) -> None:
     """Be one of the servers, on a socket that listens already."""
     settings = settings_of(redis_url, kind)
-    application = plain(settings) if kind == "plain" else ours(settings)
-    config = app.configuration(settings, application)
     if kind == "plain":
-        config.ws = WebSocketsSansIOProtocol
-    elif kind == "gateway":
+        config = app.configuration(settings, plain(settings), WebSocketsSansIOProtocol)
+        server = uvicorn.Server(config)
+    else:
+        server = ours(settings)
+    if kind == "gateway":
         Feed.hear = _hear_nothing  # type: ignore[method-assign, assignment]
         Feed.is_deaf = _is_deaf  # type: ignore[method-assign, assignment]
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listener)])
+    server.run(sockets=[socket.socket(fileno=listener)])
 
 
 @dataclass(slots=True)

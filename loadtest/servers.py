@@ -1,6 +1,7 @@
 """The servers of a run: Valkeys as they are needed, and one Postgres if there is any."""
 
 import contextlib
+import importlib.util
 import os
 import tempfile
 import time
@@ -11,9 +12,11 @@ from pathlib import Path
 from redis import Redis
 
 from gateway.sandbox.valkey import EmbeddedValkey, Fsync
-from loadtest.postgres import EmbeddedPostgres, PostgresMissingError
+from loadtest.postgres import DURABLE, EmbeddedPostgres, PostgresMissingError
 from loadtest.ways import Places
 
+DRIVERS = ("asyncpg", "psycopg")
+"""Of the alternatives, and of our table of claims."""
 LINK_TIMEOUT_S = 30.0
 LINK_PROBE_S = 0.02
 
@@ -68,7 +71,8 @@ class Servers:
     def start_postgres(self) -> bool:
         """Start it, or remember why not."""
         try:
-            self._postgres = self.stack.enter_context(EmbeddedPostgres(self.group))
+            _find_drivers()
+            self._postgres = self.stack.enter_context(EmbeddedPostgres(self.group, DURABLE))
         except PostgresMissingError as missing:
             self.why_no_postgres = str(missing)
         return self._postgres is not None
@@ -78,6 +82,12 @@ class Servers:
         if postgres:
             return [self._postgres.pid] if self._postgres else []
         return [one.pid for one in self._running if one.url in places.valkeys]
+
+
+def _find_drivers() -> None:
+    for driver in DRIVERS:
+        if importlib.util.find_spec(driver) is None:
+            raise PostgresMissingError(f"no {driver}: pip install 'holdfast[bench]'")
 
 
 def _wait_for_link(primary: EmbeddedValkey) -> None:

@@ -35,6 +35,7 @@ if ARGV[3] ~= '' and ARGV[3] ~= state and not NEXT[state][ARGV[3]] then
 end
 
 local was = {state, highlight}
+local changed = definition and ARGV[2] ~= '' and ARGV[2] ~= definition
 if ARGV[2] ~= '' then
   definition = ARGV[2]
 end
@@ -49,6 +50,9 @@ if redis.call('HSETNX', KEYS[1], 'epoch', 1) == 1 then
 end
 redis.call('HSET', KEYS[2], ARGV[1], definition, ARGV[1] .. ':state', state,
   ARGV[1] .. ':highlight', highlight)
+if changed then
+  redis.pcall('SPUBLISH', KEYS[3], cjson.encode({show = ARGV[1]}))
+end
 if state ~= was[1] then
   redis.pcall('SPUBLISH', KEYS[3], cjson.encode({show = ARGV[1], state = state}))
 end

@@ -8,6 +8,7 @@ endless URL            claims sales of 20 units until it is killed
 import asyncio
 import sqlite3
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import msgspec
 import psycopg
 
 from gateway.claims.address import open_claims
-from gateway.claims.sale import Numbered, Sale
+from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
+from gateway.model import Numbered
 from gateway.settings import Settings
 
 SHOP = "shop"
@@ -56,6 +58,14 @@ class Table:
     """A database of its own."""
 
     url: str
+
+    @classmethod
+    def within(cls, url: str) -> "Table":
+        """A new, empty schema of a Postgres: as good as a database, and made at once."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return cls(f"{url}?options=-csearch_path%3D{name}")
 
     def claims(self, timeout_ms: int = 5_000, **settings: Any) -> Claims:
         """Somebody who claims in it, as a process of its own would."""

@@ -12,10 +12,13 @@ from starlette.middleware import Middleware
 
 from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
+from gateway.api.probes import Hearing
 from gateway.api.routes import routes
 from gateway.checkout.desk import Desk
 from gateway.problems import MEDIA_TYPE
 from gateway.rooms import Rooms
+from gateway.sockets.drain import Begun
+from gateway.sockets.listener import NewsListener
 from gateway.tickets import Scope
 
 Json = dict[str, Any]
@@ -62,13 +65,17 @@ class Door:
 
 @contextlib.asynccontextmanager
 async def open_door(
-    rooms: Rooms, desk: Desk, draining: Callable[[], bool] = lambda: False
+    rooms: Rooms,
+    desk: Desk,
+    draining: Callable[[], bool] = lambda: False,
+    hearing: Hearing | None = None,
+    drain: Callable[[], Begun] = lambda: Begun(0, 0),
 ) -> AsyncIterator[Door]:
     """The front door of these rooms."""
     registry = CollectorRegistry()
     Counter("holdfast_tests", "Something to show", registry=registry).inc()
     app = Starlette(
-        routes=routes(rooms, desk, registry, draining),
+        routes=routes(rooms, desk, registry, hearing or NewsListener(rooms), draining, drain),
         middleware=[Middleware(CarefulHeaders)],
         exception_handlers=dict(HANDLERS),
     )

@@ -195,7 +195,7 @@ async def handoff(lane: Lane, shop: str, settings: Settings) -> AsyncIterator[Ha
 
 @contextlib.asynccontextmanager
 async def running(*work: Running) -> AsyncIterator[None]:
-    """Relays or couriers that run inside the block, and end cleanly with it."""
+    """Relays, couriers, a sweep or a watch that run inside the block, and end cleanly with it."""
     tasks = [asyncio.create_task(one.run()) for one in work]
     try:
         yield

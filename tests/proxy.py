@@ -2,8 +2,11 @@
 
 async with open_proxy(port) as proxy:
     proxy.lose_replies(3)     # the next three requests are executed, their replies are lost
+    proxy.deafen()            # as stall, but only for connections that have subscribed
+    proxy.deafen(new=True)    # and for those that will
     proxy.stall()             # nothing is read any more, buffers fill
     proxy.swallow()           # everything is read, and vanishes
+    proxy.mute(b"smessage")   # so do replies with this word in them; the others come through
     proxy.cut()               # all connections break now; new ones are let through
     proxy.heal()              # new connections are as good as new; stalled ones go on
 """
@@ -15,6 +18,7 @@ from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
 _CHUNK = 65_536
+_SUBSCRIBES = b"SUBSCRIBE"
 
 
 @dataclass(eq=False)
@@ -25,6 +29,8 @@ class _Link:
     server: asyncio.StreamWriter
     losing: bool = False
     """The reply to what was sent last is to be lost."""
+    subscribes: bool = False
+    deaf: bool = False
 
     def break_off(self) -> None:
         self.client.transport.abort()
@@ -42,16 +48,30 @@ class Proxy:
     _to_lose: int = 0
     _loses: bytes = b""
     _swallows: bool = False
+    _mutes: bytes = b""
     _flows: asyncio.Event = field(default_factory=asyncio.Event)
     _links: set[_Link] = field(default_factory=set)
+    _tells: asyncio.Event = field(default_factory=asyncio.Event)
+    _deafens_new: bool = False
 
     @property
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}"
 
+    @property
+    def tells(self) -> bool:
+        """Whether somebody has subscribed by a connection that is not silent."""
+        return any(link.subscribes and not link.deaf for link in self._links)
+
     def lose_replies(self, times: int, to: bytes = b"EVALSHA") -> None:
         """Let requests with this word in them through, and break off instead of their reply."""
         self._to_lose, self._loses = times, to
+
+    def deafen(self, *, new: bool = False) -> None:
+        self._tells.clear()
+        for link in self._links:
+            link.deaf = link.subscribes
+        self._deafens_new = new
 
     def stall(self) -> None:
         self._flows.clear()
@@ -59,13 +79,18 @@ class Proxy:
     def swallow(self) -> None:
         self._swallows = True
 
+    def mute(self, word: bytes) -> None:
+        self._mutes = word
+
     def cut(self) -> None:
         for link in self._links:
             link.break_off()
 
     def heal(self) -> None:
-        self._swallows, self._to_lose = False, 0
+        self._swallows, self._mutes, self._to_lose = False, b"", 0
         self._flows.set()
+        self._tells.set()
+        self._deafens_new = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until either side closes."""
@@ -88,6 +113,10 @@ class Proxy:
 
     async def _requests(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
+            if _SUBSCRIBES in data:
+                link.subscribes, link.deaf = True, link.deaf or self._deafens_new
+            if link.deaf:
+                await self._tells.wait()
             if self._to_lose and self._loses in data:
                 self._to_lose -= 1
                 self.lost += 1
@@ -98,8 +127,12 @@ class Proxy:
 
     async def _replies(self, link: _Link, reader: asyncio.StreamReader) -> None:
         while data := await self._next(reader):
+            if link.deaf:
+                await self._tells.wait()
             if link.losing:
                 break
+            if self._mutes and self._mutes in data:
+                continue
             link.client.write(data)
             await link.client.drain()
         link.break_off()

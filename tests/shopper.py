@@ -24,6 +24,7 @@ class Shopper:
         self.socket = socket
         self.pushes: list[Message] = []
         self.welcome: Message = {}
+        self.patience_s: float = PATIENCE_S
         self._ids = itertools.count(1)
 
     async def ask(self, kind: str, **fields: Any) -> Message:
@@ -45,7 +46,7 @@ class Shopper:
 
     async def until(self, wanted: Any) -> Message:
         """Read until a message is what is wanted; the others are kept as pushes."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             while True:
                 message: Message = json.loads(await self.socket.recv())
                 if wanted(message):
@@ -54,7 +55,7 @@ class Shopper:
 
     async def closed(self) -> int:
         """Wait until the gateway closes the socket; return the code."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             await self.socket.wait_closed()
         assert self.socket.close_code is not None
         return self.socket.close_code
@@ -85,10 +86,10 @@ async def connected(url: str, **options: Any) -> AsyncIterator[Shopper]:
 
 
 @contextlib.asynccontextmanager
-async def shopping(url: str, token: str, show: str) -> AsyncIterator[Shopper]:
-    """A shopper who was let in."""
+async def shopping(url: str, token: str, show: str, **said: object) -> AsyncIterator[Shopper]:
+    """A shopper who was let in; says more than the token and the show, if asked to."""
     async with connected(url) as shopper:
-        welcome = await shopper.ask("connect", token=token, show=show)
+        welcome = await shopper.ask("connect", token=token, show=show, **said)
         assert welcome["type"] == "welcome", welcome
         shopper.welcome = welcome
         yield shopper

@@ -3,7 +3,7 @@
 ``app`` mounts it::
 
     Starlette(
-        routes=[*routes(rooms, desk, registry, draining), …],
+        routes=[*routes(rooms, desk, registry, hearing, draining, drain), …],
         middleware=[Middleware(CarefulHeaders), …],
         exception_handlers=problems.HANDLERS,
     )
@@ -51,16 +51,29 @@ TABLE: tuple[tuple[str, str, RoomsEndpoint], ...] = (
 
 
 def routes(
-    rooms: Rooms, desk: Desk, registry: CollectorRegistry, draining: Callable[[], bool]
+    rooms: Rooms,
+    desk: Desk,
+    registry: CollectorRegistry,
+    hearing: probes.Hearing,
+    draining: Callable[[], bool],
+    drain: Callable[[], probes.Begun],
 ) -> list[Route]:
-    """Every HTTP route but the pages; ``draining`` says whether this process is going away."""
+    """Every HTTP route but the pages.
+
+    Args:
+        hearing: whether news reaches this process.
+        draining: says whether this process is going away.
+        drain: has it begin to.
+    """
+    ready = partial(probes.ready, rooms.lane, hearing, rooms.durability, draining)
     webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
     return [
         *_for_pages("/v1/tickets", partial(tickets.create, rooms), rooms.settings),
         *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),
         _route("POST", "/v1/stripe/webhook", partial(stripe.receive, webhook)),
         _route("GET", "/livez", probes.alive),
-        _route("GET", "/readyz", partial(probes.ready, rooms.lane, rooms.durability, draining)),
+        _route("GET", "/readyz", ready),
+        _route("POST", "/drainz", partial(probes.drain, rooms, drain)),
         _route("GET", "/metrics", partial(probes.metrics, registry)),
     ]
 

@@ -15,16 +15,16 @@ from gateway.checkout.phases import Phase
 from gateway.checkout.provider import Declined, NotPossible
 from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
 from gateway.checkout.turns import CalledOff, OnWait
-from gateway.claims.sale import Numbered, Sale
+from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
 from gateway.clock import Clock
 from gateway.errors import Overloaded, Unavailable
+from gateway.model import UNITS
 from gateway.settings import Settings
 from gateway.stock.standing import freeze
 
 log = logging.getLogger(__name__)
 
-_UNITS = msgspec.json.Decoder(tuple[Numbered, ...])
 _NOT_CLAIMED = frozenset({"client_secret"})
 """Fields of the record that are of no use once it is authorized, and are nobody else's business."""
 
@@ -140,7 +140,7 @@ class Capture:
             order=sold.record.order,
             intent=sold.intent,
             hold=sold.record.hold,
-            units=_UNITS.decode(kept["units"]),
+            units=UNITS.decode(kept["units"]),
             record=msgspec.json.encode(restorable),
             claimed_at=self.clock.now_ms(),
         )

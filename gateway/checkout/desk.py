@@ -25,8 +25,9 @@ _LONGEST_BACKOFF_S = 2.0
 """The queue before Stripe spaces the tries of all; this only keeps one from spinning."""
 _MOST = 5_000
 """Payments under way in one process; above it the shopper hears ``overloaded``."""
-_GRACE_S = 3.0
-"""How long payments may go on when the process stops. The sweep finishes the others."""
+_GRACE_S = 1.0
+"""How long payments may go on when the process stops, besides the drain, in which shoppers wait for
+theirs. The sweep finishes the others."""
 
 
 @dataclass(slots=True)

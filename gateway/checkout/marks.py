@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from gateway.checkout.records import Record, Units
-from gateway.model import Id, Line, Money
+from gateway.checkout.records import Record
+from gateway.model import Id, Line, Money, Units
 
 _LONGEST = 500
 """Characters of one value, by Stripe's limit; there may be 50 values."""
@@ -73,7 +73,7 @@ def read_units(metadata: Mapping[str, str], currency: str) -> PaidFor | None:
         parts.append(part)
         n += 1
     try:
-        sold = _UNITS.decode("".join(parts))
+        sold = _PRICED.decode("".join(parts))
     except msgspec.DecodeError:
         return None
     return PaidFor(
@@ -85,4 +85,4 @@ def read_units(metadata: Mapping[str, str], currency: str) -> PaidFor | None:
     )
 
 
-_UNITS = msgspec.json.Decoder(tuple[tuple[str, str, int, int, int], ...])
+_PRICED = msgspec.json.Decoder(tuple[tuple[str, str, int, int, int], ...])

@@ -22,15 +22,11 @@ from gateway.errors import (
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply, Word, pairs
 from gateway.messages import Checkout, OrderView
-from gateway.model import Address, Contact, Fulfillment, Line, Money, OrderState
+from gateway.model import UNITS, Address, Contact, Fulfillment, Line, Money, OrderState, Units
 from gateway.scripts import Script, load
 from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
-
-Units = tuple[tuple[str, str, int, int], ...]
-"""sku, location, first unit number, units."""
-_UNITS = msgspec.json.Decoder(Units)
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -125,7 +121,7 @@ class Records:
 
     async def find(self, shop: str, order: str) -> Record | None:
         """Read a record; ``None`` when there is none."""
-        fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
+        fields = await self.kept(shop, order)
         return _record(order, fields) if fields.get("phase") else None
 
     async def kept(self, shop: str, order: str) -> dict[str, str]:
@@ -268,7 +264,7 @@ class Records:
                 raise Frozen
         if not durable:
             raise NotDurable
-        return _UNITS.decode(reply[1])
+        return UNITS.decode(reply[1])
 
     async def move(
         self,
@@ -382,8 +378,8 @@ def _check_begun(words: list[str]) -> None:
             raise AssertionError(f"pay_begin said {words}")
 
 
-def _record(order: str, fields: dict[str, bytes]) -> Record:
+def _record(order: str, fields: Mapping[str, str]) -> Record:
     values: dict[str, Any] = {"order": order}
-    for name, value in fields.items():
-        values[name] = msgspec.json.decode(value) if name in _JSON_FIELDS else value.decode()
+    for name, text in fields.items():
+        values[name] = msgspec.json.decode(text) if name in _JSON_FIELDS else text
     return msgspec.convert(values, Record, strict=False)

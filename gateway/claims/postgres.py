@@ -13,11 +13,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
 import psycopg
 from psycopg import AsyncConnection, errors
 
-from gateway.claims.sale import Numbered, Sale, Unit, decide, every_unit
+from gateway.claims.sale import Sale, Unit, decide, every_unit
 from gateway.claims.table import Claims, TableError
 from gateway.settings import Settings
 
@@ -64,7 +63,6 @@ _PAGE = """SELECT shop, order_id, intent, hold, units, record, claimed_at FROM h
     WHERE shop = %s AND order_id > %s AND NOT void
     ORDER BY order_id LIMIT %s"""
 _SHOPS = "SELECT DISTINCT shop FROM holdfast_sales ORDER BY shop"
-_UNITS = msgspec.json.Decoder(tuple[Numbered, ...])
 
 
 class PostgresClaims(Claims):
@@ -88,7 +86,7 @@ class PostgresClaims(Claims):
             verdict = decide(sales, owners)
             await self._take(connection, [(*unit, order) for unit, order in verdict.units])
             if verdict.sales:
-                await connection.execute(_SELL, _columns([_row(one) for one in verdict.sales], 7))
+                await connection.execute(_SELL, _columns([one.row for one in verdict.sales], 7))
             return verdict.answers
 
         return await self._in_transaction(write)
@@ -104,12 +102,7 @@ class PostgresClaims(Claims):
         return bool(await self._read(_HAS, (shop, order)))
 
     async def _page(self, shop: str, after: str, limit: int) -> list[Sale]:
-        return [
-            Sale(shop, order, intent, hold, _UNITS.decode(units), record, claimed_at)
-            for shop, order, intent, hold, units, record, claimed_at in await self._read(
-                _PAGE, (shop, after, limit)
-            )
-        ]
+        return [Sale.of_row(row) for row in await self._read(_PAGE, (shop, after, limit))]
 
     async def _shops(self) -> list[str]:
         return [shop for (shop,) in await self._read(_SHOPS, ())]
@@ -200,11 +193,6 @@ class PostgresClaims(Claims):
 def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
     """Rows as arrays, one for each column: one statement for as many rows as there are."""
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
-
-
-def _row(sale: Sale) -> tuple[str, str, str, str, str, bytes, int]:
-    units = msgspec.json.encode(sale.units).decode()
-    return sale.shop, sale.order, sale.intent, sale.hold, units, sale.record, sale.claimed_at
 
 
 def _said(error: psycopg.Error) -> str:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
-Numbered = tuple[str, str, int, int]
-"""sku, location, first unit number, units: as the commit numbers them."""
+from gateway.model import UNITS, Units
+
+Row = tuple[str, str, str, str, str, bytes, int]
+"""A sale's columns, in the order of its fields."""
 
 
 class Unit(NamedTuple):
@@ -27,7 +30,7 @@ class Sale(Struct, frozen=True):
     intent: str
     """The PaymentIntent whose money it is."""
     hold: str
-    units: tuple[Numbered, ...]
+    units: Units
     record: bytes
     """The order's hash in Redis, fields and texts as one JSON object: enough to restore it."""
     claimed_at: int
@@ -41,6 +44,18 @@ class Sale(Struct, frozen=True):
             for sku, location, first, units in self.units
             for number in range(first, first + units)
         )
+
+    @property
+    def row(self) -> Row:
+        """The sale as the tables keep it."""
+        units = msgspec.json.encode(self.units).decode()
+        return (self.shop, self.order, self.intent, self.hold, units, self.record, self.claimed_at)
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> "Sale":
+        """Read it again."""
+        shop, order, intent, hold, units, record, claimed_at = row
+        return cls(shop, order, intent, hold, UNITS.decode(units), record, claimed_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from gateway.claims.sale import Numbered, Sale, decide, every_unit
+from gateway.claims.sale import Sale, decide, every_unit
 from gateway.claims.table import Claims, TableError
 from gateway.settings import Settings
 
@@ -52,7 +50,6 @@ _HAS = "SELECT 1 FROM holdfast_sales WHERE shop = ? AND order_id = ? AND NOT voi
 _PAGE = """SELECT shop, order_id, intent, hold, units, record, claimed_at FROM holdfast_sales
     WHERE shop = ? AND order_id > ? AND NOT void ORDER BY order_id LIMIT ?"""
 _SHOPS = "SELECT DISTINCT shop FROM holdfast_sales ORDER BY shop"
-_UNITS = msgspec.json.Decoder(tuple[Numbered, ...])
 _AGAIN_S = 0.01
 
 
@@ -77,7 +74,7 @@ class SqliteClaims(Claims):
                     owners[unit] = owner
             verdict = decide(sales, owners)
             connection.executemany(_TAKE, [(*unit, order) for unit, order in verdict.units])
-            connection.executemany(_SELL, [_row(sale) for sale in verdict.sales])
+            connection.executemany(_SELL, [sale.row for sale in verdict.sales])
             return verdict.answers
 
         return await self._in_transaction(write)
@@ -93,14 +90,8 @@ class SqliteClaims(Claims):
 
     async def _page(self, shop: str, after: str, limit: int) -> list[Sale]:
         def read(connection: sqlite3.Connection) -> list[Sale]:
-            return [
-                Sale(shop, order, intent, hold, _UNITS.decode(units), record, claimed_at)
-                for shop, order, intent, hold, units, record, claimed_at in connection.execute(
-                    _PAGE, (shop_asked, after, limit)
-                )
-            ]
+            return list(map(Sale.of_row, connection.execute(_PAGE, (shop, after, limit))))
 
-        shop_asked = shop
         return await self._in_transaction(read, "DEFERRED")
 
     async def _shops(self) -> list[str]:
@@ -173,8 +164,3 @@ class SqliteClaims(Claims):
         if connection:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
-
-
-def _row(sale: Sale) -> tuple[str, str, str, str, str, bytes, int]:
-    units = msgspec.json.encode(sale.units).decode()
-    return sale.shop, sale.order, sale.intent, sale.hold, units, sale.record, sale.claimed_at

@@ -3,19 +3,16 @@
 import argparse
 import asyncio
 import os
-import random
 import sys
 from dataclasses import dataclass
 
 import msgspec
 
 from gateway import process
-from gateway.checkout.payment import Payments
-from gateway.claims.address import open_claims
 from gateway.clock import Clock, SystemClock, rfc3339
 from gateway.lane import served
 from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
-from gateway.rooms import join
+from gateway.rooms import opened
 from gateway.settings import Settings, read
 from gateway.shows.shows import shops
 from gateway.stock.audit import Verdict
@@ -90,17 +87,9 @@ def _audit_payments(options: argparse.Namespace) -> int:
 async def _reconcile(
     settings: Settings, shop: str | None, since_ms: int, mend: Mend
 ) -> Reconciliation:
-    async with served(settings) as lane:
-        payments, claims = Payments(settings, lane, SystemClock()), open_claims(settings)
-        try:
-            clock = SystemClock()
-            rooms = join(settings, clock, random.SystemRandom(), lane, payments, claims)
-            progress = _Progress(clock, clock.monotonic_s())
-            return await Reconciler(rooms.settler).look(shop, since_ms, mend, progress)
-        finally:
-            await payments.aclose()
-            if claims:
-                await claims.aclose()
+    async with opened(settings) as rooms:
+        progress = _Progress(rooms.clock, rooms.clock.monotonic_s())
+        return await Reconciler(rooms.settler).look(shop, since_ms, mend, progress)
 
 
 @dataclass(slots=True)

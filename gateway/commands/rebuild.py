@@ -3,20 +3,16 @@
 import argparse
 import asyncio
 import os
-import random
 import sys
 from collections.abc import AsyncIterator
 
 import msgspec
 
 from gateway import process
-from gateway.checkout.payment import Payments
-from gateway.claims.address import open_claims
-from gateway.clock import SystemClock, rfc3339
+from gateway.clock import rfc3339
 from gateway.errors import NotFound
-from gateway.lane import served
 from gateway.recovery.rebuild import HISTORY_MS, Rebuilt
-from gateway.rooms import Rooms, join
+from gateway.rooms import Rooms, opened
 from gateway.settings import Settings, read
 
 _DAY_MS = 86_400_000
@@ -55,21 +51,13 @@ def run(options: argparse.Namespace) -> int:
 
 async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:
     missing = 0
-    async with served(settings) as lane:
-        clock, rng = SystemClock(), random.SystemRandom()
-        payments, claims = Payments(settings, lane, clock), open_claims(settings)
-        try:
-            rooms = join(settings, clock, rng, lane, payments, claims)
-            since_ms = clock.now_ms() - options.since * _DAY_MS
-            async for found in _each(rooms, options.shop, since_ms, dry=options.dry_run):
-                missing += len(found.missing)
-                said = msgspec.json.encode(found).decode() if options.json else _report(found)
-                sys.stdout.write(said + "\n")
-                sys.stdout.flush()
-        finally:
-            await payments.aclose()
-            if claims:
-                await claims.aclose()
+    async with opened(settings) as rooms:
+        since_ms = rooms.clock.now_ms() - options.since * _DAY_MS
+        async for found in _each(rooms, options.shop, since_ms, dry=options.dry_run):
+            missing += len(found.missing)
+            said = msgspec.json.encode(found).decode() if options.json else _report(found)
+            sys.stdout.write(said + "\n")
+            sys.stdout.flush()
     return 1 if options.dry_run and missing else 0
 
 

@@ -2,15 +2,11 @@
 
 import argparse
 import os
-import random
 
 from gateway import metrics, process
-from gateway.checkout.payment import Payments
-from gateway.claims.address import open_claims
-from gateway.clock import SystemClock
 from gateway.lane import Lane
 from gateway.reconcile.reconciler import Reconciler
-from gateway.rooms import join
+from gateway.rooms import of_process
 from gateway.settings import read
 from gateway.sweep import Sweep, serve
 
@@ -23,15 +19,7 @@ def run(_: argparse.Namespace) -> int:
     """Run the sweep until it is told to stop."""
     process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
-    lane = Lane(settings)
-    rooms = join(
-        settings,
-        SystemClock(),
-        random.SystemRandom(),
-        lane,
-        Payments(settings, lane, SystemClock()),
-        open_claims(settings),
-    )
+    rooms = of_process(settings, Lane(settings))
     reconciler = Reconciler(rooms.settler)
     sweep = Sweep(rooms)
     metrics.serve(settings, metrics.registry_of_sweep(rooms, reconciler, sweep.jumped))

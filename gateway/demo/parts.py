@@ -138,6 +138,7 @@ def gateway_environment(site: Site) -> dict[str, str]:
         "HOLDFAST_PORT": str(site.port),
         "HOLDFAST_SETTLE_INTERVAL_S": "2",
         "HOLDFAST_RELAY_BACKOFF_MAX_S": "5",
+        "HOLDFAST_DRAIN_S": "1",
         **pace,
     }
 

@@ -102,12 +102,10 @@ class Recovery:
             await freeze(self.lane, shop)
             frozen = await stand(self.lane, shop)
             gathered_s = self.clock.monotonic_s() + _GATHER_S
-            rebuilt = await self.rebuilder.rebuild(shop, since_ms, patient=True)
-            await asyncio.sleep(max(0.0, gathered_s - self.clock.monotonic_s()))
-            epoch = await self._thaw(shop, frozen, rebuilt)
-        if epoch is None:
+            rebuilt = await self._rebuild(shop, frozen, since_ms, gathered_s, patient=True)
+        if rebuilt.epoch is None:
             raise Unavailable("Another process took over, or the server was lost; ask again.")
-        return msgspec.structs.replace(rebuilt, epoch=epoch)
+        return rebuilt
 
     async def aclose(self) -> None:
         """Stop; another process goes on with what was begun."""
@@ -136,24 +134,30 @@ class Recovery:
                     self.done["frozen"] += 1
                     log.warning("recovery: shop %s: frozen; writes may have been lost", shop)
                 async with self._lease(shop) as ours:
-                    if ours and await self._rebuild(shop, standing, gathered_s):
-                        return
+                    if ours:
+                        since_ms = self.rebuilder.since(standing, self.clock.now_ms())
+                        if (await self._rebuild(shop, standing, since_ms, gathered_s)).epoch:
+                            return
             except HoldfastError as error:
                 log.warning("recovery: shop %s: %s", shop, error.message)
             except Exception:
                 log.exception("recovery: shop %s: a step failed", shop)
             await asyncio.sleep(_AGAIN_S)
 
-    async def _rebuild(self, shop: str, standing: Standing, gathered_s: float) -> int | None:
-        since_ms = self.rebuilder.since(standing, self.clock.now_ms())
-        rebuilt = await self.rebuilder.rebuild(shop, since_ms)
-        await asyncio.sleep(max(0.0, gathered_s - self.clock.monotonic_s()))
-        return await self._thaw(shop, standing, rebuilt)
-
-    async def _thaw(self, shop: str, frozen: Standing, rebuilt: Rebuilt) -> int | None:
-        """Let a rebuilt shop be served; its new epoch, or ``None`` when another does it, or it must
-        be rebuilt again.
+    async def _rebuild(
+        self,
+        shop: str,
+        frozen: Standing,
+        since_ms: int,
+        gathered_s: float,
+        *,
+        patient: bool = False,
+    ) -> Rebuilt:
+        """Rebuild a shop, and let it be served once its holds are gathered; without a new epoch
+        when another does it, or it must be rebuilt again.
         """
+        rebuilt = await self.rebuilder.rebuild(shop, since_ms, patient=patient)
+        await asyncio.sleep(max(0.0, gathered_s - self.clock.monotonic_s()))
         epoch = await thaw(self.lane, shop, self.owner, frozen)
         if epoch is not None:
             self.done["thawed"] += 1
@@ -162,7 +166,7 @@ class Recovery:
                 "recovery: shop %s: served again in epoch %d; of %d sales %d were missing",
                 *(shop, epoch, rebuilt.known, len(rebuilt.missing)),
             )
-        return epoch
+        return msgspec.structs.replace(rebuilt, epoch=epoch)
 
     @contextlib.asynccontextmanager
     async def _lease(self, shop: str) -> AsyncIterator[bool]:

@@ -7,7 +7,7 @@ decides what a client may do when, how often, and which close code ends the sess
 """
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 
 from msgspec import Struct
 
@@ -22,7 +22,7 @@ from gateway.errors import (
     ShowNotLive,
     Unauthenticated,
 )
-from gateway.messages import AnyCommand, Connect
+from gateway.messages import AnyCommand, Checkout, Connect
 from gateway.model import Hold, ShowState
 from gateway.sessions.limits import Bucket
 from gateway.tickets import Ticket, TicketExpired
@@ -58,6 +58,16 @@ class Close(Struct, frozen=True):
 Effect = Perform | Refuse | Close
 
 
+class Busy(IntEnum):
+    """What a shopper would be disturbed in, if the socket closed now."""
+
+    IDLE = 0
+    HOLDING = 1
+    """There is an active hold, or an answer to come."""
+    PAYING = 2
+    """A payment is under way, or its answer is to come."""
+
+
 class _State(Enum):
     FRESH = auto()
     JOINING = auto()
@@ -72,6 +82,8 @@ class Machine:
     bucket: Bucket
     connect_by_s: float
     most_in_flight: int
+    shared: Bucket | None = None
+    """What this shopper's sockets may send together, from the moment it is known who it is."""
     ticket: Ticket | None = None
     _state: _State = _State.FRESH
     _in_flight: int = 0
@@ -80,6 +92,8 @@ class Machine:
     _active: dict[str, Hold] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
     """Holds that ended while the client was let in: what was read of them may be older."""
+    _checked_out: str | None = None
+    """The hold that was to be paid for last."""
     _bought: bool = False
     _stays_until_s: float = 0.0
     _show: ShowState = "live"
@@ -89,11 +103,23 @@ class Machine:
         """The holds this shopper is known to have."""
         return tuple(self._active.values())
 
+    @property
+    def busy(self) -> Busy:
+        """What the shopper would be disturbed in."""
+        if self._checked_out and (self._in_flight or self._checked_out in self._active):
+            return Busy.PAYING
+        if self._in_flight or self._active or self._state is _State.JOINING:
+            return Busy.HOLDING
+        return Busy.IDLE
+
     def arrived(self, size: int, now_s: float) -> list[Effect]:
         """A frame has come in, not read yet; an effect means that it is not to be read."""
         if self._state is _State.CLOSED:
             return [Close(CloseCode.NORMAL)]
-        wait_ms = self.bucket.take(1 + size / _BYTES_PER_TOKEN, now_s)
+        cost = 1 + size / _BYTES_PER_TOKEN
+        wait_ms = self.bucket.take(cost, now_s)
+        if not wait_ms and self.shared:
+            wait_ms = self.shared.take(cost, now_s)
         if not wait_ms:
             return []
         self._refusals += 1
@@ -144,11 +170,15 @@ class Machine:
             error = RateLimited("Too many commands await an answer.", retry_after_ms=100)
             return [Refuse(error, command.id)]
         self._in_flight += 1
+        if isinstance(command, Checkout):
+            self._checked_out = command.hold
         return [Perform(command)]
 
     def answered(self) -> None:
         """A performed command, other than ``connect``, has its answer."""
         self._in_flight -= 1
+        if not self._in_flight and self._checked_out not in self._active:
+            self._checked_out = None
 
     def joined(self, ticket: Ticket, show: ShowState, holds: tuple[Hold, ...]) -> None:
         """The ticket is good and the client is welcomed; ``show`` and ``holds`` were read.
@@ -226,6 +256,10 @@ class Machine:
     def overflowed(self) -> list[Effect]:
         """The client does not read what it is sent."""
         return self._close(CloseCode.SLOW_CONSUMER)
+
+    def drained(self) -> list[Effect]:
+        """The process goes away."""
+        return self._close(CloseCode.DRAIN)
 
     def _is_over(self, now_s: float) -> bool:
         busy = self._active or self._in_flight or now_s < self._stays_until_s

@@ -53,13 +53,14 @@ def admit(rooms: Rooms, command: Connect) -> Ticket:
     return ticket
 
 
-async def join(rooms: Rooms, ticket: Ticket) -> Joined:
-    """Read the show and what the shopper has. Whoever still holds something may come back to pay.
+async def join(rooms: Rooms, ticket: Ticket, show: Show) -> Joined:
+    """Read what the shopper has. Whoever still holds something may come back to pay.
+
+    Who has nothing costs one round trip, which many share; who has, one more.
 
     Raises:
-        NotFound, ShowNotLive: there is no such show, or it is over.
+        ShowNotLive: the show is over.
     """
-    show = await rooms.shows.get(ticket.shop, ticket.show)
     holds, orders = await _belongings(rooms, ticket.shop, ticket.sub)
     if show.state == "ended" and not holds:
         raise ShowNotLive("The show is over.", state="ended")
@@ -71,15 +72,19 @@ async def _belongings(
 ) -> tuple[tuple[Hold, ...], tuple[OrderView, ...]]:
     """What a shopper holds and has bought."""
     fields = pairs(await rooms.lane.command("HGETALL", ShopKeys(shop).shopper(shopper)))
+    if not fields:
+        return (), ()
     holds = [name.partition(":")[2] for name in fields if name.startswith("hold:")]
     bought = sorted(
         (int(at), name.partition(":")[2])
         for name, at in fields.items()
         if name.startswith("order:")
     )
-    found = await rooms.holds.of(shop, tuple(holds))
     newest = bought[-_MOST_ORDERS:]
-    records = await asyncio.gather(*(rooms.records.find(shop, order) for _, order in newest))
+    found, records = await asyncio.gather(
+        rooms.holds.of(shop, tuple(holds)),
+        asyncio.gather(*(rooms.records.find(shop, order) for _, order in newest)),
+    )
     active = tuple(hold for hold in found if hold.state == "active")
     return active, tuple(record.view for record in records if record)
 

@@ -4,9 +4,16 @@
 ``direct``    the short way between a socket and its endpoint
 ``outbox``    what waits to be written to one socket, bounded
 ``roster``    who is connected to which show; one encoded frame to many
-``feed``      a shop's stock as this process knows it, kept true by the news
-``listener``  the subscription the news comes through
+``feed``      a shop as this process knows it, kept true by the news
+``showcase``  its stock and catalogue, encoded once for all who come
+``viewers``   how many watch, over all processes
+``parting``   sends away, one after the other, whoever knows a stock that is void
+``listener``  the subscriptions the news comes through, probed when they are silent
+``ear``       one connection to one server, with the subscriptions there
 ``tally``     what has happened, counted
+``watch``     tells every socket the time
 ``server``    uvicorn's WebSocket class, mended
+``door``      who may come in, and how many are inside
+``drain``     sending everybody elsewhere, in order
 ``endpoint``  one socket from upgrade to close
 """

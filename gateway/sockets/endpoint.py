@@ -1,12 +1,13 @@
 """One socket from upgrade to close: ``/v1/live``.
 
-The endpoint owns three things for each socket: a loop that receives (and never awaits slow work, or
-pongs would go unread and the socket would die), a writer that empties the outbox, and a timer that
-tells the time. The machine decides. Commands are performed in tasks of their own; but ``reserve``,
-of which thousands come at once, needs no more than to be called back.
+The endpoint owns a loop for each socket that receives (and never awaits slow work, or pongs would
+go unread and the socket would die), and, while something waits for a slow peer, a writer that
+empties the outbox. The machine decides. Commands are performed in tasks of their own; but
+``reserve``, of which thousands come at once, needs no more than to be called back.
 
 Where the server offers it, frames come and go by the short way (``direct``) whenever nothing waits,
-and the receiving loop and the writer have only the rest to do.
+and the receiving loop and the writer have only the rest to do. An idle viewer is to cost little:
+what is made for each socket is counted in ``loadtest/bench_fanout.py``.
 """
 
 import asyncio
@@ -41,33 +42,32 @@ from gateway.messages import (
     Connect,
     Frame,
     Ok,
+    PreparedWelcome,
     Refresh,
     Reserve,
-    Welcome,
     encode,
 )
 from gateway.model import Hold, ShowState
 from gateway.problems import of_error
 from gateway.rooms import Rooms
 from gateway.sessions.limits import Bucket
-from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
+from gateway.sessions.machine import Busy, Close, Effect, Machine, Perform, Refuse
 from gateway.sessions.session import Session, admit, join, reserved
 from gateway.sockets import frames
 from gateway.sockets.direct import EXTENSION, Direct
+from gateway.sockets.door import Door
 from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
+from gateway.sockets.watch import Watch
 from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-_WATCH_EVERY_S = 1.0
-"""How often the machine is told the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ class Endpoint:
     rooms: Rooms
     desk: Desk
     listener: NewsListener
+    door: Door
     tally: Tally = field(default_factory=Tally)
+    watch: Watch = field(default_factory=Watch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket."""
@@ -85,12 +87,18 @@ class Endpoint:
         try:
             self._admit(socket)
         except HoldfastError as error:
-            self.tally.refused[error.code] += 1
+            self.door.refused[error.code] += 1
             scope["query_string"] = b""  # The server logs the address, and a token may be in it.
             await socket.send_denial_response(of_error(error))
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        await _Connection(socket, self.rooms, self.desk, self.listener, self.tally).serve()
+        connection = _Connection(socket, self.rooms, self.desk, self.listener, self.tally)
+        with self.door.inside(connection):
+            self.watch.add(connection)
+            try:
+                await connection.serve()
+            finally:
+                self.watch.remove(connection)
 
     def _admit(self, socket: WebSocket) -> None:
         """Refuse before the upgrade whoever could not be served after it.
@@ -118,9 +126,9 @@ def origin_allowed(connection: HTTPConnection, allowed: str) -> bool:
         return False
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Connection:
-    """One socket; also what the roster knows as the session of a seat."""
+    """One socket; what the roster knows as the session of a seat, and the door as a guest."""
 
     socket: WebSocket
     rooms: Rooms
@@ -133,8 +141,8 @@ class _Connection:
     _feed: Feed | None = None
     _seat: Seat | None = None
     _work: set[asyncio.Task[Any]] = field(default_factory=set)
-    _timer: asyncio.TimerHandle | None = None
-    _closing: asyncio.Future[CloseCode] = field(init=False)
+    _closing: asyncio.Future[CloseCode | None] = field(init=False)
+    """The code to close with; ``None`` once the peer has gone."""
 
     def __post_init__(self) -> None:
         settings, now_s = self.rooms.settings, self.rooms.clock.monotonic_s()
@@ -157,20 +165,21 @@ class _Connection:
             self.outbox.direct = direct
             direct.hear(self._arrived)
         receiving = asyncio.create_task(self._receive())
+        receiving.add_done_callback(self._hung_up)
         writing = asyncio.create_task(self.outbox.run(self.socket.send_text))
-        self._watch()
         try:
-            ends: list[asyncio.Future[Any]] = [receiving, self._closing]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if not receiving.done():
-                await self._close(self._closing.result(), writing)
+            code = await self._closing
+            if code is not None:
+                await self._close(code, writing)
         finally:
             if direct:
                 direct.hear(None)
-            if self._timer:
-                self._timer.cancel()
             await _end([receiving, writing, *self._work])
             self._leave()
+
+    def _hung_up(self, _: asyncio.Task[None]) -> None:
+        if not self._closing.done():
+            self._closing.set_result(None)
 
     def _leave(self) -> None:
         if self._feed and self._seat:
@@ -289,33 +298,38 @@ class _Connection:
 
     async def _answer(self, command: AnyCommand) -> Frame:
         if isinstance(command, Refresh):
-            self.machine.refreshed(self.rooms.tokens.read_ticket(command.token))
+            ticket = self.rooms.tokens.read_ticket(command.token)
+            self.machine.refreshed(ticket)
+            await self.rooms.admission.stays(ticket)
             return Ok()
         assert self.session is not None
         return await self.session.perform(command)
 
-    async def _join(self, command: Connect) -> Welcome:
+    async def _join(self, command: Connect) -> PreparedWelcome:
         """Let a shopper in: from the welcome on, every change comes as a push.
 
         The seat is taken before anything is read, so that a change between the two is not missed.
         """
         rooms, settings = self.rooms, self.rooms.settings
         ticket = admit(rooms, command)
+        await rooms.admission.arrived(ticket)
         self._feed = feed = await self.listener.feed(ticket.shop)
-        self._take_seat(feed, ticket)
-        joined = await join(rooms, ticket)
+        seat = self._take_seat(feed, ticket)
+        joined = await join(rooms, ticket, await feed.show(ticket.show))
         self.session = Session(
             secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
         )
+        self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)
-        feed.forget_count(ticket.show)
+        feed.greet(seat)
         now_ms = rooms.clock.now_ms()
-        return Welcome(
+        return PreparedWelcome(
             id=command.id,
             session=self.session.id,
             show=joined.show,
-            catalog=tuple(feed.catalog.values()),
-            stock=feed.stock,
+            stock=feed.showcase.stock_for(command.resume),
+            catalog=feed.showcase.catalog_for(command.resume),
+            catalog_tag=feed.showcase.catalog_tag,
             holds=joined.holds,
             orders=joined.orders,
             now=rfc3339(now_ms),
@@ -323,19 +337,25 @@ class _Connection:
             token_ttl_s=max(0, ticket.exp - now_ms // 1000),
         )
 
-    def _take_seat(self, feed: Feed, ticket: Ticket) -> None:
+    def _take_seat(self, feed: Feed, ticket: Ticket) -> Seat:
         most = self.rooms.settings.sockets_per_shopper
         if len(feed.roster.of(ticket.sub)) >= most:
             raise LimitExceeded("This shopper has too many connections.", limit=most)
-        self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
-        feed.roster.take(self._seat)
+        seat = self._seat = Seat(ticket.show, ticket.sub, self.outbox, self)
+        feed.roster.take(seat)
+        return seat
 
-    def _watch(self) -> None:
-        """Tell the machine the time, now and then. A task that sleeps would cost far more."""
+    def ticked(self) -> None:
+        """Time has passed."""
         clock = self.rooms.clock
-        self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
-        if not self._closing.done():
-            self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._watch)
+        effects = self.machine.ticked(clock.monotonic_s(), clock.now_ms())
+        if effects:
+            self._act(effects)
+
+    def _share_allowance(self, feed: Feed, shopper: str) -> None:
+        rate, now_s = self.rooms.settings.commands_per_shopper_per_s, self.rooms.clock.monotonic_s()
+        fresh = Bucket.full(rate, 2 * rate, now_s)
+        self.machine.shared = feed.roster.allowance(shopper, fresh)
 
     def _overflowed(self) -> None:
         """The client does not read."""
@@ -356,6 +376,19 @@ class _Connection:
     def epoch_changed(self) -> None:
         """What was said of the stock so far is void."""
         self._act(self.machine.epoch_changed())
+
+    @property
+    def busy(self) -> Busy:
+        """What the shopper would be disturbed in."""
+        return self.machine.busy
+
+    def warn(self, frame: bytes) -> None:
+        """Tell the client that the socket will close."""
+        self.outbox.push(frame)
+
+    def leave(self) -> None:
+        """Close for the drain."""
+        self._act(self.machine.drained())
 
 
 def _our_fault() -> Unavailable:

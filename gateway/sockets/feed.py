@@ -3,8 +3,12 @@
 The stock is read once, after the subscription stands; from then on each message carries absolute
 values and raises ``version`` by one. A gap means that a message was lost: all is read again, and
 told again. So is it when Redis is ahead of us and nothing comes (``is_deaf``): the last message may
-be lost, which no gap would show. Viewers hear of stock at most once a tick, except that the first
-change after silence, *sold out* and *back in stock* go at once.
+be lost, which no gap would show. Shows have no version: they are read when the first viewer comes,
+and again when all is. When the stock starts over in a new epoch, all viewers are sent away, one
+after the other (see ``parting``), for a snapshot.
+
+Viewers hear of stock at most once a tick, except that the first change after silence, *sold out*
+and *back in stock* go at once.
 
 A shop whose server may have lost writes is frozen: what its viewers hold is brought back from here.
 
@@ -27,15 +31,16 @@ from gateway.messages import (
     HoldFrame,
     ShowFrame,
     StockFrame,
-    StockState,
     ViewersFrame,
     encode,
 )
-from gateway.model import CatalogEntry, Hold
+from gateway.model import CatalogEntry, Hold, Show
 from gateway.news import News, hold_from_words
 from gateway.rooms import Rooms
-from gateway.scripts import load
-from gateway.sockets.roster import Roster
+from gateway.sockets.parting import Parting
+from gateway.sockets.roster import Roster, Seat
+from gateway.sockets.showcase import Showcase
+from gateway.sockets.viewers import Viewers
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
 from gateway.stock.standing import Position, Standing, State
@@ -44,8 +49,6 @@ log = logging.getLogger(__name__)
 
 _SHOPPERS_AT_ONCE = 256
 """Shoppers whose holds are read again at once when news was lost."""
-_SILENT_MS = 3_000
-"""A process whose viewer count is older than this is gone."""
 
 
 @dataclass(slots=True)
@@ -55,14 +58,16 @@ class Feed:
     shop: str
     rooms: Rooms
     roster: Roster = field(default_factory=Roster)
-    epoch: int = 0
-    version: int = -1
-    items: dict[str, int] = field(default_factory=dict)
-    catalog: dict[str, CatalogEntry] = field(default_factory=dict)
+    showcase: Showcase = field(default_factory=Showcase)
+    viewers: Viewers = field(init=False)
+    parting: Parting = field(init=False)
+    _shows: dict[str, Show] = field(default_factory=dict)
+    """Shows with viewers here, kept true by the news."""
+    _turns: int = 0
+    """Rises whenever a show may have changed: what was read before may be old."""
     _changed: set[str] = field(default_factory=set)
     _told_at_s: float = 0.0
     _timer: asyncio.TimerHandle | None = None
-    _counted: dict[str, int] = field(default_factory=dict)
     _doubted: int | None = None
     _born: str = ""
     """When the shop was opened, as its server said."""
@@ -70,6 +75,31 @@ class Feed:
     """The server to which the holds known here were brought back, and its epoch then."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything has been read."""
+
+    def __post_init__(self) -> None:
+        rooms = self.rooms
+        self.viewers = Viewers(self.shop, rooms.lane, rooms.clock, self.roster, self._tell_viewers)
+        self.parting = Parting(self.roster)
+
+    @property
+    def epoch(self) -> int:
+        """Of the stock."""
+        return self.showcase.epoch
+
+    @property
+    def version(self) -> int:
+        """Of the stock, within its epoch."""
+        return self.showcase.version
+
+    @property
+    def items(self) -> dict[str, int]:
+        """Units available, by sku."""
+        return self.showcase.items
+
+    @property
+    def catalog(self) -> dict[str, CatalogEntry]:
+        """What is sold, by sku."""
+        return self.showcase.catalog
 
     async def read(self) -> None:
         """Read everything from Redis; needed at first, and whenever news may have been lost.
@@ -88,10 +118,10 @@ class Feed:
         position = standing.position
         items = await self.rooms.movements.available(self.shop)
         entries = await self.rooms.catalog.entries(self.shop)
-        new = tuple(entry for entry in entries if self.catalog.get(entry.sku) != entry)
-        self.epoch, self.version, self.items = position.epoch, position.version, items
+        new = self.showcase.relist(entries)
+        self.showcase.restock(position.epoch, position.version, items)
         self._born = position.born
-        self.catalog = {entry.sku: entry for entry in entries}
+        self._forget_shows()
         if not self.ready.is_set():
             self.ready.set()
         elif position.lacks(known) or position.epoch != known.epoch:
@@ -141,8 +171,7 @@ class Feed:
         """Versions count anew, so no client would believe our pushes: all must come back."""
         log.warning("news: shop %s: the stock has started over", self.shop)
         self._changed.clear()
-        for seat in self.roster.everyone():
-            seat.session.epoch_changed()
+        self.parting.begin()
 
     async def _tell_again(self, new: tuple[CatalogEntry, ...]) -> None:
         """Tell the viewers all that news would have told them."""
@@ -152,7 +181,7 @@ class Feed:
             self.roster.tell(self.roster.everyone(), CatalogFrame(items=new))
         for name in self.roster.counts():
             with contextlib.suppress(NotFound):
-                show = await self.rooms.shows.get(self.shop, name)
+                show = await self.show(name)
                 news = News(show=name, state=show.state, highlight=show.highlight or "")
                 self._tell_show(name, news)
         shoppers = self.roster.shoppers()
@@ -172,14 +201,29 @@ class Feed:
             for frame in await self.rooms.settler.tidings(self.shop, order_id(hold)):
                 self.roster.tell(self.roster.of(shopper), frame)
 
-    @property
-    def stock(self) -> StockState:
-        """The stock as it is known here."""
-        return StockState(self.epoch, self.version, dict(self.items))
+    async def show(self, name: str) -> Show:
+        """A show. In a storm of newcomers only the first has it read.
+
+        Raises:
+            NotFound: there is none of this name.
+            Unavailable, Overloaded: Redis does not answer.
+        """
+        show = self._shows.get(name)
+        if show is None:
+            turn = self._turns
+            show = await self.rooms.shows.get(self.shop, name)
+            # News that came meanwhile is newer than what was read, and may have come before it.
+            if turn == self._turns and self.roster.at(name):
+                self._shows[name] = show
+        return show
+
+    def _forget_shows(self) -> None:
+        self._shows.clear()
+        self._turns += 1
 
     def snapshot(self) -> bytes:
         """A stock frame with everything."""
-        return encode(StockFrame(epoch=self.epoch, version=self.version, items=self.items))
+        return self.showcase.snapshot()
 
     async def hear(self, news: News) -> None:
         """Take in one message: keep what it says, and tell whom it concerns."""
@@ -193,21 +237,17 @@ class Feed:
         elif news.shopper is not None:
             self.roster.tell(self.roster.of(news.shopper), bytes(news.frame))
         elif news.catalog:
-            self.catalog |= {entry.sku: entry for entry in news.catalog}
+            self.showcase.add(news.catalog)
             self.roster.tell(self.roster.everyone(), CatalogFrame(items=news.catalog))
         elif news.show is not None:
+            self._keep_show(news.show, news)
             self._tell_show(news.show, news)
 
     def _apply(self, news: News) -> None:
-        self.version = news.version
-        urgent = False
-        for sku, available in news.stock.items():
-            before = self.items.get(sku)
-            if before != available:
-                self.items[sku] = available
-                self._changed.add(sku)
-                urgent = urgent or not before or not available
+        before = self.showcase.change(news.version, news.stock)
+        self._changed.update(before)
         if self._changed:
+            urgent = any(not units or not news.stock[sku] for sku, units in before.items())
             self._schedule(urgent=urgent)
 
     def _schedule(self, *, urgent: bool) -> None:
@@ -227,7 +267,8 @@ class Feed:
         self._changed.clear()
         frame = encode(StockFrame(epoch=self.epoch, version=self.version, items=items))
         for seat in self.roster.everyone():
-            seat.outbox.push_stock(frame)
+            if seat not in self.parting.leaving:
+                seat.outbox.push_stock(frame)
 
     def _tell_holds(self, news: News) -> None:
         for shopper, *words in news.holds:
@@ -240,6 +281,17 @@ class Feed:
             seat.session.hold_changed(hold)
         self.roster.tell(seats, HoldFrame(hold=hold, version=self.version, reason=reason))
 
+    def _keep_show(self, name: str, news: News) -> None:
+        self._turns += 1
+        show = self._shows.pop(name, None)
+        changes: dict[str, str | None] = {}
+        if news.state is not None:
+            changes["state"] = news.state
+        if not isinstance(news.highlight, msgspec.UnsetType):
+            changes["highlight"] = news.highlight or None
+        if show and changes:
+            self._shows[name] = msgspec.structs.replace(show, **changes)
+
     def _tell_show(self, show: str, news: News) -> None:
         seats = tuple(self.roster.at(show))
         if news.state is not None:
@@ -250,21 +302,20 @@ class Feed:
             self.roster.tell(seats, HighlightFrame(sku=news.highlight or None))
 
     async def count_viewers(self, process: str) -> None:
-        """Add up the viewers of every process, and tell when the number has changed."""
-        here = self.roster.counts()
-        for show in here.keys() | self._counted.keys():
-            total = await self.rooms.lane.call(
-                load("viewers_count"),
-                (ShopKeys(self.shop).viewers(show),),
-                (process, here.get(show, 0), _SILENT_MS),
-            )
-            if show not in here:
-                self._counted.pop(show)
-            elif self._counted.get(show) != total:
-                self._counted[show] = total
-                self.roster.tell(self.roster.at(show), ViewersFrame(count=total))
+        """Count the viewers of this and every other process, and forget shows that have none here.
 
-    def forget_count(self, show: str) -> None:
-        """A newcomer does not know the number yet: tell it again."""
-        if show in self._counted:
-            self._counted[show] = -1
+        Raises:
+            Unavailable, Overloaded: Redis does not answer.
+        """
+        await self.viewers.count(process)
+        for show in self._shows.keys() - self.roster.counts().keys():
+            del self._shows[show]
+
+    def _tell_viewers(self, show: str, count: int) -> None:
+        self.roster.tell(self.roster.at(show), ViewersFrame(count=count))
+
+    def greet(self, seat: Seat) -> None:
+        """Tell a newcomer what others were told before it came, and will not be told again."""
+        count = self.viewers.known(seat.show)
+        if count is not None:
+            self.roster.tell((seat,), ViewersFrame(count=count))

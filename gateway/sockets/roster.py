@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway.messages import Frame, encode
 from gateway.model import Hold, ShowState
+from gateway.sessions.limits import Bucket
 from gateway.sockets.outbox import Outbox
 
 
@@ -40,6 +41,7 @@ class Seat:
 class Roster:
     """The seats of one shop in this process."""
 
+    _allowances: dict[str, Bucket] = field(default_factory=dict)
     _by_show: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
     _by_shopper: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
 
@@ -55,6 +57,12 @@ class Roster:
             seats.discard(seat)
             if not seats:
                 index.pop(name, None)
+        if seat.shopper not in self._by_shopper:
+            self._allowances.pop(seat.shopper, None)
+
+    def allowance(self, shopper: str, fresh: Bucket) -> Bucket:
+        """What the sockets of a shopper who is here may send together; ``fresh`` for the first."""
+        return self._allowances.setdefault(shopper, fresh)
 
     def everyone(self) -> tuple[Seat, ...]:
         """All seats of the shop."""

@@ -1,26 +1,82 @@
-"""Uvicorn's WebSocket class, mended where a shopper or a stop would suffer, with a short way.
+"""Uvicorn's WebSocket class, mended where a shopper or a stop would suffer, with a short way; and
+what meets an upgrade when nobody can be let in.
 
 The base class is not public API: uvicorn is pinned, and a test fails when what we rely on moves.
 """
 
+import asyncio
+import random
 from asyncio import BaseTransport
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
+from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
 from gateway.sockets.direct import EXTENSION, Wrote, small_text, text_frame
+from gateway.sockets.door import Door, Reason, refusals
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 
 GRACE_S = 3.0
 """How long a peer may take to read what is left and say goodbye before its connection is cut."""
 
 _WAITS_FOR_A_FRAME = StreamReader.at_eof.__code__
 """Where the library's parser stands when it has read a frame and nothing of the next."""
+
+
+class _Inbox:
+    """What ``asyncio.Queue`` is to the base class, in a tenth of its three kilobytes."""
+
+    __slots__ = ("_messages", "_waiter")
+
+    def __init__(self) -> None:
+        self._messages: list[ASGIReceiveEvent] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: "ASGIReceiveEvent") -> None:
+        self._messages.append(message)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def empty(self) -> bool:
+        return not self._messages
+
+    async def get(self) -> "ASGIReceiveEvent":
+        """For the one task that receives."""
+        while not self._messages:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._messages.pop(0)
+
+
+class _Gate:
+    """What ``asyncio.Event`` is to the base class, without its queue; it opens at first."""
+
+    __slots__ = ("_opened",)
+
+    def __init__(self) -> None:
+        self._opened: asyncio.Future[None] | None = None
+
+    def is_set(self) -> bool:
+        return self._opened is None
+
+    def clear(self) -> None:
+        if self._opened is None:
+            self._opened = asyncio.get_running_loop().create_future()
+
+    def set(self) -> None:
+        if self._opened:
+            self._opened.set_result(None)
+            self._opened = None
+
+    async def wait(self) -> None:
+        if self._opened:
+            await asyncio.shield(self._opened)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -35,18 +91,48 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     comes before the endpoint listens, is the library's.
     """
 
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        door: Door,
+        rng: random.Random,
+    ) -> None:
+        super().__init__(config, server_state, app_state)
+        self.queue = cast("Any", _Inbox())
+        self.writable = cast("Any", _Gate())
+        self._door = door
+        self._rng = rng
+
     _listener: Callable[[str], None] | None = None
     _between_frames = False
     """Whether the library has read whole messages so far, and nothing of the next."""
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Somebody has connected.
+        """Somebody asks for an upgrade.
 
         The library would log each frame and header at DEBUG: tickets, addresses, and what a shopper
         typed by mistake.
         """
         super().connection_made(transport)
         self.conn.debug = False
+        self._door.enter()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, however far it had come."""
+        self._door.exit()
+        super().connection_lost(exc)
+
+    def start_keepalive(self) -> None:
+        """The upgrade is made: begin to ask for signs of life.
+
+        Those who came together, as after a restart they all do, are not to be asked together.
+        """
+        self._door.accepted += 1
+        if self.ping_interval:
+            first_s = self.ping_interval * (1.0 - self._rng.random())
+            self.ping_timer = self.loop.call_later(first_s, self.send_keepalive_ping)
 
     async def send(self, message: "ASGISendEvent") -> None:
         """Send what the application says.
@@ -58,8 +144,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close" and not self.handshake_complete:
             self.scope["path"], self.scope["query_string"] = "", b""
         await super().send(message)
-        if message["type"] == "websocket.http.response.body" and self.close_sent:
+        if message["type"] == "websocket.accept":
+            self._forget_handshake()
+        elif message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
+
+    def _forget_handshake(self) -> None:
+        """Nobody reads the headers again, and they are kilobytes; the library would keep them."""
+        self.request.headers.clear()
+        self.response.headers.clear()
+        cast("list[Any]", self.scope["headers"]).clear()
 
     async def run_asgi(self) -> None:
         """Run the application for this socket, and offer it the short way."""
@@ -130,3 +224,36 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def _cut_after_grace(self) -> None:
         self.loop.call_later(GRACE_S, self.transport.abort)
+
+
+class _Refusal(asyncio.Protocol):
+    """In place of a socket: the answer to an upgrade that is refused, and the end.
+
+    Nothing is read, no scope or task is made, and the application does not hear of it.
+    """
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Somebody asks for an upgrade."""
+        wire = cast("asyncio.Transport", transport)
+        wire.write(self._answer)
+        wire.close()
+        if wire.get_write_buffer_size():
+            # It has not read the answers to earlier requests either.
+            asyncio.get_running_loop().call_later(GRACE_S, wire.abort)
+
+
+def serving(door: Door, rng: random.Random) -> type[asyncio.Protocol]:
+    """What ``uvicorn.Config(ws=…)`` takes: uvicorn calls it for each upgrade, like a class."""
+    answers = {reason: refusals(reason) for reason in get_args(Reason)}
+
+    def upgrading(
+        config: Config, server_state: ServerState, app_state: dict[str, Any]
+    ) -> asyncio.Protocol:
+        if reason := door.refuses():
+            return _Refusal(rng.choice(answers[reason]))
+        return SocketProtocol(config, server_state, app_state, door, rng)
+
+    return cast("type[asyncio.Protocol]", upgrading)

@@ -12,7 +12,5 @@ class Tally:
 
     commands: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By the command's type, and ``ok`` or the error's code."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """Upgrades refused, by the error's code."""
     closed: Counter[CloseCode] = field(default_factory=Counter)
     """Sockets we closed, by the close code."""

@@ -25,6 +25,7 @@ from gateway.lane import Lane, served
 from gateway.messages import Checkout, Payment
 from gateway.model import (
     MAX_PAYMENT,
+    UNITS,
     CatalogEntry,
     Contact,
     Fulfillment,
@@ -47,7 +48,6 @@ SHIP = Fulfillment()
 SHIP_JSON = msgspec.json.encode(SHIP).decode()
 PRICE = Money(2_500, "EUR")
 OPENED_AT = "2026-11-21T20:00:00.000Z"
-_UNITS = msgspec.json.Decoder(tuple[sale_of.Numbered, ...])
 POOL = 64
 POOL_TIMEOUT_S = 20
 
@@ -164,7 +164,7 @@ class Sale(GroupCommit):
     async def _claim(self, claims: Claims, record: Record) -> None:
         """Claim the units of a sale in strict mode, as is done before its money is captured."""
         kept = await self.records.kept(SHOP, record.order)
-        units = _UNITS.decode(kept["units"])
+        units = UNITS.decode(kept["units"])
         packed = msgspec.json.encode(kept)
         now = SystemClock().now_ms()
         # A store that was emptied numbers its units anew: they are others of another shop.

@@ -11,9 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import uvicorn
-
-from gateway.app import application, assemble, configuration
+from gateway.app import assemble, server
 from gateway.checkout.payment import Intent, Payments, Ready
 from gateway.checkout.records import Record
 from gateway.checkout.turns import OnWait
@@ -99,7 +97,7 @@ def main(fatal: str) -> None:
         payments=MortalPayments(settings, lane, fatal),
         claims=open_claims(settings),
     )
-    uvicorn.Server(configuration(settings, application(gateway))).run()
+    server(gateway).run()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import msgspec
 
 from gateway.checkout import marks
 from gateway.checkout.payment import Payments
-from gateway.checkout.records import Units
 from gateway.clock import SystemClock
 from gateway.errors import (
     Frozen,
@@ -29,7 +28,16 @@ from gateway.errors import (
 from gateway.keys import ShopKeys
 from gateway.lane import pairs, served
 from gateway.messages import Checkout, Payment
-from gateway.model import CatalogEntry, Contact, Fulfillment, LineRequest, Money, Movement, Show
+from gateway.model import (
+    CatalogEntry,
+    Contact,
+    Fulfillment,
+    LineRequest,
+    Money,
+    Movement,
+    Show,
+    Units,
+)
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.stock.audit import audit

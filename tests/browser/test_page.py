@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.async_api import Locator, Page, WebSocketRoute
+    from playwright.async_api import Locator, Page, Route, WebSocketRoute
 
     from tests.browser.conftest import Demo, NewPage
 
@@ -21,8 +21,18 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect = pytest.importorskip("playwright.async_api", reason="needs playwright").expect
 EMAIL = "shopper@example.com"
 SOCKET = re.compile(r"/v1/live$")
+TICKETS = re.compile(r"/v1/tickets$")
 MINT = re.compile(r"/v1/sandbox/confirmation_tokens$")
 
+WATCH_THE_LINE = """
+() => {
+  const said = [document.querySelector(".line"), document.querySelector(".curtain")];
+  window.seen = [];
+  const look = () => said.forEach((one) => one.hidden || window.seen.push(one.textContent));
+  new MutationObserver(look).observe(document.querySelector("#stage"),
+    { subtree: true, attributes: true, childList: true });
+}
+"""
 TAKE_ALL = """
 async ([sku, quantity]) => {
   const { Connection } = await import("/static/connection.js");
@@ -312,3 +322,57 @@ async def test_a_question_reaches_the_host(demo: Demo, new_page: NewPage) -> Non
     await page.keyboard.press("Enter")
     await expect(page.locator(".asked")).to_have_text("Your question is with the host.")
     await expect(page.get_by_label("Ask the host")).to_have_value("")
+
+
+async def test_whoever_comes_to_a_full_show_sees_the_place_in_line_and_gets_in(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await new_page()
+    places, asked = iter([1_234, 1]), []
+
+    async def answer(route: Route) -> None:
+        asked.append((route.request.post_data_json or {}).get("queue_token"))
+        if not (place := next(places, 0)):
+            return await route.continue_()
+        told = {"position": place, "retry_after_ms": 1_000, "queue_token": f"q{place}"}
+        await route.fulfill(status=202, json=told)
+
+    await page.route(TICKETS, answer)
+    await page.goto(demo.url)
+    place = page.locator(".queue")
+    await expect(place).to_contain_text("You are number1,234in line")
+    await expect(page).to_have_title(re.compile("^Number 1,234 in line"))
+    await expect(page.locator("#polite")).to_contain_text("You are number 1,234 in line.")
+    await expect(place).to_contain_text("You arenextin line")
+    await expect(page.locator(".product:not(.skeleton)").first).to_be_visible()
+    await expect(place).to_be_hidden()
+    await expect(page).to_have_title("Live show")
+    assert asked[:3] == [None, "q1234", "q1"]
+
+
+async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: NewPage) -> None:
+    page = await new_page()
+    sockets: list[WebSocketRoute] = []
+    connects: list[dict[str, Any]] = []
+
+    def patch(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        sockets.append(socket)
+
+        def from_page(text: str | bytes) -> None:
+            if (frame := json.loads(text))["type"] == "connect":
+                connects.append(frame)
+            server.send(text)
+
+        socket.on_message(from_page)
+
+    await page.route_web_socket(SOCKET, patch)
+    await arrive(page, demo)
+    cards = await page.locator(".product").count()
+    await page.evaluate(WATCH_THE_LINE)
+    sockets[0].send(json.dumps({"type": "drain", "within_ms": 20_000}))
+    await sockets[0].close(code=1012)
+    await hold(page)
+    assert await page.evaluate("window.seen") == []
+    assert await page.locator(".product").count() == cards
+    assert ["resume" in connect for connect in connects] == [False, True]

@@ -1,60 +1,23 @@
-"""The page's pure modules, run in Chromium itself: state, catalogue, money, words, retry, lines."""
+"""The page's pure modules, run in Chromium itself: state, catalogue, money, words, retry."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from tests.browser.conftest import STATIC
+from tests.browser.modules import bare_page, run
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page, Route
+    from playwright.async_api import Browser, Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-ORIGIN = "http://modules.test"
-
-PRELUDE = """
-const state = await import("/static/state.js");
-const at = Date.parse("2026-11-21T20:00:00.000Z");
-const usd = (amount) => ({ amount, currency: "USD" });
-const mug = { sku: "mug", quantity: 1, unit_price: usd(1250), location: "main" };
-const hold = (over) => ({ id: "h1", state: "active", lines: [mug], total: usd(1250),
-  expires_at: "2026-11-21T20:02:00.000Z", fulfillment: { type: "ship" }, ...over });
-const order = { id: "o1", hold: "h1", order_version: 1, state: "confirmed", lines: [mug],
-  total: usd(1250) };
-const welcome = (over) => ({ type: "welcome", id: 1, session: "s", now: "2026-11-21T20:00:00.000Z",
-  show: { id: "tonight", title: "Tonight", state: "live" },
-  catalog: [{ sku: "mug", title: "Mug", price: usd(1250) }],
-  stock: { epoch: 3, version: 10, items: { mug: 4 } }, holds: [], orders: [], ping_s: 20,
-  token_ttl_s: 900, ...over });
-const play = (...events) =>
-  events.reduce((now, event) => state.reduce(now, { at, ...event }), state.initial);
-const frame = (frame) => ({ type: "frame", frame });
-"""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def modules(browser: Browser) -> Page:
-    """A page that has nothing but the modules, without a server."""
-    page = await browser.new_page()
-
-    async def serve(route: Route) -> None:
-        path = route.request.url.removeprefix(f"{ORIGIN}/static/")
-        if path.endswith(".js"):
-            await route.fulfill(path=STATIC / path, content_type="text/javascript")
-        else:
-            await route.fulfill(body="<!doctype html>", content_type="text/html")
-
-    await page.route(f"{ORIGIN}/**", serve)
-    await page.goto(f"{ORIGIN}/")
-    return page
-
-
-async def run(page: Page, body: str) -> Any:
-    return await page.evaluate(f"async () => {{ {PRELUDE} {body} }}")
+    return await bare_page(browser)
 
 
 @pytest.mark.parametrize(
@@ -222,51 +185,35 @@ async def test_waits_are_jittered_and_bounded(modules: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "then"),
-    [(1006, "reconnect"), (1012, "reconnect"), (4001, "ticket"), (4009, "reconnect"),
-     (4499, "reconnect"), (4500, "ticket"), (4501, "stop"), (4510, "stop"), (4999, "stop")],
-)  # fmt: skip
-async def test_the_close_code_decides_what_follows(modules: Page, code: int, then: str) -> None:
-    body = f'return (await import("/static/connection.js")).afterClose({code})'
-    assert await run(modules, body) == then
-
-
-async def test_a_command_without_an_answer_is_sent_again_unchanged(modules: Page) -> None:
-    body = """
-      const { Connection } = await import("/static/connection.js");
-      const sockets = [];
-      const line = new Connection({
-        show: "tonight", random: () => 0,
-        admit: async () => ({ token: "t", url: "ws://modules.test/v1/live" }),
-        open: () => {
-          const sent = [];
-          const socket = { sent, close() {}, send: (text) => sent.push(JSON.parse(text)) };
-          sockets.push(socket);
-          return socket;
-        },
-        onFrame() {}, onStatus() {},
-      });
-      const opened = async (number) => {
-        while (sockets.length < number) await new Promise((next) => setTimeout(next));
-        const socket = sockets[number - 1];
-        socket.onopen();
-        socket.onmessage({ data: JSON.stringify(welcome()) });
-        return socket;
-      };
-      line.run();
-      const first = await opened(1);
-      const reply = line.request("reserve", { key: "k1", lines: [] });
-      const once = { resend: false };
-      const question = line.request("ask", { text: "?" }, once).catch(() => "not sent");
-      first.onclose({ code: 1012 });
-      const second = await opened(2);
-      const [, before] = first.sent, [connect, again] = second.sent;
-      second.onmessage({ data: JSON.stringify({ type: "hold", id: again.id, hold: hold() }) });
-      return [before, again, (await reply).hold.id, await question, connect.resume];
+    ("stock", "left", "catalog"),
+    [
+        ("{ epoch: 3, version: 10, items: {} }", {"mug": 4}, 1),
+        ("{ epoch: 3, version: 11, items: { mug: 1 } }", {"mug": 1}, 1),
+        ("{ epoch: 3, version: 11, items: { tee: 1 } }", {"tee": 1}, 1),
+        ("{ epoch: 4, version: 10, items: { cap: 2 } }", {"cap": 2}, 1),
+        ("{ epoch: 4, version: 10, items: {} }", {}, 1),
+        ("{ epoch: 3, version: 10, items: {} }, catalog: []", {"mug": 4}, 0),
+    ],
+    ids=["ours", "newer", "without the mug", "another epoch", "all gone", "no products"],
+)
+async def test_what_a_welcome_leaves_out_stays_and_what_it_tells_replaces_all(
+    modules: Page, stock: str, left: dict[str, int], catalog: int
+) -> None:
+    body = f"""
+      const again = welcome({{ catalog: undefined, stock: {stock} }});
+      const now = play(frame(welcome()), frame(again));
+      return [now.stock.items, now.catalog.size, now.stock.version];
     """
-    before, again, hold, question, resume = await run(modules, body)
-    assert before == again
-    assert again["key"] == "k1"
-    assert hold == "h1"
-    assert question == "not sent"
-    assert resume == {"epoch": 3, "version": 10}
+    items, entries, version = await run(modules, body)
+    assert (items, entries) == (left, catalog)
+    assert f"version: {version}," in stock
+
+
+async def test_the_way_in_line_is_shown_from_where_one_began(modules: Page) -> None:
+    body = """
+      const places = [80, 20, 90, undefined, 30]
+        .map((position) => ({ type: "status", status: position ? "queued" : "open", position }));
+      let now = state.initial;
+      return places.map((event) => (now = state.reduce(now, event)).connection.from ?? 0);
+    """
+    assert await run(modules, body) == [80, 80, 90, 0, 30]

@@ -5,7 +5,7 @@ import contextlib
 import random
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from gateway.app import Gateway, application, assemble, configuration
+from gateway.app import Gateway, assemble
+from gateway.app import server as server_of
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
 from gateway.clock import SystemClock
-from gateway.errors import Unavailable
 from gateway.lane import Lane, served
 from gateway.model import CatalogEntry, Money, Movement, Show
 from gateway.rooms import Rooms, join
@@ -29,10 +29,10 @@ from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings, read
 from gateway.sweep import Sweep
+from loadtest.postgres import QUICK, EmbeddedPostgres, PostgresMissingError
 from tests.claiming import Table
 from tests.front_door import Door, open_door
-from tests.postgres import EmbeddedPostgres, PostgresMissingError
-from tests.sales import eventually
+from tests.insist import insist
 from tests.shopper import Shopper, shopping
 
 SHOW = "tonight"
@@ -57,6 +57,7 @@ def settings_of(redis_url: str, shop: str) -> Settings:
             "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
             "HOLDFAST_SECRET": "a-secret-of-the-tests-0123456789",
             "HOLDFAST_SHOP": shop,
+            "HOLDFAST_DRAIN_S": "1",
             "HOLDFAST_STRIPE_RATE_PER_S": "1000",
             "HOLDFAST_STRIPE_ACCOUNT_RATE_PER_S": "4000",
         }
@@ -114,15 +115,7 @@ class Site:
         await self.rooms.catalog.put(self.shop, (entry,))
         now = "2026-11-21T20:00:00.000Z"
         received = Movement(f"in-{sku}", "received", sku, "main", units, now, "test")
-        await eventually(lambda: self._reports(received))
-
-    async def _reports(self, movement: Movement) -> bool:
-        """Report it, as a till does again and again until the replicas have it."""
-        try:
-            await self.rooms.movements.apply(self.shop, (movement,))
-        except Unavailable:
-            return False
-        return True
+        await insist(lambda: self.rooms.movements.apply(self.shop, (received,)))
 
     def ticket(self, shopper: str, show: str = SHOW) -> str:
         return self.rooms.tokens.sign_ticket(self.shop, show, shopper)[0]
@@ -146,9 +139,17 @@ class Corner(Site):
         return self.name
 
 
+def _as_it_is(_: Gateway) -> None:
+    pass
+
+
 @contextlib.asynccontextmanager
-async def open_site(settings: Settings, stripe_settings: StripeSettings) -> AsyncIterator[Site]:
-    """Open a site and close it again."""
+async def open_site(
+    settings: Settings,
+    stripe_settings: StripeSettings,
+    prepare: Callable[[Gateway], None] = _as_it_is,
+) -> AsyncIterator[Site]:
+    """Open a site and close it again; ``prepare`` changes the gateway before anybody comes."""
     async with contextlib.AsyncExitStack() as stack:
         stripe_url = await stack.enter_async_context(stripe_server.serving(stripe_settings))
         settings = msgspec.structs.replace(settings, stripe_url=stripe_url)
@@ -161,11 +162,11 @@ async def open_site(settings: Settings, stripe_settings: StripeSettings) -> Asyn
             payments=Payments(settings, lane, SystemClock()),
             claims=open_claims(settings),
         )
+        prepare(gateway)
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        config = configuration(settings, application(gateway))
-        server = uvicorn.Server(config)
+        server = server_of(gateway)
         serving = asyncio.create_task(server._serve([listener]))
         while not server.started:
             assert not serving.done(), serving.result()
@@ -208,7 +209,7 @@ async def corner(shared_site: Site, shop: str) -> Corner:
 def postgres(warden: Warden) -> Iterator[EmbeddedPostgres]:
     with contextlib.ExitStack() as stack:
         try:
-            server = stack.enter_context(EmbeddedPostgres(warden.group))
+            server = stack.enter_context(EmbeddedPostgres(warden.group, QUICK))
         except PostgresMissingError as missing:
             pytest.skip(str(missing))
         yield server
@@ -220,7 +221,7 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Table:
     if request.param == "sqlite":
         return Table(f"sqlite://{tmp_path}/claims")
     server: EmbeddedPostgres = request.getfixturevalue("postgres")
-    return Table(server.schema(f"test_{uuid.uuid4().hex}"))
+    return Table.within(server.url)
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from gateway.api import probes
 from gateway.checkout.desk import Desk
-from gateway.lane import Lane
+from gateway.lane import Address, Lane
 from gateway.rooms import Rooms
 from gateway.settings import Settings
+from gateway.sockets.drain import Begun
 from tests.front_door import Door, open_door, problem
 
 
@@ -39,6 +40,27 @@ async def test_a_draining_process_is_alive_and_not_ready(rooms: Rooms) -> None:
         assert await door.get("/livez") == {"status": "alive"}
 
 
+async def test_a_key_of_the_installations_own_shop_drains_the_process(rooms: Rooms) -> None:
+    begun: list[Begun] = []
+
+    def begin() -> Begun:
+        begun.append(Begun(within_ms=20_000, sockets=7))
+        return begun[0]
+
+    desk = Desk(rooms.settler, rooms.settings, rooms.rng)
+    async with open_door(rooms, desk, drain=begin) as door:
+        problem(await door.ask("POST", "/drainz"), 401, "unauthenticated")
+        problem(await door.ask("POST", "/drainz", "host", "pos"), 403, "forbidden")
+        other = rooms.tokens.sign_key("another_shop", ("admin",))
+        headers = {"authorization": f"Bearer {other}"}
+        problem(await door.ask("POST", "/drainz", headers=headers), 403, "forbidden")
+        assert begun == []
+        for _ in range(2):
+            answer = await door.ask("POST", "/drainz", "admin")
+            assert answer.status_code == 202
+            assert answer.json() == {"within_ms": 20_000, "sockets": 7}
+
+
 async def test_without_redis_it_is_alive_and_not_ready_and_says_so_in_time(
     rooms: Rooms, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +72,33 @@ async def test_without_redis_it_is_alive_and_not_ready_and_says_so_in_time(
             told = problem(await door.ask("GET", "/readyz"), 503, "unavailable")
         assert told["failing"] == ["redis"]
         assert await door.get("/livez") == {"status": "alive"}
+
+
+@dataclasses.dataclass
+class Hearing:
+    """A process that hears the news of some servers, and not of others."""
+
+    deaf: bool
+    unheard: tuple[Address, ...]
+
+
+async def test_a_process_whose_viewers_hear_nothing_new_is_not_ready(rooms: Rooms) -> None:
+    desk = Desk(rooms.settler, rooms.settings, rooms.rng)
+    async with open_door(rooms, desk, hearing=Hearing(deaf=True, unheard=())) as door:
+        told = problem(await door.ask("GET", "/readyz"), 503, "unavailable")
+        assert told["failing"] == ["news"]
+
+
+async def test_servers_of_a_cluster_that_are_not_heard_are_named_and_fail_nobody(
+    rooms: Rooms,
+) -> None:
+    desk = Desk(rooms.settler, rooms.settings, rooms.rng)
+    hearing = Hearing(deaf=False, unheard=(("10.0.0.2", 7002), ("10.0.0.1", 7001)))
+    async with open_door(rooms, desk, hearing=hearing) as door:
+        assert await door.get("/readyz") == {
+            "status": "ready",
+            "silent": ["10.0.0.1:7001", "10.0.0.2:7002"],
+        }
 
 
 async def test_metrics_are_those_of_the_registry(door: Door) -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import dataclasses
+from collections.abc import AsyncIterator
 
 import httpx
 import msgspec
 import pytest
 
+from gateway.admission import Admission
 from gateway.checkout.desk import Desk
 from gateway.clock import parse_rfc3339
+from gateway.keys import ShopKeys
 from gateway.model import Show
 from gateway.rooms import Rooms
 from gateway.settings import Settings
@@ -149,3 +152,88 @@ async def test_many_at_once_are_served_in_few_round_trips(live: Door) -> None:
     answers = await asyncio.gather(*(ticket(live) for _ in range(100)))
     assert {answer.status_code for answer in answers} == {200}
     assert live.rooms.lane.round_trips - before < 100
+
+
+@pytest.fixture
+async def full(rooms: Rooms, live: Door) -> AsyncIterator[Door]:
+    """A door to a live show that takes one, who is in."""
+    settings = msgspec.structs.replace(rooms.settings, show_viewers=1)
+    limited = dataclasses.replace(
+        _with(rooms, settings), admission=Admission(rooms.lane, settings, rooms.rng)
+    )
+    async with open_door(limited, _desk(rooms)) as door:
+        first = await ticket(door, shopper="first")
+        await limited.admission.arrived(rooms.tokens.read_ticket(first.json()["token"]))
+        yield door
+
+
+async def frees_a_place(door: Door) -> None:
+    """The one who is in has been gone for long enough."""
+    await door.rooms.lane.command("DEL", ShopKeys(door.shop).invited("tonight"))
+
+
+def place(answer: httpx.Response) -> int:
+    assert answer.status_code == 202, answer.text
+    told = answer.json()
+    assert told.keys() == {"position", "retry_after_ms", "queue_token"}
+    assert 0 < told["retry_after_ms"] <= 10_000
+    assert int(answer.headers["retry-after"]) == -(-told["retry_after_ms"] // 1000)
+    position: int = told["position"]
+    return position
+
+
+async def test_who_comes_to_a_full_show_is_told_a_place_and_let_in_in_order(full: Door) -> None:
+    ann, bob = await ticket(full, shopper="ann"), await ticket(full, shopper="bob")
+    assert [place(ann), place(bob)] == [1, 2]
+    assert place(await ticket(full, shopper="ann")) == 1
+    await frees_a_place(full)
+    assert place(await ticket(full, shopper="bob")) == 2
+    guest = shopper(full, await ticket(full, shopper="ann"))
+    assert guest == full.rooms.tokens.guest(full.shop, "ann")
+    assert shopper(full, await ticket(full, shopper="ann")) == guest
+    assert place(await ticket(full, shopper="bob")) == 1
+
+
+async def test_a_guest_without_a_name_keeps_the_place_by_the_token(full: Door) -> None:
+    first, second = await ticket(full), await ticket(full)
+    assert [place(first), place(second)] == [1, 2]
+    again = await ticket(full, queue_token=first.json()["queue_token"])
+    assert place(again) == 1
+    assert place(await ticket(full, queue_token=second.json()["queue_token"])) == 2
+    assert place(await ticket(full)) == 3
+    await frees_a_place(full)
+    once = shopper(full, await ticket(full, queue_token=again.json()["queue_token"]))
+    assert shopper(full, await ticket(full, queue_token=again.json()["queue_token"])) == once
+
+
+async def test_shoppers_of_the_shops_own_naming_wait_in_the_same_line(full: Door) -> None:
+    assert place(await ticket(full)) == 1
+    ann = await ticket(full, "host", shopper="ann")
+    assert place(ann) == 2
+    token = ann.json()["queue_token"]
+    assert place(await ticket(full, "host", shopper="ann", queue_token=token)) == 2
+    assert place(await ticket(full, queue_token=token)) == 2
+
+
+async def test_a_queue_token_of_another_show_or_shopper_is_refused(full: Door) -> None:
+    await full.rooms.shows.put(full.shop, Show("tomorrow", "Tomorrow"))
+    token = (await ticket(full, shopper="ann")).json()["queue_token"]
+    body = {"show": "tomorrow", "queue_token": token}
+    refused = problem(await full.ask("POST", "/v1/tickets", json=body), 403, "forbidden")
+    assert "another show" in refused["detail"]
+    refused = problem(await ticket(full, shopper="bob", queue_token=token), 403, "forbidden")
+    assert "another shopper" in refused["detail"]
+    for forged in ("nonsense", token[::-1], full.key("admin")["Authorization"][7:]):
+        problem(await ticket(full, queue_token=forged), 401, "unauthenticated")
+
+
+async def test_who_is_in_gets_another_ticket_while_others_wait(full: Door) -> None:
+    assert place(await ticket(full, shopper="ann")) == 1
+    assert shopper(full, await ticket(full, shopper="first")).startswith("g_")
+
+
+async def test_a_ticket_from_the_line_is_good_only_with_its_place(full: Door, live: Door) -> None:
+    answer = await ticket(full, shopper="first")
+    assert full.rooms.tokens.read_ticket(answer.json()["token"]).needs_place
+    free = await ticket(live, shopper="first")
+    assert not live.rooms.tokens.read_ticket(free.json()["token"]).needs_place

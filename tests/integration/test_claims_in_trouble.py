@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ import psycopg
 import pytest
 
 from gateway.claims.postgres import PostgresClaims
-from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
 from gateway.errors import Overloaded, Unavailable
 from gateway.sandbox.warden import Warden
+from loadtest.postgres import EmbeddedPostgres
 from tests.claiming import ENDLESS_UNITS, RACE_UNITS, SHOP, Table, race_of, sale, sales, tee
 from tests.depth import deep, many
-from tests.postgres import EmbeddedPostgres
+from tests.insist import insist
 from tests.processes import Process
 
 RACES = many("CLAIM_RACES", 1, 10)
@@ -122,14 +121,7 @@ async def test_a_table_that_is_locked_says_so_in_time(table: Table, impatient: C
                     await impatient.claim(sale("ann", tee(1)))
             with pytest.raises(Unavailable):
                 await impatient.void(SHOP, "ann")
-        assert await claimed(impatient, sale("bob", tee(2))) is None
-
-
-async def claimed(claims: Claims, one: Sale) -> str | None:
-    """Claim until the table answers."""
-    while True:
-        with contextlib.suppress(Unavailable):
-            return await claims.claim(one)
+        assert await insist(lambda: impatient.claim(sale("bob", tee(2)))) is None
 
 
 async def test_too_many_that_wait_are_told_so_at_once(table: Table, impatient: Claims) -> None:
@@ -177,7 +169,7 @@ async def test_closed_it_tells_those_who_wait(table: Table, impatient: Claims) -
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Table:
-    return Table(postgres.schema(f"test_{uuid.uuid4().hex}"))
+    return Table.within(postgres.url)
 
 
 @pytest.mark.parametrize("unique", [True, False], ids=["with the key", "without"])
@@ -239,12 +231,12 @@ async def test_postgres_hears_and_says_nothing(postgres: EmbeddedPostgres, datab
         asyncio.timeout(IN_TIME_S),
     ):
         await claims.shops()
-        await claimed(impatient, sale("ann", tee(1)))
+        await insist(lambda: impatient.claim(sale("ann", tee(1))))
         with paused(postgres):
             for _ in range(3):
                 with pytest.raises(Unavailable):
                     await impatient.claim(sale("bob", tee(2)))
-        assert await claimed(impatient, sale("cat", tee(3))) is None
+        assert await insist(lambda: impatient.claim(sale("cat", tee(3)))) is None
 
 
 @contextlib.contextmanager

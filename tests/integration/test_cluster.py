@@ -29,6 +29,7 @@ from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
 from tests.cluster import HOST, PRIMARIES, Cluster, slot_of
 from tests.handoff import running
+from tests.insist import insist
 from tests.integration.conftest import UNLIMITED
 from tests.sales import eventually, sell
 from tests.stall import Stall, settings_for
@@ -99,14 +100,7 @@ async def opened(lane: Lane, cluster: Cluster) -> list[Stall]:
 
 async def buys(stall: Stall, shopper: str) -> None:
     """Reserve a tee; as long as the shop is unavailable, with the same key again."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            try:
-                await stall.reserves(shopper, "k", ("tee", 1))
-            except Unavailable:
-                await asyncio.sleep(0.05)
-            else:
-                return
+    await insist(lambda: stall.reserves(shopper, "k", ("tee", 1)))
 
 
 async def knows(feed: Feed, stall: Stall) -> None:
@@ -148,16 +142,8 @@ async def takes(group: OrderGroup) -> list[Entry]:
             try:
                 taken = await group.new(10, 1_000)
             except Unavailable:
-                taken = await pending(group)
+                taken = await insist(lambda: group.pending(START, 10))
     return taken
-
-
-async def pending(group: OrderGroup) -> list[Entry]:
-    while True:
-        try:
-            return await group.pending(START, 10)
-        except Unavailable:
-            await asyncio.sleep(0.05)
 
 
 async def test_every_primary_is_asked_what_it_is_set_to(cluster: Cluster, lane: Lane) -> None:
@@ -240,7 +226,7 @@ async def test_a_read_that_waits_for_orders_goes_where_the_shop_goes(
         await asyncio.to_thread(move, cluster, slot_of(shop), 1)
         await sell(lane, shop, "o2")
         assert "o2" in {entry.order for entry in await reading}
-        again, second = await pending(group)
+        again, second = await insist(lambda: group.pending(START, 10))
         assert (again, second.order) == (first, "o2")
 
 
@@ -288,4 +274,9 @@ async def test_a_server_falls_silent_and_only_its_shops_notice(
         assert (await stall.books()).drifts() == []
     assert bought
     assert {shop: reads[shop] for shop in before} == before
+    # Nothing goes on knocking at the server that is gone.
+    gone = (HOST, cluster.servers[victim].port)
+    assert gone not in lane.servers
+    assert gone not in {server for server, _ in lane._tracks}
+    assert not {way for way in lane._runs if way not in lane._tracks}
     await asyncio.to_thread(cluster.revives, victim)

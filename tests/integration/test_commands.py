@@ -111,11 +111,15 @@ async def test_an_audit_ends_with_its_verdict(run: Run, site: Site, settings: Se
     assert "tee at main: on_hand is 4, must be 3; repaired" in out
 
 
-async def test_payments_are_reconciled_once(
-    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STRIPE_API_KEY", settings.stripe_api_key)
+@pytest.fixture
+def stripe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands ask the site's Stripe."""
+    monkeypatch.setenv("STRIPE_API_KEY", site.rooms.settings.stripe_api_key)
     monkeypatch.setenv("HOLDFAST_STRIPE_URL", site.stripe_url)
+
+
+@pytest.mark.usefixtures("stripe")
+async def test_payments_are_reconciled_once(run: Run, site: Site, settings: Settings) -> None:
     await site.sells("tee", 3)
     async with site.shopper("ann") as ann:
         assert (await ann.buys("tee", "k"))["state"] == "confirmed"
@@ -135,11 +139,10 @@ async def test_payments_are_reconciled_once(
     assert (await asyncio.to_thread(run, *audit))[0] == 0
 
 
+@pytest.mark.usefixtures("stripe")
 async def test_a_lost_sale_is_written_again_by_hand(
-    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    run: Run, site: Site, settings: Settings
 ) -> None:
-    monkeypatch.setenv("STRIPE_API_KEY", settings.stripe_api_key)
-    monkeypatch.setenv("HOLDFAST_STRIPE_URL", site.stripe_url)
     await site.sells("tee", 3)
     async with site.shopper("ann") as ann:
         order = (await ann.buys("tee", "k"))["order"]["id"]
@@ -162,12 +165,11 @@ async def test_a_lost_sale_is_written_again_by_hand(
     assert (await asyncio.to_thread(run, *rebuild, "--dry-run"))[0] == 0
 
 
+@pytest.mark.usefixtures("stripe")
 async def test_by_hand_the_claims_are_read_too(
-    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     table = f"sqlite://{tmp_path}/claims"
-    monkeypatch.setenv("STRIPE_API_KEY", settings.stripe_api_key)
-    monkeypatch.setenv("HOLDFAST_STRIPE_URL", site.stripe_url)
     monkeypatch.setenv("HOLDFAST_CLAIMS_URL", table)
     claims = open_claims(msgspec.structs.replace(settings, claims_url=table))
     assert claims

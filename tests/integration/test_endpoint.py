@@ -80,7 +80,7 @@ async def test_the_welcome_is_all_a_client_needs(corner: Corner) -> None:
         )
     assert welcome.keys() == {
         *("type", "id", "session", "show", "catalog", "stock", "holds", "orders"),
-        *("now", "ping_s", "token_ttl_s"),
+        *("now", "ping_s", "token_ttl_s", "catalog_tag"),
     }
     assert (welcome["type"], welcome["id"], welcome["ping_s"]) == ("welcome", 1, 20)
     assert welcome["show"].items() >= {
@@ -323,7 +323,7 @@ async def came_in(site: Site, name: str) -> Message:
 async def test_under_another_server_all_goes_by_asgi(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.app.SocketProtocol", WebSocketsSansIOProtocol)
+    monkeypatch.setattr("gateway.app.serving", lambda *_: WebSocketsSansIOProtocol)
     async with open_site(settings, UNLIMITED) as site, site.shopper("ann") as ann:
         await site.sells("tee", 5)
         held = await ann.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])

@@ -1,6 +1,7 @@
 """Who hears what: pushes reach the right sockets and only those, and nobody keeps old news."""
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -8,6 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from gateway.keys import ShopKeys
 from gateway.model import CatalogEntry, Fulfillment, LineRequest, Money, Show
@@ -15,7 +17,8 @@ from gateway.news import News, publish
 from gateway.rooms import Rooms
 from gateway.sessions import session
 from gateway.sessions.session import Joined
-from gateway.sockets import endpoint
+from gateway.shows.shows import Shows
+from gateway.sockets import endpoint, parting
 from gateway.tickets import Ticket
 from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
@@ -200,7 +203,7 @@ async def test_a_gap_in_the_versions_has_everything_read_again(corner: Corner) -
         await corner.rooms.lane.command("HSET", keys.meta, "version", at + 2)
         await publish(corner.rooms.lane, corner.shop, News(epoch=1, version=at + 2, at=1))
         await hears_stock(ann, tee=8)
-        assert feed.stock.items == {"tee": 8}
+        assert feed.items == {"tee": 8}
         assert feed.version == at + 2
 
 
@@ -211,7 +214,7 @@ async def test_old_news_changes_nothing(corner: Corner) -> None:
         old = News(epoch=1, version=feed.version, stock={"tee": 99})
         await publish(corner.rooms.lane, corner.shop, old)
         await all_heard(corner, ann)
-        assert feed.stock.items == {"tee": 3}
+        assert feed.items == {"tee": 3}
         assert "stock" not in kinds(ann)
 
 
@@ -237,8 +240,8 @@ async def test_what_changes_while_a_viewer_joins_is_not_missed(
     read = asyncio.Event()
     changed = asyncio.Event()
 
-    async def slow_join(rooms: Rooms, ticket: Ticket) -> Joined:
-        joined = await session.join(rooms, ticket)
+    async def slow_join(rooms: Rooms, ticket: Ticket, show: Show) -> Joined:
+        joined = await session.join(rooms, ticket, show)
         read.set()
         await changed.wait()
         return joined
@@ -251,7 +254,7 @@ async def test_what_changes_while_a_viewer_joins_is_not_missed(
         await corner.rooms.shows.highlight(corner.shop, SHOW, "tee")
         await corner.sells("cap", 5)
         feed = await corner.gateway.listener.feed(corner.shop)
-        while feed.stock.items != {"tee": 3, "cap": 5}:
+        while feed.items != {"tee": 3, "cap": 5}:
             await asyncio.sleep(0.005)
         changed.set()
         welcome = await joining
@@ -262,3 +265,122 @@ async def test_what_changes_while_a_viewer_joins_is_not_missed(
         assert {entry["sku"] for entry in welcome["catalog"]} == {"tee", "cap"}
         assert (await ann.hears("hold"))["hold"]["state"] == "released"
         await ann.hears("highlight", sku="tee")
+
+
+async def test_a_client_that_is_up_to_date_is_sent_what_is_new_alone(corner: Corner) -> None:
+    await corner.sells("tee", 3)
+
+    async def returns(resume: Message | None) -> Message:
+        async with connected(corner.socket_url) as ann:
+            known = {"resume": resume} if resume else {}
+            return await ann.ask("connect", token=corner.ticket("ann"), show=SHOW, **known)
+
+    first = await returns(None)
+    resume = {name: first["stock"][name] for name in ("epoch", "version")}
+    up_to_date = await returns(resume | {"catalog_tag": first["catalog_tag"]})
+    assert up_to_date["stock"] == resume | {"items": {}}
+    assert "catalog" not in up_to_date
+    assert up_to_date["catalog_tag"] == first["catalog_tag"]
+    of_old = await returns(resume)
+    assert of_old["catalog"] == first["catalog"]
+    assert of_old["stock"]["items"] == {}
+    await corner.sells("cap", 2)
+    feed = await corner.gateway.listener.feed(corner.shop)
+    async with asyncio.timeout(PATIENCE_S):
+        while feed.items != {"tee": 3, "cap": 2}:
+            await asyncio.sleep(0.005)
+    behind = await returns(resume | {"catalog_tag": first["catalog_tag"]})
+    assert behind["stock"]["items"] == {"tee": 3, "cap": 2}
+    assert {entry["sku"] for entry in behind["catalog"]} == {"tee", "cap"}
+
+
+async def test_in_a_storm_of_newcomers_a_show_is_read_once_and_true_all_the_same(
+    corner: Corner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = Shows.get
+
+    async def noted(shows: Shows, shop: str, show: str) -> Show:
+        reads.append(show)
+        return await read(shows, shop, show)
+
+    monkeypatch.setattr(Shows, "get", noted)
+    shows = corner.rooms.shows
+    async with corner.shopper("ann") as ann:
+        for name in ("bob", "cat"):
+            async with corner.shopper(name) as newcomer:
+                assert newcomer.welcome["show"]["title"] == "Tonight's show"
+        assert reads == [SHOW]
+        await corner.sells("tee", 3)
+        await shows.highlight(corner.shop, SHOW, "tee")
+        await ann.hears("highlight", sku="tee")
+        async with corner.shopper("bob") as bob:
+            assert bob.welcome["show"]["highlight"] == "tee"
+        assert reads == [SHOW]
+        await shows.put(corner.shop, Show(SHOW, "Another title"))
+        await all_heard(corner, ann)
+        async with corner.shopper("bob") as bob:
+            assert (
+                bob.welcome["show"].items() >= {"title": "Another title", "state": "live"}.items()
+            )
+        assert reads == [SHOW, SHOW]
+        await shows.move(corner.shop, SHOW, "ended")
+        await ann.hears("show", state="ended")
+        async with connected(corner.socket_url) as late:
+            refused = await late.ask("connect", token=corner.ticket("bob"), show=SHOW)
+            assert refused["code"] == "show_not_live"
+
+
+async def test_what_is_read_of_a_show_while_it_changes_is_not_kept(
+    corner: Corner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Shows.get
+    changing = True
+
+    async def slow(shows: Shows, shop: str, show: str) -> Show:
+        found = await read(shows, shop, show)
+        if changing:
+            await shows.highlight(shop, show, "tee")
+            # The news of it comes by another connection, and here before the reply.
+            while feed._turns == turns:
+                await asyncio.sleep(0.005)
+        return found
+
+    await corner.sells("tee", 3)
+    feed = await corner.gateway.listener.feed(corner.shop)
+    turns = feed._turns
+    monkeypatch.setattr(Shows, "get", slow)
+    async with corner.shopper("ann") as ann:
+        assert ann.welcome["show"]["highlight"] is None
+        await ann.hears("highlight", sku="tee")
+        changing = False
+        async with corner.shopper("bob") as bob:
+            assert bob.welcome["show"]["highlight"] == "tee"
+
+
+async def test_while_viewers_of_an_old_epoch_are_sent_away_they_hear_nothing_of_the_new_one(
+    corner: Corner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parting, "_PER_SEAT_S", 1.0)
+    monkeypatch.setattr(parting, "_SLICE_S", 0.5)
+    await corner.sells("tee", 3)
+    async with corner.shopper("bob") as bob, corner.shopper("ann") as ann:
+        held = await ann.ask("reserve", key="k", lines=TEE)
+        assert held["type"] == "hold"
+        await hears_stock(bob, tee=2)
+        await all_heard(corner, ann, bob)
+        bob.pushes.clear()
+        keys, lane = ShopKeys(corner.shop), corner.rooms.lane
+        await lane.command("HSET", keys.meta, "epoch", 2, "version", 1)
+        await publish(lane, corner.shop, News(epoch=2, version=1, stock={"tee": 2}))
+        assert await ann.closed() == 4009  # Who holds something goes first.
+        assert bob.socket.close_code is None
+        async with corner.shopper("ann") as again:
+            assert again.welcome["stock"]["epoch"] == 2
+            await lane.command("HSET", keys.meta, "version", 2)
+            await publish(lane, corner.shop, News(epoch=2, version=2, stock={"tee": 0}))
+            await hears_stock(again, tee=0)
+        with contextlib.suppress(ConnectionClosed):
+            await bob.until(lambda push: push["type"] == "stock")
+        assert await bob.closed() == 4009
+        assert "stock" not in kinds(bob)

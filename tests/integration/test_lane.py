@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from gateway.errors import HoldfastError, Overloaded, Unavailable
 from gateway.lane import Lane, served
-from gateway.model import Hold
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.scripts import Script
+from tests.insist import insist
 from tests.proxy import Proxy, open_proxy
 from tests.stall import Stall, moved, settings_for
 
@@ -199,17 +199,9 @@ async def test_a_black_hole_is_answered_within_a_second(
         assert {error for error, _ in outcomes} == {Unavailable}
         assert max(seconds for _, seconds in outcomes) < ANSWER_WITHIN_S
         proxy.heal()
-        held = await _patiently(stall, "ann")
-        assert held.state == "active"
+        held = await insist(lambda: stall.reserves("ann", "k1", ("tee", 1)))
+        assert held.hold.state == "active"
         assert (await stall.books()).drifts() == []
-
-
-async def _patiently(stall: Stall, shopper: str) -> Hold:
-    """What a client does: the same key again, until there is an answer."""
-    async with asyncio.timeout(5):
-        while True:
-            with contextlib.suppress(Unavailable):
-                return (await stall.reserves(shopper, "k1", ("tee", 1))).hold
 
 
 async def test_a_peer_that_reads_nothing_more_cannot_hold_the_lane(proxy: Proxy, shop: str) -> None:

@@ -6,24 +6,39 @@ import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
+from gateway.app import Gateway
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.model import CatalogEntry, Fulfillment, LineRequest, Money
 from gateway.rooms import Rooms
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
-from gateway.sockets import ear
+from gateway.settings import Settings
+from gateway.sockets.ear import Waits
+from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
 from tests.handoff import running
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site, settings_of
-from tests.proxy import open_proxy
+from tests.proxy import Proxy, open_proxy
 from tests.sales import eventually
 from tests.shopper import PATIENCE_S, Message, Shopper
 
 TEE = [{"sku": "tee", "quantity": 1}]
+IMPATIENT = Waits(
+    retry_s=0.05,
+    connect_s=0.2,
+    ping_after_s=0.05,
+    silent_s=0.3,
+    look_every_s=0.1,
+    probe_after_s=0.2,
+    deaf_s=0.8,
+    fallen_s=0.1,
+)
+"""Everything about ten times as soon."""
 
 
 @contextlib.asynccontextmanager
@@ -160,8 +175,16 @@ async def test_news_that_makes_no_sense_is_survived(
         await site.rooms.lane.command("SPUBLISH", ShopKeys("nobody").news, message)
         await ann.ask("reserve", key="k", lines=TEE)
         await hears_left(bob, 8)
-    [logged] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert logged == f"news: shop {site.shop}: a message could not be taken in"
+
+        async def told() -> bool:
+            # A gap has all read, and told, before the rest of the message is looked at.
+            return bool(errors())
+
+        def errors() -> list[str]:
+            return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+        await eventually(told)
+    assert errors() == [f"news: shop {site.shop}: a message could not be taken in"]
 
 
 async def test_one_subscription_serves_all_who_ask_at_once(site: Site) -> None:
@@ -182,6 +205,22 @@ async def test_whoever_leaves_while_a_shop_is_being_read_spoils_nothing(site: Si
     assert feeds[1] is feeds[2]
 
 
+async def test_thousands_who_ask_for_a_new_shop_at_once_have_it_read_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = Feed.read
+
+    async def noted(feed: Feed) -> None:
+        reads.append(feed.shop)
+        await read(feed)
+
+    monkeypatch.setattr(Feed, "read", noted)
+    feeds = await asyncio.gather(*(site.gateway.listener.feed("new") for _ in range(1_000)))
+    assert len({id(feed) for feed in feeds}) == 1
+    assert reads == ["new"]
+
+
 async def test_without_redis_there_is_no_feed(site: Site) -> None:
     # A listener that nobody runs is one whose Redis does not answer.
     with pytest.raises(Unavailable):
@@ -192,18 +231,11 @@ async def test_a_server_that_falls_silent_is_noticed_though_nothing_is_sold(
     rooms: Rooms,
     valkey: EmbeddedValkey,
     shop: str,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for patience, seconds in (
-        ("_PING_AFTER_S", 0.05),
-        ("_SILENT_S", 0.3),
-        ("_CONNECT_TIMEOUT_S", 0.2),
-    ):
-        monkeypatch.setattr(ear, patience, seconds)
     async with open_proxy(valkey.port) as proxy:
         far = msgspec.structs.replace(rooms.settings, redis_url=proxy.url)
-        listener = NewsListener(dataclasses.replace(rooms, settings=far))
+        listener = NewsListener(dataclasses.replace(rooms, settings=far), waits=IMPATIENT)
         async with running(listener):
             feed = await listener.feed(shop)
             proxy.swallow()
@@ -220,3 +252,122 @@ async def test_a_server_that_falls_silent_is_noticed_though_nothing_is_sold(
                 return "hat" in feed.catalog
 
             await eventually(heard)
+
+
+@contextlib.asynccontextmanager
+async def apart(
+    settings: Settings, valkey: EmbeddedValkey
+) -> AsyncIterator[tuple[Site, Proxy, httpx.AsyncClient]]:
+    """A site whose news comes through a proxy, and nothing else does."""
+    async with open_proxy(valkey.port) as proxy, httpx.AsyncClient() as client:
+
+        def prepare(gateway: Gateway) -> None:
+            far = msgspec.structs.replace(gateway.rooms.settings, redis_url=proxy.url)
+            gateway.listener.rooms = dataclasses.replace(gateway.rooms, settings=far)
+            gateway.listener.waits = IMPATIENT
+
+        async with open_site(settings, UNLIMITED, prepare) as site:
+            yield site, proxy, client
+
+
+async def test_while_the_news_is_lost_it_is_not_ready_and_afterwards_everybody_is_told_the_truth(
+    settings: Settings, valkey: EmbeddedValkey
+) -> None:
+    async with apart(settings, valkey) as (site, proxy, client):
+
+        async def failing() -> list[str]:
+            answer = await client.get(f"{site.url}/readyz")
+            found: list[str] = answer.json().get("failing", [])
+            assert answer.status_code == (503 if found else 200)
+            return found
+
+        async def is_deaf() -> bool:
+            return await failing() == ["news"]
+
+        async def hears() -> bool:
+            return await failing() == []
+
+        await site.sells("tee", 9)
+        async with site.shopper("ann") as ann, site.shopper("bob") as bob:
+            assert await hears()
+            proxy.swallow()
+            await eventually(is_deaf)
+            for number in range(3):
+                await ann.ask("reserve", key=f"k{number}", lines=TEE)
+            await site.rooms.shows.highlight(site.shop, SHOW, "tee")
+            assert not {push["type"] for push in ann.pushes} & {"stock", "highlight"}
+            assert await is_deaf()
+            proxy.heal()
+            for viewer in (ann, bob):
+                await viewer.hears("highlight", sku="tee")
+                await hears_left(viewer, 6)
+            await eventually(hears)
+        async with site.shopper("cat") as cat:
+            assert cat.welcome["show"]["highlight"] == "tee"
+
+
+async def test_without_viewers_nobody_misses_the_news(
+    settings: Settings, valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with apart(settings, valkey) as (site, proxy, client):
+        listener = site.gateway.listener
+        await listener.feed(site.shop)
+        proxy.swallow()
+
+        async def lost() -> bool:
+            return caplog.messages.count("news: lost redis: TimeoutError") > 1
+
+        await eventually(lost)
+        assert (await client.get(f"{site.url}/readyz")).status_code == 200
+
+
+async def test_a_connection_that_answers_and_passes_nothing_on_is_made_anew(
+    settings: Settings, valkey: EmbeddedValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with apart(settings, valkey) as (site, proxy, _), site.shopper("ann") as ann:
+        proxy.mute(b"smessage")
+        # It has no version, so that no gap shows it.
+        await site.rooms.catalog.put(site.shop, (CatalogEntry("hat", "Hat", Money(900, "EUR")),))
+        assert [entry["sku"] for entry in (await ann.hears("catalog"))["items"]] == ["hat"]
+        assert f"news: shop {site.shop}: its probes are not heard" in caplog.messages
+
+
+async def test_one_probe_is_enough_for_all_who_listen(rooms: Rooms, shop: str) -> None:
+    still = Waits(look_every_s=3_600, probe_after_s=60)
+    listeners = [NewsListener(rooms, waits=still) for _ in range(3)]
+    async with contextlib.AsyncExitStack() as stack:
+        for listener in listeners:
+            await stack.enter_async_context(running(listener))
+            await listener.feed(shop)
+        channels = [listener._channels[shop] for listener in listeners]
+        for channel in channels:
+            channel.heard_at_s -= 100
+
+        async def heard() -> bool:
+            return all(channel.silent_s < 60 for channel in channels)
+
+        assert not await heard()
+        await listeners[0]._probe(channels[0])
+        await eventually(heard)
+        for listener, channel in zip(listeners, channels, strict=True):
+            channel.probes = 0
+            await listener._probe(channel)
+            assert channel.probes == 0
+
+
+async def test_probes_that_are_heard_keep_a_silent_shop_standing(
+    rooms: Rooms, shop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = NewsListener(rooms, waits=IMPATIENT)
+    async with running(listener):
+        await listener.feed(shop)
+        channel = listener._channels[shop]
+        times: set[float] = set()
+
+        async def often_enough() -> bool:
+            times.add(channel.heard_at_s)
+            return len(times) * IMPATIENT.probe_after_s > IMPATIENT.deaf_s
+
+        await eventually(often_enough)
+        assert channel.standing
+    assert not [message for message in caplog.messages if "probes" in message]

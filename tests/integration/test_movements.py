@@ -2,13 +2,14 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
-from gateway.errors import Invalid
-from gateway.lane import Lane
+from gateway.errors import Invalid, Unavailable
+from gateway.lane import Lane, served
 from gateway.model import Movement, MovementKind
 from gateway.settings import Settings
-from gateway.stock.movements import MAX_BATCH, MovementResult
+from gateway.stock.movements import MAX_BATCH, MovementResult, Movements
 from tests.stall import Stall, moved
 
 
@@ -159,6 +160,20 @@ async def test_one_wrong_movement_spoils_no_other(
     assert (wrong.status, wrong.code) == ("error", "invalid")
     assert rule in (wrong.message or "")
     assert await stall.available() == {"tee": 5}
+
+
+async def test_without_a_replica_it_is_reported_again_until_it_is_safe(
+    stall: Stall, settings: Settings
+) -> None:
+    """Told that it is applied, a till would never report again what a failover has lost."""
+    waiting = msgspec.structs.replace(settings, wait_replicas=1, wait_timeout_ms=20)
+    movement = moved("r", "tee", 2)
+    async with served(waiting) as lane:
+        movements = Movements(lane, waiting)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await movements.apply(stall.shop, (movement,))
+    assert await report(stall, movement) == [("duplicate", 2)]
 
 
 async def test_a_batch_has_a_bound_and_no_reference_twice(stall: Stall) -> None:

@@ -20,6 +20,7 @@ from gateway.lane import served
 from gateway.sandbox.stripe import server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from tests.bank import CREATE, Bank
+from tests.insist import insist
 from tests.integration.conftest import settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -137,16 +138,8 @@ async def test_what_is_still_being_done_is_asked_again(till: Till) -> None:
     """409: the first request under this key has not been answered yet."""
     await till.bank.fails(latency_ms=200, endpoint=CREATE)
 
-    async def patiently() -> str:
-        while True:
-            try:
-                return str((await till.pays("k")).id)
-            except Unavailable:
-                await asyncio.sleep(0.05)
-
-    async with asyncio.timeout(10):
-        one, other = await asyncio.gather(patiently(), patiently())
-    assert one == other
+    one, other = await asyncio.gather(*(insist(lambda: till.pays("k")) for _ in range(2)))
+    assert one.id == other.id
     assert await till.made() == 1
 
 

@@ -16,6 +16,7 @@ from gateway.recovery.recovery import Recovery
 from gateway.rooms import Rooms
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
+from gateway.sockets.feed import Feed
 from gateway.stock.audit import audit
 from gateway.stock.holds import Holds
 from gateway.stock.standing import Position, State, freeze, stand, thaw
@@ -209,6 +210,21 @@ async def test_shoppers_have_their_holds_again(server: EmbeddedValkey, shop: str
             again = await ann.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
             assert again["hold"]["id"] == hold
         assert (await audit(site.rooms.lane, shop)).drift == ()
+
+
+async def test_who_reserves_meanwhile_hears_the_answer(
+    server: EmbeddedValkey, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The new epoch sends everybody away, soon after that.
+    monkeypatch.setattr(Feed, "_start_over", lambda _: None)
+    async with opened(server, shop) as purchase:
+        site = purchase.corner
+        await site.sells("tee", 1)
+        async with site.shopper("ann") as ann:
+            assert await freeze(site.rooms.lane, shop)
+            reply = await ann.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
+            assert (reply["type"], reply["hold"]["state"]) == ("hold", "active")
+            assert await served(site.rooms, shop)
 
 
 async def test_a_hold_whose_unit_is_gone_is_told_in_a_word(

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -16,19 +18,28 @@ from websockets.frames import Frame, Opcode
 
 from gateway.news import News, publish
 from gateway.sockets.direct import EXTENSION, Wrote
-from gateway.sockets.server import SocketProtocol
+from gateway.sockets.door import Door
+from gateway.sockets.server import SocketProtocol, serving
 from tests.integration.conftest import Site
 
 PATIENCE_S = 15
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 def test_the_base_class_is_as_we_know_it() -> None:
     methods = ("connection_made", "data_received", "run_asgi", "send", "keepalive_timeout")
-    for name in (*methods, "shutdown"):
+    more = ("shutdown", "connection_lost", "start_keepalive", "send_keepalive_ping")
+    for name in (*methods, *more):
         assert callable(vars(WebSocketsSansIOProtocol)[name])
     names = set(WebSocketsSansIOProtocol.__init__.__code__.co_names)
     assert {"handshake_complete", "close_sent", "transport", "loop", "conn"} <= names
     assert {"writable", "queue", "read_paused", "frames"} <= names
+    assert {"ping_interval", "ping_timer"} <= names
+    accepting = WebSocketsSansIOProtocol.send.__code__.co_names
+    assert accepting.count("start_keepalive") == 1
 
 
 async def test_a_refused_upgrade_is_not_logged_as_an_error(
@@ -70,6 +81,56 @@ async def test_a_peer_that_never_reads_again_is_freed(site: Site) -> None:
         ann.socket.transport.abort()
 
 
+async def test_an_upgrade_is_refused_before_anything_is_made_for_it() -> None:
+    """It rests on what the HTTP class does with what it takes for a class."""
+    door = Door(1)
+    made = serving(door, random.Random(1))
+    config = uvicorn.Config(_unheard, interface="asgi3", ws=made, log_config=None)
+    config.load()
+    wires, states = (Wire(), Wire()), [uvicorn.server.ServerState() for _ in range(2)]
+    for wire, state in zip(wires, states, strict=True):
+        http = HttpToolsProtocol(config, state, {})
+        http.connection_made(wire)
+        http.data_received(REQUEST)
+    assert [type(wire.protocol) is SocketProtocol for wire in wires] == [True, False]
+    assert [len(state.tasks) for state in states] == [1, 0]
+    assert [len(state.connections) for state in states] == [1, 0]
+    assert wires[1].closing
+    assert wires[1].written[0].startswith(b"HTTP/1.1 503")
+    assert (door.open, door.refused) == (1, {"full": 1})
+    wires[1].protocol.data_received(b"more")
+    wires[1].protocol.connection_lost(None)
+    assert door.open == 1
+    wires[0].protocol.connection_lost(None)
+    assert door.open == 0
+    await asyncio.gather(*states[0].tasks)
+
+
+async def test_a_refused_peer_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.sockets.server.GRACE_S", 0.01)
+    refusal: Any = serving(Door(0), random.Random(1))
+    wire = Wire()
+    wire.waiting = 1_000
+    refusal(None, None, {}).connection_made(wire)
+    async with asyncio.timeout(PATIENCE_S):
+        await wire.aborted.wait()
+
+
+async def test_sockets_that_came_together_are_not_pinged_together() -> None:
+    """First pings come any time within the interval, which is 20 s."""
+    async with contextlib.AsyncExitStack() as stack:
+        rng, loop = random.Random(1), asyncio.get_running_loop()
+        waits_s = []
+        for _ in range(60):
+            before_s = loop.time()
+            it = await stack.enter_async_context(line(rng))
+            assert it.protocol.ping_timer
+            at_s = it.protocol.ping_timer.when()
+            assert before_s < at_s <= loop.time() + 20
+            waits_s.append(at_s - before_s)
+        assert len({int(wait_s / 4) for wait_s in waits_s}) >= 5
+
+
 class Wire(asyncio.Transport):
     """The transport of one connection, as far as the protocol uses it."""
 
@@ -78,6 +139,11 @@ class Wire(asyncio.Transport):
         self.written: list[bytes] = []
         self.waiting = 0
         self.paused = self.closing = False
+        self.aborted = asyncio.Event()
+        self.protocol: Any = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
@@ -99,6 +165,7 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.closing = True
+        self.aborted.set()
 
 
 class Line:
@@ -107,12 +174,12 @@ class Line:
     That the short way is taken is part of it: without, everything would work, and cost more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rng: random.Random) -> None:
         self.heard: list[tuple[str, str]] = []
-        config = uvicorn.Config(self._app, interface="asgi3", ws=SocketProtocol, log_config=None)
+        config = uvicorn.Config(self._app, interface="asgi3", ws="none", log_config=None)
         config.load()
         self.wire = Wire()
-        self.protocol = SocketProtocol(config, uvicorn.server.ServerState(), {})
+        self.protocol = SocketProtocol(config, uvicorn.server.ServerState(), {}, Door(1), rng)
         self.protocol.connection_made(self.wire)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
@@ -123,11 +190,7 @@ class Line:
             self.heard.append(("long", message.get("text", "binary")))
 
     async def opened(self) -> None:
-        request = (
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        await self.brings(request)
+        await self.brings(REQUEST)
         assert self.wire.written.pop().startswith(b"HTTP/1.1 101")
 
     async def brings(self, data: bytes) -> None:
@@ -144,8 +207,8 @@ class Line:
 
 
 @contextlib.asynccontextmanager
-async def line() -> AsyncIterator[Line]:
-    line = Line()
+async def line(rng: random.Random | None = None) -> AsyncIterator[Line]:
+    line = Line(rng or random.Random(1))
     await line.opened()
     yield line
     await line.ends()
@@ -262,6 +325,12 @@ async def test_the_short_way_is_taken_on_a_real_socket(
         monkeypatch.setattr(SocketProtocol, "try_write", written)
         assert (await ann.ask("ask", text="Hello?"))["type"] == "ok"
         assert taken == ["in", "out YES"]
+
+
+async def _unheard(_: Any, receive: Any, __: Any) -> None:
+    """An application that does not answer."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 def connections(site: Site) -> set[object]:

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from gateway.keys import ShopKeys
 from gateway.settings import Settings
@@ -226,3 +228,29 @@ async def test_so_many_commands_may_await_their_answer(settings: Settings) -> No
             (await ann.until(lambda reply, n=number: reply.get("id") == n))["type"]
             for number in (101, 102)
         ] == ["hold", "hold"]
+
+
+async def test_all_sockets_of_a_shopper_share_one_allowance(settings: Settings) -> None:
+    settings = msgspec.structs.replace(
+        settings, commands_per_s=1_000, commands_per_shopper_per_s=2, commands_in_flight=1_000
+    )
+    async with (
+        open_site(settings, UNLIMITED) as site,
+        site.shopper("ann") as phone,
+        site.shopper("ann") as tablet,
+        site.shopper("bob") as bob,
+    ):
+        began_s = time.monotonic()
+        answers = [await at.ask("ask", text="?") for _ in range(25) for at in (phone, tablet)]
+        refused = [answer for answer in answers if answer["type"] == "error"]
+        assert {answer["code"] for answer in refused} == {"rate_limited"}
+        assert all(0 < answer["retry_after_ms"] <= 1_000 for answer in refused)
+        most = 4 + 2 * (time.monotonic() - began_s)
+        assert 0 < len(answers) - len(refused) <= most
+        assert (await bob.ask("ask", text="?"))["type"] == "ok"
+        with contextlib.suppress(ConnectionClosed):
+            for number in range(100, 300):
+                await phone.socket.send(json.dumps({"type": "ask", "id": number, "text": "?"}))
+            await phone.until(lambda _: False)
+        assert await phone.closed() == 4029
+        assert tablet.socket.close_code is None

@@ -1,7 +1,6 @@
 """The watch reconciles again and again, one sweep at a time, and lets go when it is stopped."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +15,7 @@ from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Reconciler
 from gateway.reconcile.watch import Watch
 from gateway.scripts import load
 from tests.books import Books
+from tests.handoff import running
 from tests.integration.conftest import Corner
 from tests.sales import eventually
 
@@ -54,17 +54,6 @@ async def books(corner: Corner) -> AsyncIterator[Books]:
 def watch(books: Books, owner: str, clock: SystemClock | None = None) -> Watch:
     settler = replace(books.settler, clock=clock or Hours(ahead_ms=HOUR_MS))
     return Watch(Reconciler(settler), owner, Naps())
-
-
-@contextlib.asynccontextmanager
-async def running(watch: Watch) -> AsyncIterator[None]:
-    task = asyncio.create_task(watch.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def lease(books: Books) -> bytes | None:

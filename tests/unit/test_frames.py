@@ -54,7 +54,8 @@ commands: st.SearchStrategy[AnyCommand] = st.one_of(
         id=numbers,
         token=tokens,
         show=ids,
-        resume=st.none() | st.builds(Resume, epoch=counts, version=counts),
+        resume=st.none()
+        | st.builds(Resume, epoch=counts, version=counts, catalog_tag=st.none() | ids),
     ),
     st.builds(
         Reserve,

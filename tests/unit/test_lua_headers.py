@@ -14,8 +14,9 @@ PURPOSE = 40
 """Characters below which a purpose says nothing."""
 
 READS = {
-    *("EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "SISMEMBER", "SMEMBERS"),
-    *("INFO", "TIME", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZRANGE", "ZSCORE"),
+    *("EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "PTTL", "SISMEMBER"),
+    *("INFO", "TIME", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZCOUNT", "ZRANGE"),
+    *("SMEMBERS", "ZRANK", "ZSCORE"),
 }
 WRITES = {
     *("DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "PEXPIRE", "SADD", "SET", "SPUBLISH", "SREM"),
@@ -193,7 +194,14 @@ def test_a_server_is_known_in_one_way(path: Path) -> None:
 NOW = "local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), seen)"
 """Time never goes back within a shop."""
 PLAIN_NOW = "local now = time[1] * 1000 + math.floor(time[2] / 1000)"
-WITHOUT_A_CLOCK = {"orders_trim", "stripe_pause", "stripe_turn", "viewers_count"}
+WITHOUT_A_CLOCK = {
+    "admission_arrive",
+    "admission_ask",
+    "orders_trim",
+    "stripe_pause",
+    "stripe_turn",
+    "viewers_count",
+}
 """Scripts that decide nothing about stock or money; the server's own time will do."""
 
 

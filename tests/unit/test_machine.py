@@ -21,7 +21,7 @@ from gateway.errors import (
 from gateway.messages import AnyCommand, Ask, Checkout, Connect, Extend, Payment, Refresh, Reserve
 from gateway.model import Contact, Fulfillment, Hold, HoldState, LineRequest, Money, ShowState
 from gateway.sessions.limits import Bucket
-from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
+from gateway.sessions.machine import Busy, Close, Effect, Machine, Perform, Refuse
 from gateway.tickets import Ticket, TicketExpired
 
 CONNECT = Connect(id=1, token="t", show="tonight")
@@ -293,6 +293,24 @@ class TestTheRate:
         assert (effect.command, effect.error.facts) == (None, {"retry_after_ms": 100})
         assert machine.arrived(0, 0.1) == []
 
+    def test_what_a_shoppers_other_sockets_sent_counts_as_well(self) -> None:
+        one, other = fresh(), fresh()
+        one.shared = other.shared = Bucket.full(10, 3, 0)
+        assert [machine.arrived(0, 0) for machine in (one, other, one)] == [[], [], []]
+        [effect] = other.arrived(0, 0)
+        assert isinstance(effect, Refuse)
+        assert (effect.error.code, effect.error.facts) == ("rate_limited", {"retry_after_ms": 100})
+        assert other.arrived(0, 0.1) == []
+
+    def test_what_one_socket_may_not_send_costs_the_others_nothing(self) -> None:
+        one, other = fresh(burst=1), fresh()
+        one.shared = other.shared = Bucket.full(10, 2, 0)
+        assert (
+            codes([effect for _ in range(5) for effect in one.arrived(0, 0)])
+            == ["rate_limited"] * 4
+        )
+        assert other.arrived(0, 0) == []
+
     def test_a_large_frame_costs_more_but_can_be_paid_for(self) -> None:
         machine = fresh(burst=3)
         assert machine.arrived(1_000_000, 0) == []
@@ -304,3 +322,44 @@ class TestTheRate:
         for _ in range(100):
             assert codes(machine.arrived(0, 0)) == ["rate_limited"]
         assert codes(machine.arrived(0, 0)) == [CloseCode.COMMAND_RATE]
+
+
+def test_a_drain_closes_once_whatever_the_shopper_does() -> None:
+    for machine in (fresh(), joining(), live("live", hold("h"))):
+        assert codes(machine.drained()) == [CloseCode.DRAIN]
+        assert machine.drained() == []
+    assert closed().drained() == []
+
+
+def test_a_shopper_is_busy_with_what_is_held_and_what_is_to_be_answered() -> None:
+    assert fresh().busy is Busy.IDLE
+    assert joining().busy is Busy.HOLDING
+    assert live().busy is Busy.IDLE
+    assert live("live", hold("h")).busy is Busy.HOLDING
+    machine = live()
+    machine.commanded(RESERVE)
+    told = [machine.busy]
+    machine.answered()
+    assert [*told, machine.busy] == [Busy.HOLDING, Busy.IDLE]
+
+
+def test_a_shopper_pays_until_the_hold_is_sold_and_the_answer_given() -> None:
+    machine = live("live", hold("h"), hold("other"))
+    machine.commanded(COMMANDS[-1])
+    told = [machine.busy]
+    machine.hold_changed(hold("h", "committed"))
+    told.append(machine.busy)
+    machine.answered()
+    told.append(machine.busy)
+    machine.commanded(RESERVE)
+    told.append(machine.busy)
+    assert told == [Busy.PAYING, Busy.PAYING, Busy.HOLDING, Busy.HOLDING]
+
+
+def test_a_shopper_who_was_told_that_the_payment_goes_on_still_pays() -> None:
+    machine = live("live", hold("h"))
+    machine.commanded(COMMANDS[-1])
+    machine.answered()
+    told = [machine.busy]
+    machine.hold_changed(hold("h", "committed"))
+    assert [*told, machine.busy] == [Busy.PAYING, Busy.IDLE]

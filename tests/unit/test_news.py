@@ -68,3 +68,14 @@ def test_a_frame_is_passed_on_as_it_was_written() -> None:
     sent = msgspec.json.encode(News(shopper="ann", frame=msgspec.Raw(frame)))
     told = news.decode(sent)
     assert (told.shopper, bytes(told.frame)) == ("ann", frame)
+
+
+def test_what_a_later_version_tells_is_passed_over() -> None:
+    assert news.decode(b'{"tomorrow":{"more":[1]}}') == News()
+    assert news.decode(b'{"version":7,"epoch":1,"tomorrow":1}') == News(epoch=1, version=7)
+
+
+def test_a_probe_says_nothing_but_who_sent_it() -> None:
+    sent = msgspec.json.encode(News(probe="p1"))
+    assert sent == b'{"probe":"p1"}'
+    assert news.decode(sent) == News(probe="p1")

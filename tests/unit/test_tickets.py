@@ -1,6 +1,8 @@
 """Who may: what is accepted as a ticket or a key, and everything that looks like one."""
 
 import base64
+import hashlib
+import hmac
 import json
 import time
 from typing import Any
@@ -198,6 +200,55 @@ def test_what_is_not_a_key_of_ours(header: str | None) -> None:
         TOKENS.read_key(header, "pos")
 
 
+def test_who_waits_is_known_again_by_the_token() -> None:
+    token = TOKENS.sign_queued("demo", "tonight", "ann")
+    assert TOKENS.read_queued(token, "demo", "tonight") == "ann"
+    ends_s = NOW_S + 900 + TOKENS.settings.queue_silence_s
+    assert tokens_at(ends_s - 1).read_queued(token, "demo", "tonight") == "ann"
+    with pytest.raises(Unauthenticated, match="ask without it"):
+        tokens_at(ends_s).read_queued(token, "demo", "tonight")
+
+
+@pytest.mark.parametrize(("shop", "show"), [("demo", "tomorrow"), ("other", "tonight")])
+def test_a_place_before_another_show_is_not_one_here(shop: str, show: str) -> None:
+    with pytest.raises(Forbidden, match="another show"):
+        TOKENS.read_queued(TOKENS.sign_queued("demo", "tonight", "ann"), shop, show)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "a.b.c",
+        signed(),
+        signed(use="queue"),
+        TOKENS.sign_ticket("demo", "tonight", "ann", needs_place=True)[0],
+        TOKENS.sign_key("demo", ("admin",)),
+        tokens_at(NOW_S, "y" * 32).sign_queued("demo", "tonight", "ann"),
+        TOKENS.sign_queued("demo", "tonight", "a b"),
+    ],
+    ids=range(8),
+)
+def test_what_is_not_a_place_in_our_line(token: str) -> None:
+    with pytest.raises(Unauthenticated, match="not valid"):
+        TOKENS.read_queued(token, "demo", "tonight")
+
+
+def test_a_place_in_the_line_is_neither_a_ticket_nor_a_key() -> None:
+    token = TOKENS.sign_queued("demo", "tonight", "ann")
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_ticket(token)
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_key(f"Bearer {token}", "pos")
+
+
+def test_a_ticket_from_the_line_says_that_it_needs_its_place() -> None:
+    token, expires_ms = TOKENS.sign_ticket("demo", "tonight", "ann", needs_place=True)
+    ticket = Ticket("ann", "demo", "tonight", expires_ms // 1000, needs_place=True)
+    assert TOKENS.read_ticket(token) == ticket
+    assert not TOKENS.read_ticket(TOKENS.sign_ticket("demo", "tonight", "ann")[0]).needs_place
+
+
 def test_each_shop_has_a_secret_of_its_own() -> None:
     secrets = {TOKENS.shop_secret(shop) for shop in ("demo", "other", "third")}
     assert len(secrets) == 3
@@ -218,3 +269,23 @@ def test_a_guest_is_whom_nobody_can_choose(claimed: str, other: str) -> None:
 def test_claiming_a_guests_name_is_another_guest() -> None:
     guest = TOKENS.guest("demo", "ann")
     assert TOKENS.guest("demo", guest) != guest
+
+
+def test_a_shop_named_twice_is_no_way_to_another_shops_secret() -> None:
+    exp = NOW_S + 60
+    body = f'{{"sub":"ann","shop":"demo","show":"tonight","exp":{exp},"shop":"other"}}'.encode()
+    for shop in ("demo", "other"):
+        signing = f"{part({'alg': 'HS256'})}.{part(body)}"
+        digest = hmac.new(TOKENS.shop_secret(shop).encode(), signing.encode(), hashlib.sha256)
+        token = f"{signing}.{part(digest.digest())}"
+        if shop == "other":
+            assert TOKENS.read_ticket(token).shop == "other"
+        else:
+            with pytest.raises(Unauthenticated):
+                TOKENS.read_ticket(token)
+
+
+def test_a_claim_nested_too_deep_is_no_ticket() -> None:
+    body = b'{"shop":"demo","more":' + b"[" * 2_900 + b"]" * 2_900 + b"}"
+    with pytest.raises(Unauthenticated):
+        TOKENS.read_ticket(f"{part({'alg': 'HS256'})}.{part(body)}.eA")

@@ -15,12 +15,14 @@ export class Announcer {
   #warned = new Set();
   #waiting = [];
   #last = 0;
+  #place = Infinity; // in line, when it was said last
 
   constructor(region) {
     this.#region = region;
   }
 
   update(state, now) {
+    this.#watchQueue(state.connection);
     for (const [sku, entry] of state.catalog) this.#watchStock(entry, state.stock.items[sku]);
     for (const hold of openHolds(state, now)) {
       if (remaining(state, hold, now) > WARN_AT_MS || this.#warned.has(hold.expires_at)) continue;
@@ -31,6 +33,15 @@ export class Announcer {
     this.#last = now;
     setText(this.#region, this.#waiting.slice(-MOST_AT_ONCE).join(" "));
     this.#waiting = [];
+  }
+
+  /** The first place, then one half as far, and so on: a number a second would be noise. */
+  #watchQueue({ status, position }) {
+    if (status === "open") this.#place = Infinity;
+    if (status !== "queued" || position > this.#place / 2) return;
+    this.#place = position;
+    const place = position === 1 ? "You are next" : `You are number ${position.toLocaleString()} in line`;
+    this.#waiting.push(`The show is full. ${place}. You get in by yourself.`);
   }
 
   #watchStock(entry, available) {

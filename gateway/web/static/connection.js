@@ -1,7 +1,7 @@
 // One shopper's line to the gateway: admission, the socket, commands with their replies, and coming
 // back after every kind of close. It knows nothing of what is drawn.
 
-import { ADMISSION, RECONNECT, jittered, pause } from "./retry.js";
+import { ADMISSION, MOVED, OVERLOADED, QUEUE, RECONNECT, jittered, pause } from "./retry.js";
 
 export const SUBPROTOCOL = "holdfast.v1.json";
 
@@ -35,12 +35,15 @@ export function afterClose(code) {
  * `admit(queueToken)` fetches a ticket, `open(url, subprotocol)` makes a WebSocket. `onFrame(frame)`
  * hears every frame, replies too; `onStatus(status, facts)` hears `connecting`, `queued`
  * {position}, `open`, `waiting`, and `stopped` {code}, after which nothing follows: a close code, or the
- * code of the error that refused a ticket.
+ * code of the error that refused a ticket. A move to another gateway, because this one goes away, is
+ * no status: the line stays `open` unless the other does not let us in.
  */
 export class Connection {
   #admit; #open; #show; #onFrame; #onStatus; #random;
   #socket = null;
   #live = false;
+  #draining = false; // this gateway has said that it goes away
+  #moving = false; // it has sent us to another, which is no trouble
   #stopped = false;
   #ticket = null;
   #lastId = 0;
@@ -67,9 +70,10 @@ export class Connection {
       const ticket = this.#ticket ?? (await this.#admission());
       if (!ticket || this.#stopped) return;
       this.#ticket = ticket;
-      this.#onStatus("connecting", {});
-      const code = await this.#session(ticket);
+      if (!this.#moving) this.#onStatus("connecting", {});
+      const { code, welcomed } = await this.#session(ticket);
       if (this.#stopped) return;
+      this.#moving = welcomed && (code === 1012 || this.#draining);
       await this.#recover(code);
     }
   }
@@ -115,28 +119,35 @@ export class Connection {
         failures = 0;
         this.#onStatus("queued", { position: answer.position });
       } catch (error) {
+        if (queueToken && (error.status === 401 || error.status === 403)) {
+          queueToken = undefined; // the place is gone: to the end of the line
+          continue;
+        }
         if (error.retryable === false) return this.#end({ code: error.code });
         asked = error.retryAfterMs ?? 0;
         failures += 1;
-        this.#onStatus("waiting", {});
+        if (!queueToken) this.#onStatus("waiting", {}); // else the place that is shown stays ours
       }
-      await this.#wait(pause(failures, ADMISSION, asked, this.#random));
+      await this.#wait(queueToken ? asked + jittered(failures, QUEUE, this.#random)
+        : pause(failures, ADMISSION, asked, this.#random));
     }
     return null;
   }
 
-  /** One socket from opening to closing; resolves with the close code. */
+  /** One socket from opening to closing; resolves with the close code, and whether we were in. */
   #session(ticket) {
     return new Promise((resolve) => {
       const socket = this.#open(ticket.url, SUBPROTOCOL);
       this.#socket = socket;
+      this.#draining = false;
       const deadline = setTimeout(() => socket.close(4000), LIMITS.welcome);
       const closed = (code) => {
         clearTimeout(deadline);
         if (this.#socket !== socket) return;
         this.#socket = null;
+        const welcomed = this.#live;
         this.#hangUp();
-        resolve(code);
+        resolve({ code, welcomed });
       };
       socket.onopen = () => this.#connect(socket, ticket.token);
       socket.onmessage = ({ data }) => {
@@ -161,9 +172,10 @@ export class Connection {
 
   #receive(frame) {
     if (frame.type === "welcome") this.#welcomed(frame);
+    else if (frame.type === "drain") this.#draining = true;
     else if (frame.type === "stock") {
       if (frame.epoch !== this.#resume?.epoch) return this.#abandon(); // ask for a snapshot
-      this.#resume = { epoch: frame.epoch, version: Math.max(frame.version, this.#resume.version) };
+      this.#resume.version = Math.max(frame.version, this.#resume.version);
     }
     this.#onFrame(frame);
     const command = this.#pending.get(frame.id);
@@ -175,9 +187,11 @@ export class Connection {
 
   #welcomed(frame) {
     this.#live = true;
+    this.#moving = false;
     this.#failures = 0;
     this.#badTokens = 0;
-    this.#resume = { epoch: frame.stock.epoch, version: frame.stock.version };
+    const { epoch, version } = frame.stock;
+    this.#resume = { epoch, version, catalog_tag: frame.catalog_tag };
     this.#scheduleRefresh(frame.token_ttl_s * 1000);
     this.#onStatus("open", {});
     for (const command of [...this.#pending.values()]) this.#send(command);
@@ -202,8 +216,10 @@ export class Connection {
     const next = afterClose(code);
     if (next === "stop" || (code === 4500 && this.#badTokens++ > 0)) return this.#end({ code });
     if (next === "ticket") this.#ticket = null;
+    if (this.#moving) return this.#wait(this.#random() * MOVED);
     this.#onStatus("waiting", {});
-    await this.#wait(jittered(this.#failures++, RECONNECT, this.#random));
+    const limits = code === 1013 ? OVERLOADED : RECONNECT;
+    await this.#wait(jittered(this.#failures++, limits, this.#random));
     // A ticket that never led to a welcome may be for a process that is gone.
     if (this.#failures > 3) this.#ticket = null;
   }

@@ -3,7 +3,12 @@
 
 /** Where waiting starts and where it stops growing, in milliseconds. */
 export const RECONNECT = { base: 400, cap: 15_000 };
+export const OVERLOADED = { base: 1_000, cap: 30_000 };
 export const ADMISSION = { base: 1_000, cap: 30_000 };
+/** In line; the gateway's own wait comes before it, and silence for 30 s loses the place. */
+export const QUEUE = { base: 500, cap: 8_000 };
+/** The longest wait after a gateway that goes away has sent us to another. */
+export const MOVED = 500;
 export const COMMAND = { base: 250, cap: 5_000, tries: 6 };
 
 /** A random wait below a limit that doubles with each attempt (0, 1, 2, …). */

@@ -5,6 +5,7 @@ import { fullTitle, products, stockWords } from "./catalog.js";
 import { enable, flash, h, setText, svg } from "./dom.js";
 import { money } from "./money.js";
 import { colour, figure, icon, picture } from "./pictures.js";
+import { QueuePlace } from "./queue.js";
 import { Scenery } from "./scenery.js";
 import { offer } from "./state.js";
 import { whyStopped } from "./words.js";
@@ -21,6 +22,7 @@ export class Stage {
   #viewersPill = h("span", { class: "pill", hidden: true }, icon("eye"), this.#viewers);
   #line = h("p", { class: "line pill", role: "status", hidden: true });
   #curtain = h("div", { class: "curtain", role: "status", hidden: true });
+  #queue = new QueuePlace();
   #pinned;
   #asking;
 
@@ -33,7 +35,7 @@ export class Stage {
     root.append(this.#backdrop, h("div", { class: "shade" }),
       h("header", { class: "stage-head" },
         h("div", { class: "pills" }, this.#badge, this.#viewersPill), this.#title, this.#line),
-      this.#curtain,
+      this.#curtain, this.#queue.element,
       h("div", { class: "stage-foot" }, this.#pinned.element, this.#asking.element));
     this.#scenery = new Scenery(canvas);
   }
@@ -55,6 +57,7 @@ export class Stage {
     this.#updateFigure(state);
     this.#updateLine(state);
     this.#updateCurtain(state);
+    this.#queue.update(state.connection);
     this.#pinned.update(state, now);
     this.#asking.element.hidden = !live || state.connection.status === "stopped";
   }
@@ -100,9 +103,7 @@ export class Stage {
 }
 
 function curtainWords(connection, show) {
-  if (connection.status === "queued") {
-    return { title: `You are number ${connection.position.toLocaleString()} in line`, text: "The show is full. You get in by yourself: please keep this page open." };
-  }
+  if (connection.status === "queued") return null; // the queue has words of its own
   if (show?.state === "ended") return { title: "The show is over", text: "Thank you for watching." };
   if (connection.status === "stopped") {
     const { text, reload } = whyStopped(connection);

@@ -89,7 +89,7 @@ const FRAMES = {
 const DEEDS = {
   status: (state, { status, ...facts }) => ({
     ...state,
-    connection: { status, ...facts },
+    connection: { status, ...facts, ...wayInLine(state.connection, facts.position) },
     show: OVER.has(facts.code) ? { ...state.show, state: "ended" } : state.show,
   }),
 
@@ -146,17 +146,23 @@ const DEEDS = {
     state.holds[hold] ? withHold(state, { ...state.holds[hold], state: as }) : state,
 };
 
+/** Where in line we began, so that the way done can be shown. */
+function wayInLine({ from = 0 }, position) {
+  return position ? { from: Math.max(from, position) } : {};
+}
+
 function welcomed(state, frame, at) {
-  const { epoch, version, items } = frame.stock;
-  const kept = epoch === state.stock.epoch ? state.stock.items : {};
+  const { catalog, stock } = frame;
   let next = {
     ...state,
     clockOffset: Date.parse(frame.now) - at,
     show: frame.show,
-    catalog: new Map(frame.catalog.map((entry) => [entry.sku, entry])),
-    stock: { epoch, version, items: { ...kept, ...items } },
+    // What we said we have is not sent again.
+    catalog: catalog ? new Map(catalog.map((entry) => [entry.sku, entry])) : state.catalog,
+    stock: isOurs(state.stock, stock) ? state.stock : stock,
   };
   for (const order of frame.orders) next = withOrder(next, order);
+  const { version } = stock;
   for (const hold of frame.holds) next = withHold(next, { ...hold, version });
   const alive = new Set(frame.holds.map((hold) => hold.id));
   for (const hold of Object.values(state.holds)) {
@@ -165,6 +171,11 @@ function welcomed(state, frame, at) {
     next = withHold(next, { ...hold, version, state: ended });
   }
   return next;
+}
+
+/** Whether the gateway has found that we know the stock as it is. */
+function isOurs(known, { epoch, version, items }) {
+  return epoch === known.epoch && version === known.version && !Object.keys(items).length;
 }
 
 function withHold(state, hold) {

@@ -1,0 +1,97 @@
+"""Who may come in: how many sockets this process serves, and whether it still takes any.
+
+The protocol class asks before an upgrade costs anything, and the drain closes the door. Pure.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Literal, Protocol
+
+from gateway.errors import Overloaded
+from gateway.problems import of_error
+from gateway.sessions.machine import Busy
+
+Reason = Literal["full", "draining"]
+
+_SENTENCES: dict[Reason, str] = {
+    "full": "Too many are connected here; try again.",
+    "draining": "This process is going away; connect again.",
+}
+_COME_BACK_S = range(1, 6)
+"""Whoever was refused is told one of these, so that not all come back in the same second."""
+
+
+class Guest(Protocol):
+    """A socket that was let in, as whoever empties the house sees it."""
+
+    @property
+    def busy(self) -> Busy:
+        """What its shopper would be disturbed in."""
+
+    def warn(self, frame: bytes) -> None:
+        """Tell it an encoded frame."""
+
+    def leave(self) -> None:
+        """Say what waits to be said, then close it for the drain; again is fine."""
+
+
+@dataclass(slots=True)
+class Door:
+    """Counts the sockets of one process."""
+
+    most: int
+    """Sockets that may be open at once."""
+    open: int = 0
+    """Those that are, from the request for an upgrade until the connection is lost."""
+    accepted: int = 0
+    """Upgrades that were made."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Upgrades that were not, by ``full``, ``draining``, or the code of the endpoint's error."""
+    draining: bool = False
+    """The process goes away; nobody comes in any more."""
+    guests: set[Guest] = field(default_factory=set)
+    """Who is inside."""
+
+    def refuses(self) -> Reason | None:
+        """Why nobody can be let in now, which is counted; ``None`` if somebody can."""
+        reason: Reason | None = None
+        if self.draining:
+            reason = "draining"
+        elif self.open >= self.most:
+            reason = "full"
+        if reason:
+            self.refused[reason] += 1
+        return reason
+
+    def enter(self) -> None:
+        """A connection asks for an upgrade, and was not refused; it must ``exit`` once."""
+        self.open += 1
+
+    def exit(self) -> None:
+        """A connection that had entered is lost."""
+        self.open -= 1
+
+    @contextlib.contextmanager
+    def inside(self, guest: Guest) -> Iterator[None]:
+        """Meanwhile this guest is served."""
+        self.guests.add(guest)
+        try:
+            yield
+        finally:
+            self.guests.discard(guest)
+
+
+def refusals(reason: Reason) -> tuple[bytes, ...]:
+    """The whole HTTP answers to an upgrade that is refused, each with another ``Retry-After``."""
+    return tuple(_refusal(_SENTENCES[reason], seconds) for seconds in _COME_BACK_S)
+
+
+def _refusal(sentence: str, come_back_s: int) -> bytes:
+    answer = of_error(Overloaded(sentence, retry_after_ms=come_back_s * 1000))
+    status = HTTPStatus(answer.status_code)
+    head = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    head += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*head, b"connection: close", b"", bytes(answer.body)])
