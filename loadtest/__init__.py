@@ -4,12 +4,15 @@ Nothing here is part of the gateway. Every server is started by the benchmark it
 and ends with it.
 
     bench_reserve   reservations: all ways side by side in one run; the entry
+    bench_fanout    telling thousands of viewers, likewise; all of it is in fanout/
+    bench_socket    what a reservation costs a gateway, from frame to reply
     sections        what is measured, one function for each question
     ways/           the ways to reserve a unit: ours and the alternatives
     crowd           drives a way: closed loop, open loop, a race for the last units
     blast           drives one Valkey to its limit, without a gateway
     worker          one process under load, and what it says of itself
     crew            several workers at once, and the CPU of the servers behind them
+    child           a process that is told a line at a time
     servers         the Valkeys and the Postgres
     postgres        a real Postgres of one's own
     viewers         a crowd of viewers in a process of its own, told what to do by lines
@@ -17,4 +20,5 @@ and ends with it.
     viewer          one of them: a socket in as little Python as will do
     figures         medians, spreads and ratios of the rounds
     chart, tables   figures as SVG and as Markdown
+    report          the machine, and where figures are put
 """

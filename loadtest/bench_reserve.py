@@ -1,6 +1,6 @@
 """Reservations, side by side with the alternatives, in one run that starts all it needs.
 
-    python -m loadtest.bench_reserve             everything; about 12 minutes on two quiet cores
+    python -m loadtest.bench_reserve             everything; takes a while
     python -m loadtest.bench_reserve --quick     the chief ones in small, under a minute
     python -m loadtest.bench_reserve --only hot race
 
@@ -15,13 +15,8 @@ Written to ``--out``: ``results.json``, ``tables.md`` and a chart (SVG) for most
 
 import argparse
 import contextlib
-import os
-import platform
 import random
-import statistics
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import msgspec
@@ -29,17 +24,13 @@ import msgspec
 from gateway.sandbox.warden import Warden
 from loadtest import tables
 from loadtest.figures import Section
+from loadtest.report import Facts, Machine, line, publish, say
 from loadtest.sections import QUICK, SECTIONS, Bench, timed
 from loadtest.servers import Servers
 from loadtest.ways.menu import WAYS
 
-HERE = Path(__file__).parent
 MOST_ROUNDS = 50
 MOST_S = 30
-FSYNCS = 50
-PAGE = 8_192
-STEAL = 7
-"""Of the first line of ``/proc/stat``, the time a hypervisor gave to others."""
 
 
 def main() -> int:
@@ -47,7 +38,7 @@ def main() -> int:
     options = _options()
     chosen = QUICK if options.quick else tuple(SECTIONS)
     options.out.mkdir(parents=True, exist_ok=True)
-    started, before = time.monotonic(), _ticks()
+    here = Machine()
     with contextlib.ExitStack() as stack:
         warden = stack.enter_context(Warden())
         servers = Servers(warden.group, stack)
@@ -63,10 +54,10 @@ def main() -> int:
             quick=options.quick,
         )
         done = [_measured(bench, name) for name in options.only or chosen]
-    machine = _machine(before) | {"minutes": round((time.monotonic() - started) / 60, 1)}
+    machine = here.facts()
     _write(options.out, done, machine)
     if options.publish:
-        _publish(options.out, done, machine)
+        _publish(done, machine)
     say(f"written to {options.out}")
     wrong = [
         f"{section.name}: {point.title} {point.x}"
@@ -77,12 +68,6 @@ def main() -> int:
     for one in wrong:
         say(f"does not add up: {one}")
     return 1 if wrong else 0
-
-
-def say(line: str) -> None:
-    """Tell whoever watches."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 def _options() -> argparse.Namespace:
@@ -114,41 +99,7 @@ def _measured(bench: Bench, name: str) -> Section:
         return SECTIONS[name](bench)
 
 
-def _machine(before: list[int]) -> dict[str, str | int | float]:
-    """What it ran on, and how much of it others had meanwhile."""
-    spent = [now - then for now, then in zip(_ticks(), before, strict=True)]
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": os.cpu_count() or 0,
-        "python": platform.python_version(),
-        "fsync": f"{_fsync_ms():.2f} ms",
-        "taken by other machines": f"{spent[STEAL] / sum(spent):.0%}" if sum(spent) else "unknown",
-        "day": time.strftime("%Y-%m-%d", time.gmtime()),
-    }
-
-
-def _ticks() -> list[int]:
-    """What the cores have done so far, as Linux counts it."""
-    try:
-        return [int(word) for word in Path("/proc/stat").read_text().split()[1:9]]
-    except OSError:
-        return [0] * (STEAL + 1)
-
-
-def _fsync_ms() -> float:
-    """How long the disk takes for one page, the median; a row lock is held for as long."""
-    took = []
-    with tempfile.TemporaryFile() as file:
-        for _ in range(FSYNCS):
-            file.write(b"x" * PAGE)
-            file.flush()
-            started = time.perf_counter()
-            os.fsync(file.fileno())
-            took.append((time.perf_counter() - started) * 1000)
-    return statistics.median(took)
-
-
-def _write(out: Path, done: list[Section], machine: dict[str, str | int | float]) -> None:
+def _write(out: Path, done: list[Section], machine: Facts) -> None:
     facts = {"machine": machine, "sections": [_facts(section) for section in done]}
     (out / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1))
     parts = [f"{section.name}\n\n{tables.markdown(section)}" for section in done]
@@ -174,22 +125,11 @@ def _facts(section: Section) -> dict[str, object]:
     return {"name": section.name, "points": points}
 
 
-def _publish(out: Path, done: list[Section], machine: dict[str, str | int | float]) -> None:
-    """Put the tables between their marks in the README, and the charts beside it."""
-    page = HERE / "README.md"
-    text = page.read_text()
-    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
-    filled = {"machine": f"{facts}.\n"} | {one.name: tables.markdown(one) for one in done}
-    for name, table in filled.items():
-        mark, end = f"<!-- {name} -->\n", "<!-- end -->"
-        before, found, after = text.partition(mark)
-        if found:
-            text = before + mark + table + end + after.partition(end)[2]
-    page.write_text(text)
-    (HERE / "figures").mkdir(exist_ok=True)
-    for section in done:
-        for file in tables.charts(section):
-            (HERE / "figures" / file).write_text((out / file).read_text())
+def _publish(done: list[Section], machine: Facts) -> None:
+    """Put the tables and the charts into the README."""
+    filled = {"machine": line(machine)} | {one.name: tables.markdown(one) for one in done}
+    drawn = {file: one for section in done for file, one in tables.charts(section).items()}
+    publish(filled, drawn)
 
 
 if __name__ == "__main__":

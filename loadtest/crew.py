@@ -3,21 +3,15 @@
 Also the CPU of the servers behind them, from the first worker's start to the last one's end.
 """
 
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
 
+from loadtest.child import Child
 from loadtest.crowd import Tally
 from loadtest.servers import cpu_s
 from loadtest.worker import Task
-
-TIMEOUT_S = 120.0
-"""Of one run, with everything; then the worker is killed."""
 
 
 class Run(Struct):
@@ -50,70 +44,27 @@ class Run(Struct):
         return self.server_cpu_s / max(1, self.decided) * 1e6
 
 
-class WorkerFailed(RuntimeError):
-    """A worker ended without its tally; the message is the end of what it said."""
-
-
-@dataclass(slots=True)
-class _Worker:
-    process: subprocess.Popen[str]
-
-    def tell(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def hear(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
-        if not line:
-            self.process.wait()
-            raise WorkerFailed(f"a worker ended with {self.process.returncode}")
-        return line
-
-
 def run(group: int, task: Task, processes: int, server_pids: list[int]) -> Run:
     """Have so many processes do a task at the same time.
 
     Raises:
-        WorkerFailed: one of them broke.
+        ChildFailed: one of them broke.
     """
-    crew = [_start(group) for _ in range(processes)]
-    alarm = threading.Timer(TIMEOUT_S, _kill, [crew])
-    alarm.start()
+    crew = [Child.start(group, ["-m", "loadtest.worker"]) for _ in range(processes)]
     try:
         for number, worker in enumerate(crew):
             worker.tell(msgspec.json.encode(_share(task, number)).decode())
         return _measure(crew, task, server_pids)
     finally:
-        alarm.cancel()
-        _kill(crew)
         for worker in crew:
-            worker.process.communicate()
-
-
-def _start(group: int) -> _Worker:
-    return _Worker(
-        subprocess.Popen(
-            [sys.executable, "-m", "loadtest.worker"],
-            process_group=group,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    )
-
-
-def _kill(crew: Sequence[_Worker]) -> None:
-    for worker in crew:
-        worker.process.kill()
+            worker.end()
 
 
 def _share(task: Task, number: int) -> Task:
     return msgspec.structs.replace(task, crowd=number)
 
 
-def _measure(crew: Sequence[_Worker], task: Task, server_pids: list[int]) -> Run:
+def _measure(crew: Sequence[Child], task: Task, server_pids: list[int]) -> Run:
     for worker in crew:
         worker.hear()
     for worker in crew:

@@ -139,7 +139,7 @@ async def pace(
         room.release()
 
     notice("measuring")
-    for meant in _arrivals(start, rate, rng):
+    for meant in arrivals(start, rate, rng):
         if meant >= end:
             break
         if not rate:
@@ -161,7 +161,7 @@ async def pace(
     return tally
 
 
-def _arrivals(start: float, rate: float, rng: random.Random) -> Iterator[float]:
+def arrivals(start: float, rate: float, rng: random.Random) -> Iterator[float]:
     """When requests are meant to come: at random at a rate, or at once."""
     at = start
     while True:

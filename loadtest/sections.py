@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from loadtest import crew
+from loadtest.child import ChildFailed
 from loadtest.crowd import names
 from loadtest.figures import Point, Section, Verdict, verdict
 from loadtest.servers import Servers
@@ -92,7 +93,7 @@ class Bench:
         try:
             asyncio.run(_stock(task, cell.units))
             one = crew.run(self.servers.group, task, cell.processes, pids)
-        except crew.WorkerFailed as failed:
+        except ChildFailed as failed:
             self.say(f"{cell.point.title} {cell.x}: {failed}; once more")
             asyncio.run(_stock(task, cell.units))
             one = crew.run(self.servers.group, task, cell.processes, pids)

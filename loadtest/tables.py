@@ -29,12 +29,14 @@ def charts(section: Section) -> dict[str, str]:
     return _CHARTS[section.name](section) if section.name in _CHARTS else {}
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under a head, the first column to the left."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
 
 
-def _span(spread: Spread | None, form: str = ",.0f") -> str:
+def span(spread: Spread | None, form: str = ",.0f") -> str:
+    """The median, with the least and the most."""
     if spread is None:
         return "–"
     return f"{spread.median:{form}} ({spread.low:{form}}–{spread.high:{form}})"
@@ -57,14 +59,14 @@ def _hot(section: Section) -> str:
     )
     rows = []
     for point in section.points:
-        own = [point.title, _span(point.per_s), f"{point.cpu_us:.1f}"]
+        own = [point.title, span(point.per_s), f"{point.cpu_us:.1f}"]
         own.append(f"{point.server_us:.1f}" if point.server_us else "–")
         if ours is None or point.way == OURS:
             rows.append([*own, "", "", ""])
             continue
         ratios = [f(ours, point) for f in (times_a_core, times_in_total, times_a_core_of_all)]
         rows.append([*own, *(_ratio(ratio) for ratio in ratios)])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _hot_charts(section: Section) -> dict[str, str]:
@@ -101,7 +103,7 @@ def _race(section: Section) -> str:
         ]
         for point in section.points
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _by_place(section: Section, what: str) -> str:
@@ -120,7 +122,7 @@ def _by_place(section: Section, what: str) -> str:
         ours = points[OURS]
         row += [_ratio(times_a_core(ours, one)) for way, one in points.items() if way != OURS]
         rows.append(row)
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _lines_by_place(
@@ -149,7 +151,7 @@ def _latency(section: Section) -> str:
         for point in section.points
         if point.x != "highest"
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _ms(value: float) -> str:
@@ -181,8 +183,8 @@ def _durability(section: Section) -> str:
     for point in section.points:
         bare = section.point(point.way)
         share = "" if bare is None or bare is point else f"{times_in_total(point, bare):.2f}"
-        rows.append([point.x, point.title, _span(point.per_s), f"{point.cpu_us:.0f}", share])
-    return _table(head, rows)
+        rows.append([point.x, point.title, span(point.per_s), f"{point.cpu_us:.0f}", share])
+    return table(head, rows)
 
 
 def _durability_charts(section: Section) -> dict[str, str]:
@@ -211,8 +213,8 @@ def _slot(section: Section) -> str:
         cores = [run.server_cpu_s / run.wall_s for run in point.runs if run.server_cpu_s]
         server = f"{point.server_us:.1f}" if point.server_us else "–"
         core = f"{_of_a_core(point):,.0f}"
-        rows.append([point.x, _span(point.per_s), f"{max(cores, default=0):.2f}", server, core])
-    return _table(head, rows)
+        rows.append([point.x, span(point.per_s), f"{max(cores, default=0):.2f}", server, core])
+    return table(head, rows)
 
 
 def _of_a_core(point: Point) -> float:

@@ -12,7 +12,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from loadtest.blast import blast
+from loadtest.blast import blast, drip
 from loadtest.crowd import Tally, flood, pace, race, wishes
 from loadtest.ways import Options, Places
 from loadtest.ways.menu import WAYS
@@ -21,7 +21,7 @@ from loadtest.ways.menu import WAYS
 class Task(Struct, kw_only=True):
     """What a worker is to do."""
 
-    do: Literal["flood", "pace", "race", "blast"] = "flood"
+    do: Literal["flood", "pace", "drip", "race", "blast"] = "flood"
     way: str = "ours"
     places: Places
     options: Options = {}
@@ -46,6 +46,11 @@ async def perform(task: Task) -> Tally:
     if task.do == "blast":
         await _go()
         return await blast(task.places.valkeys[0], task.batch, task.crowd, task.seconds, say)
+    if task.do == "drip":
+        await _go()
+        return await drip(
+            task.places.valkeys[0], task.skus, task.rate, task.seconds, task.crowd, say
+        )
     asked = wishes(task.crowd, task.skus, task.lines)
     async with WAYS[task.way].open(task.places, task.options) as way:
         await _go()
