@@ -28,6 +28,7 @@ from gateway.settings import Settings
 from gateway.sockets.endpoint import Endpoint
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.server import SocketProtocol
+from gateway.sockets.tally import feel_loop
 from gateway.web import pages
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Gateway:
         for task in (lane, listener):
             task.add_done_callback(_stop_unless_cancelled)
         told = asyncio.create_task(self.rooms.durability.log())
+        felt = asyncio.create_task(feel_loop(self.listener.tally))
         try:
             if self.rooms.claims:
                 await self.rooms.claims.ready()
@@ -59,7 +61,7 @@ class Gateway:
         finally:
             await self.desk.close()
             await self.rooms.recovery.aclose()
-            for task in (told, listener, lane):
+            for task in (told, felt, listener, lane):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
@@ -99,7 +101,7 @@ def application(gateway: Gateway) -> Starlette:
             yield
 
     rooms, desk = gateway.rooms, gateway.desk
-    endpoint = Endpoint(rooms, desk, gateway.listener)
+    endpoint = Endpoint(rooms, desk, gateway.listener, gateway.listener.tally)
     numbers = registry(rooms, desk, gateway.listener, endpoint.tally)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/live", endpoint),

@@ -3,12 +3,14 @@
 Our protocol class puts a ``Direct`` into the scope's extensions. Whoever finds none there, because
 another server or a test client runs the application, goes the long way: it means the same.
 Small whole text frames, which nearly all are, are read and written here; whatever is unusual about
-a frame is left to the library. Pure.
+a frame is left to the library. What is told to many is framed once (``Encoded``). Pure.
 """
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
+from typing import Literal, Protocol
+
+from msgspec import Struct
 
 try:
     from websockets.speedups import apply_mask
@@ -38,14 +40,39 @@ class Wrote(Enum):
     """It was not written: so much waits for the peer already."""
 
 
+Kind = Literal["stock", "push", "reply"]
+
+
+class Encoded(Struct, frozen=True, gc=False):
+    """What is said, ready to be written, to however many."""
+
+    text: bytes
+    frame: bytes
+    """The same as a whole WebSocket frame, for the short way."""
+    kind: Kind
+    version: int = 0
+    """Of the stock it tells, if it tells any."""
+
+
 class Direct(Protocol):
     """One socket, as its endpoint may use it at once."""
 
-    def try_write(self, text: bytes, limit: int) -> Wrote:
-        """Write a text frame, unless more than ``limit`` bytes wait already."""
+    def try_write(self, frame: bytes) -> Wrote:
+        """Write a ready frame, unless too much waits already (see ``bound``)."""
+
+    def bound(self, system_bytes: int, own_bytes: int) -> None:
+        """Have the system keep at most about so much for a peer that does not read, and the server.
+
+        When the server keeps that much, the next frame is written only once it is much less.
+        """
 
     def hear(self, listener: Callable[[str], None] | None) -> None:
         """Have small text frames handed to the listener as they come, the others by ASGI."""
+
+
+def encoded(text: bytes, kind: Kind, version: int = 0) -> Encoded:
+    """Make a text ready, once for all who are told."""
+    return Encoded(text, text_frame(text), kind, version)
 
 
 def text_frame(text: bytes) -> bytes:

@@ -53,10 +53,10 @@ from gateway.sessions.limits import Bucket
 from gateway.sessions.machine import Close, Effect, Machine, Perform, Refuse
 from gateway.sessions.session import Session, admit, join, reserved
 from gateway.sockets import frames
-from gateway.sockets.direct import EXTENSION, Direct
+from gateway.sockets.direct import EXTENSION, Direct, Encoded
 from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
-from gateway.sockets.outbox import Outbox
+from gateway.sockets.outbox import AT_ONCE_BYTES, Outbox
 from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
 from gateway.stock.reservations import Words
@@ -144,17 +144,19 @@ class _Connection:
             connect_by_s=now_s + settings.connect_timeout_s,
             most_in_flight=settings.commands_in_flight,
         )
-        self.outbox = Outbox(self._snapshot, settings.outbox_frames, self._overflowed)
+        self.outbox = Outbox(self._snapshot, settings.outbox_frames, self._overflowed, self.tally)
         self._closing = asyncio.get_running_loop().create_future()
 
-    def _snapshot(self) -> bytes:
-        return self._feed.snapshot() if self._feed else b"{}"
+    def _snapshot(self) -> Encoded:
+        assert self._feed  # Without it no stock was told.
+        return self._feed.snapshot()
 
     async def serve(self) -> None:
         """Serve until either side closes."""
         direct: Direct | None = self.socket.scope.get("extensions", {}).get(EXTENSION)
         if direct:
             self.outbox.direct = direct
+            direct.bound(self.rooms.settings.send_buffer_bytes, AT_ONCE_BYTES)
             direct.hear(self._arrived)
         receiving = asyncio.create_task(self._receive())
         writing = asyncio.create_task(self.outbox.run(self.socket.send_text))
@@ -174,7 +176,7 @@ class _Connection:
 
     def _leave(self) -> None:
         if self._feed and self._seat:
-            self._feed.roster.leave(self._seat)
+            self._feed.fanout.leave(self._seat)
 
     async def _close(self, code: CloseCode, writing: asyncio.Task[None]) -> None:
         """Write what is still waiting, for a moment, then close with a code."""
@@ -190,6 +192,8 @@ class _Connection:
         while True:
             message = await self.socket.receive()
             if message["type"] == "websocket.disconnect":
+                if not self._closing.done():
+                    self.tally.went(message.get("code", 1005))
                 return
             text = message.get("text")
             if text is None:
@@ -239,7 +243,8 @@ class _Connection:
             log.exception("sockets: a shopper could not join")
             self._act(self.machine.refused(_our_fault(), command.id))
         else:
-            self.outbox.welcome(encode(welcome))
+            assert self._feed
+            self.outbox.welcome(encode(welcome), self._feed.version)
 
     def _perform(self, command: AnyCommand) -> None:
         try:
@@ -334,6 +339,7 @@ class _Connection:
         """Tell the machine the time, now and then. A task that sleeps would cost far more."""
         clock = self.rooms.clock
         self._act(self.machine.ticked(clock.monotonic_s(), clock.now_ms()))
+        self.outbox.ticked(clock.monotonic_s(), self.rooms.settings.slow_grace_s)
         if not self._closing.done():
             self._timer = asyncio.get_running_loop().call_later(_WATCH_EVERY_S, self._watch)
 

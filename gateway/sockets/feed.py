@@ -3,8 +3,7 @@
 The stock is read once, after the subscription stands; from then on each message carries absolute
 values and raises ``version`` by one. A gap means that a message was lost: all is read again, and
 told again. So is it when Redis is ahead of us and nothing comes (``is_deaf``): the last message may
-be lost, which no gap would show. Viewers hear of stock at most once a tick, except that the first
-change after silence, *sold out* and *back in stock* go at once.
+be lost, which no gap would show. How many viewers are told is the fan-out's.
 
 A shop whose server may have lost writes is frozen: what its viewers hold is brought back from here.
 
@@ -35,7 +34,10 @@ from gateway.model import CatalogEntry, Hold
 from gateway.news import News, hold_from_words
 from gateway.rooms import Rooms
 from gateway.scripts import load
+from gateway.sockets.direct import Encoded, encoded
+from gateway.sockets.fanout import Fanout
 from gateway.sockets.roster import Roster
+from gateway.sockets.tally import Tally
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
 from gateway.stock.standing import Position, Standing, State
@@ -54,14 +56,13 @@ class Feed:
 
     shop: str
     rooms: Rooms
+    tally: Tally = field(default_factory=Tally)
     roster: Roster = field(default_factory=Roster)
+    fanout: Fanout = field(init=False)
     epoch: int = 0
     version: int = -1
     items: dict[str, int] = field(default_factory=dict)
     catalog: dict[str, CatalogEntry] = field(default_factory=dict)
-    _changed: set[str] = field(default_factory=set)
-    _told_at_s: float = 0.0
-    _timer: asyncio.TimerHandle | None = None
     _counted: dict[str, int] = field(default_factory=dict)
     _doubted: int | None = None
     _born: str = ""
@@ -70,6 +71,10 @@ class Feed:
     """The server to which the holds known here were brought back, and its epoch then."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once everything has been read."""
+
+    def __post_init__(self) -> None:
+        tick_s = self.rooms.settings.stock_tick_ms / 1000
+        self.fanout = Fanout(self, self.roster, self.tally, self.rooms.clock, tick_s)
 
     async def read(self) -> None:
         """Read everything from Redis; needed at first, and whenever news may have been lost.
@@ -140,16 +145,15 @@ class Feed:
     def _start_over(self) -> None:
         """Versions count anew, so no client would believe our pushes: all must come back."""
         log.warning("news: shop %s: the stock has started over", self.shop)
-        self._changed.clear()
+        self.fanout.start_over()
         for seat in self.roster.everyone():
             seat.session.epoch_changed()
 
     async def _tell_again(self, new: tuple[CatalogEntry, ...]) -> None:
         """Tell the viewers all that news would have told them."""
-        self._changed.update(self.items)
-        self._tell_stock()
+        self.fanout.changed(self.items, 0, urgent=True)
         if new:
-            self.roster.tell(self.roster.everyone(), CatalogFrame(items=new))
+            self.fanout.tell(self.roster.everyone(), CatalogFrame(items=new))
         for name in self.roster.counts():
             with contextlib.suppress(NotFound):
                 show = await self.rooms.shows.get(self.shop, name)
@@ -177,9 +181,10 @@ class Feed:
         """The stock as it is known here."""
         return StockState(self.epoch, self.version, dict(self.items))
 
-    def snapshot(self) -> bytes:
+    def snapshot(self) -> Encoded:
         """A stock frame with everything."""
-        return encode(StockFrame(epoch=self.epoch, version=self.version, items=self.items))
+        frame = StockFrame(epoch=self.epoch, version=self.version, items=self.items)
+        return encoded(encode(frame), "stock", self.version)
 
     async def hear(self, news: News) -> None:
         """Take in one message: keep what it says, and tell whom it concerns."""
@@ -194,40 +199,17 @@ class Feed:
             self.roster.tell(self.roster.of(news.shopper), bytes(news.frame))
         elif news.catalog:
             self.catalog |= {entry.sku: entry for entry in news.catalog}
-            self.roster.tell(self.roster.everyone(), CatalogFrame(items=news.catalog))
+            self.fanout.tell(self.roster.everyone(), CatalogFrame(items=news.catalog))
         elif news.show is not None:
             self._tell_show(news.show, news)
 
     def _apply(self, news: News) -> None:
         self.version = news.version
-        urgent = False
-        for sku, available in news.stock.items():
-            before = self.items.get(sku)
-            if before != available:
-                self.items[sku] = available
-                self._changed.add(sku)
-                urgent = urgent or not before or not available
-        if self._changed:
-            self._schedule(urgent=urgent)
-
-    def _schedule(self, *, urgent: bool) -> None:
-        loop = asyncio.get_running_loop()
-        wait_s = self._told_at_s + self.rooms.settings.stock_tick_ms / 1000 - loop.time()
-        if urgent or wait_s <= 0:
-            self._tell_stock()
-        elif self._timer is None:
-            self._timer = loop.call_later(wait_s, self._tell_stock)
-
-    def _tell_stock(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        self._told_at_s = asyncio.get_running_loop().time()
-        items = {sku: self.items[sku] for sku in self._changed if sku in self.items}
-        self._changed.clear()
-        frame = encode(StockFrame(epoch=self.epoch, version=self.version, items=items))
-        for seat in self.roster.everyone():
-            seat.outbox.push_stock(frame)
+        before = {sku: self.items.get(sku) for sku in news.stock}
+        self.items |= news.stock
+        changed = [sku for sku, available in news.stock.items() if available != before[sku]]
+        urgent = any(not before[sku] or not news.stock[sku] for sku in changed)
+        self.fanout.changed(changed, news.at, urgent=urgent)
 
     def _tell_holds(self, news: News) -> None:
         for shopper, *words in news.holds:
@@ -241,13 +223,13 @@ class Feed:
         self.roster.tell(seats, HoldFrame(hold=hold, version=self.version, reason=reason))
 
     def _tell_show(self, show: str, news: News) -> None:
-        seats = tuple(self.roster.at(show))
+        seats = self.roster.at(show)
         if news.state is not None:
-            self.roster.tell(seats, ShowFrame(show=show, state=news.state))
-            for seat in seats:
-                seat.session.show_changed(news.state)
+            state = news.state
+            frame = ShowFrame(show=show, state=state)
+            self.fanout.tell(seats, frame, lambda seat: seat.session.show_changed(state))
         if not isinstance(news.highlight, msgspec.UnsetType):
-            self.roster.tell(seats, HighlightFrame(sku=news.highlight or None))
+            self.fanout.tell(seats, HighlightFrame(sku=news.highlight or None))
 
     async def count_viewers(self, process: str) -> None:
         """Add up the viewers of every process, and tell when the number has changed."""
@@ -262,7 +244,8 @@ class Feed:
                 self._counted.pop(show)
             elif self._counted.get(show) != total:
                 self._counted[show] = total
-                self.roster.tell(self.roster.at(show), ViewersFrame(count=total))
+                frame = ViewersFrame(count=total)
+                self.fanout.tell_latest(("viewers", show), self.roster.at(show), frame)
 
     def forget_count(self, show: str) -> None:
         """A newcomer does not know the number yet: tell it again."""

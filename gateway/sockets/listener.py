@@ -18,6 +18,7 @@ from gateway.lane import Address
 from gateway.rooms import Rooms
 from gateway.sockets.ear import Channel, Ear
 from gateway.sockets.feed import Feed
+from gateway.sockets.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class NewsListener:
     """Keeps the feeds of this process true, and counts its viewers."""
 
     rooms: Rooms
+    tally: Tally = field(default_factory=Tally)
     process: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     _channels: dict[str, Channel] = field(default_factory=dict)
     """By shop."""
@@ -51,7 +53,7 @@ class NewsListener:
         channel = self._channels.get(shop)
         if channel is None:
             name = ShopKeys(shop).news.encode()
-            channel = self._channels[shop] = Channel(name, Feed(shop, self.rooms))
+            channel = self._channels[shop] = Channel(name, Feed(shop, self.rooms, self.tally))
             self._begin(channel)
         try:
             async with asyncio.timeout(_READY_WITHIN_S):
@@ -62,10 +64,14 @@ class NewsListener:
 
     async def run(self) -> None:
         """Listen and count until cancelled."""
-        async with asyncio.TaskGroup() as self._group:
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                for channel in self._channels.values():
+                    self._begin(channel)
+                await asyncio.Event().wait()
+        finally:
             for channel in self._channels.values():
-                self._begin(channel)
-            await asyncio.Event().wait()
+                await channel.feed.fanout.aclose()
 
     def _begin(self, channel: Channel) -> None:
         if self._group:

@@ -1,4 +1,4 @@
-"""Who is connected to which show of a shop, and what they all are told."""
+"""Who is connected to which show of a shop, and what some of them are told."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway.messages import Frame, encode
 from gateway.model import Hold, ShowState
+from gateway.sockets.direct import encoded
 from gateway.sockets.outbox import Outbox
 
 
@@ -77,7 +78,7 @@ class Roster:
         return {show: len(seats) for show, seats in self._by_show.items()}
 
     def tell(self, seats: Iterable[Seat], frame: Frame | bytes) -> None:
-        """Encode a frame once and put it into many outboxes."""
-        encoded = frame if isinstance(frame, bytes) else encode(frame)
+        """Encode a frame once and put it into a few outboxes; for many there is the fan-out."""
+        push = encoded(frame if isinstance(frame, bytes) else encode(frame), "push")
         for seat in seats:
-            seat.outbox.push(encoded)
+            seat.outbox.push(push)

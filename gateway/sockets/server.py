@@ -5,13 +5,14 @@ The base class is not public API: uvicorn is pinned, and a test fails when what 
 
 from asyncio import BaseTransport
 from collections.abc import Callable
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
-from gateway.sockets.direct import EXTENSION, Wrote, small_text, text_frame
+from gateway.sockets.direct import EXTENSION, Wrote, small_text
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
@@ -57,6 +58,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """
         if message["type"] == "websocket.close" and not self.handshake_complete:
             self.scope["path"], self.scope["query_string"] = "", b""
+        if message["type"] == "websocket.close":
+            # It need not wait for room. A slow peer that reads again in time learns why.
+            self.writable.set()
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
@@ -85,13 +89,24 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().data_received(data)
         self._between_frames = self._is_between_frames()
 
-    def try_write(self, text: bytes, limit: int) -> Wrote:
-        """Write a text frame, unless more than ``limit`` bytes wait already."""
-        if not self._is_open():
+    def bound(self, system_bytes: int, own_bytes: int) -> None:
+        """Have the system keep about so much for a peer that does not read, and the transport."""
+        socket = self.transport.get_extra_info("socket")
+        socket.setsockopt(SOL_SOCKET, SO_SNDBUF, system_bytes)
+        self.transport.set_write_buffer_limits(own_bytes)
+
+    def try_write(self, frame: bytes) -> Wrote:
+        """Write a ready frame, unless too much waits already.
+
+        The transport asks the system at once when nothing waits. To do so here, past it, was
+        measured to gain nothing, and the order of what is written would rest on us.
+        """
+        transport = self.transport
+        if self.conn.state is not State.OPEN or transport.is_closing():
             return Wrote.CLOSED
-        if not self.writable.is_set() or self.transport.get_write_buffer_size() > limit:
+        if not self.writable.is_set():
             return Wrote.SLOW
-        self.transport.write(text_frame(text))
+        transport.write(frame)
         return Wrote.YES
 
     def _hand_over(self, data: bytes, listener: Callable[[str], None]) -> bytes:

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from gateway.news import News, publish
-from gateway.sockets.direct import EXTENSION, Wrote
+from gateway.sockets.direct import EXTENSION, Wrote, text_frame
 from gateway.sockets.server import SocketProtocol
 from tests.integration.conftest import Site
 
@@ -76,14 +76,10 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.waiting = 0
         self.paused = self.closing = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
-
-    def get_write_buffer_size(self) -> int:
-        return self.waiting
 
     def pause_reading(self) -> None:
         self.paused = True
@@ -208,19 +204,19 @@ async def test_frames_may_come_in_any_pieces() -> None:
         assert [text for _, text in it.heard] == [*texts, "begun", "last"]
 
 
+READY = text_frame(b"{}")
+
+
 async def test_a_frame_is_written_at_once_unless_too_much_waits_or_nobody_is_there() -> None:
     async with line() as it:
-        assert it.protocol.try_write(b"{}", 100) is Wrote.YES
-        assert it.wire.written == [b"\x81\x02{}"]
-        it.wire.waiting = 101
-        assert it.protocol.try_write(b"{}", 100) is Wrote.SLOW
-        it.wire.waiting = 0
+        assert it.protocol.try_write(READY) is Wrote.YES
+        assert it.wire.written == [READY]
         it.protocol.pause_writing()
-        assert it.protocol.try_write(b"{}", 100) is Wrote.SLOW
+        assert it.protocol.try_write(READY) is Wrote.SLOW
         it.protocol.resume_writing()
         await it.brings(frame(b"\x03\xe8", Opcode.CLOSE))
         it.wire.written.clear()
-        assert it.protocol.try_write(b"{}", 100) is Wrote.CLOSED
+        assert it.protocol.try_write(READY) is Wrote.CLOSED
         assert it.wire.written == []
 
 
@@ -228,7 +224,7 @@ async def test_nothing_is_written_after_our_own_goodbye_and_nothing_heard() -> N
     async with line() as it:
         await it.protocol.send({"type": "websocket.close", "code": 4008, "reason": None})
         it.wire.written.clear()
-        assert it.protocol.try_write(b"{}", 100) is Wrote.CLOSED
+        assert it.protocol.try_write(READY) is Wrote.CLOSED
         await it.brings(frame(b"late"))
         assert (it.wire.written, it.heard) == ([], [])
 
@@ -252,8 +248,8 @@ async def test_the_short_way_is_taken_on_a_real_socket(
         assert not rest
         return rest
 
-    def written(self: SocketProtocol, text: bytes, limit: int) -> Wrote:
-        wrote = try_write(self, text, limit)
+    def written(self: SocketProtocol, frame: bytes) -> Wrote:
+        wrote = try_write(self, frame)
         taken.append(f"out {wrote.name}")
         return wrote
 
