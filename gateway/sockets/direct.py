@@ -7,7 +7,6 @@ a frame is left to the library. What is told to many is framed once (``Encoded``
 """
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -30,16 +29,6 @@ _SIZE_IN_2_BYTES, _SIZE_IN_8_BYTES = 126, 127
 _HEAD_2, _HEAD_8 = bytes((_TEXT, _SIZE_IN_2_BYTES)), bytes((_TEXT, _SIZE_IN_8_BYTES))
 
 
-class Wrote(Enum):
-    """What became of a frame."""
-
-    YES = auto()
-    CLOSED = auto()
-    """Nobody is there, or will be, to read it."""
-    SLOW = auto()
-    """It was not written: so much waits for the peer already."""
-
-
 Kind = Literal["stock", "push", "reply"]
 
 
@@ -54,17 +43,38 @@ class Encoded(Struct, frozen=True, gc=False):
     """Of the stock it tells, if it tells any."""
 
 
+Write = Callable[[bytes], object]
+"""Writes a ready frame at once, or keeps it until it can be."""
+
+
+class Outlet(Protocol):
+    """Whoever has frames for a socket is told when they may be written.
+
+    To be told is cheaper than to ask for every frame: changes are rare.
+    """
+
+    def free(self, write: Write) -> None:
+        """From now on they may, in this way."""
+
+    def full(self) -> None:
+        """Not for now: so much waits for the peer already."""
+
+    def gone(self) -> None:
+        """Never again: nobody is there, or will be, to read them."""
+
+
 class Direct(Protocol):
     """One socket, as its endpoint may use it at once."""
 
-    def try_write(self, frame: bytes) -> Wrote:
-        """Write a ready frame, unless too much waits already (see ``bound``)."""
+    def attach(self, outlet: Outlet, system_bytes: int, own_bytes: int) -> None:
+        """Have an outlet told, at once and until ``detach``.
 
-    def bound(self, system_bytes: int, own_bytes: int) -> None:
-        """Have the system keep at most about so much for a peer that does not read, and the server.
-
-        When the server keeps that much, the next frame is written only once it is much less.
+        For a peer that does not read, the system keeps at most about ``system_bytes``. The outlet
+        is full when the server has ``own_bytes`` more, and free again when it has much less.
         """
+
+    def detach(self) -> None:
+        """Tell the outlet that it is over."""
 
     def hear(self, listener: Callable[[str], None] | None) -> None:
         """Have small text frames handed to the listener as they come, the others by ASGI."""

@@ -155,8 +155,7 @@ class _Connection:
         """Serve until either side closes."""
         direct: Direct | None = self.socket.scope.get("extensions", {}).get(EXTENSION)
         if direct:
-            self.outbox.direct = direct
-            direct.bound(self.rooms.settings.send_buffer_bytes, AT_ONCE_BYTES)
+            direct.attach(self.outbox, self.rooms.settings.send_buffer_bytes, AT_ONCE_BYTES)
             direct.hear(self._arrived)
         receiving = asyncio.create_task(self._receive())
         writing = asyncio.create_task(self.outbox.run(self.socket.send_text))
@@ -169,6 +168,7 @@ class _Connection:
         finally:
             if direct:
                 direct.hear(None)
+                direct.detach()
             if self._timer:
                 self._timer.cancel()
             await _end([receiving, writing, *self._work])

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple, Protocol
 
 from gateway.clock import Clock
 from gateway.messages import Frame, StockFrame, encode
-from gateway.sockets.direct import Encoded, Wrote, encoded
+from gateway.sockets.direct import Encoded, encoded
+from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Roster, Seat
 from gateway.sockets.tally import Tally
 
@@ -223,11 +224,12 @@ class Fanout:
         while joined:
             joined = False
             version = stock.version
-            seats = [one for one in self.roster.everyone() if one.outbox.told < version]
-            for at in range(0, len(seats), SLICE):
+            everyone = (seat.outbox for seat in self.roster.everyone())
+            lacking = [outbox for outbox in everyone if outbox.told < version]
+            for at in range(0, len(lacking), SLICE):
                 if self._gathered.urgent:
                     stock, joined = self._make(told), True
-                self._tell_slice(seats[at : at + SLICE], stock)
+                self._tell_slice(lacking[at : at + SLICE], stock)
                 await asyncio.sleep(0)
 
     def _make(self, told: set[str]) -> Encoded:
@@ -240,20 +242,19 @@ class Fanout:
         self._made.append(_Made(stock.version, gathered.urgent_since_ms, gathered.other_since_ms))
         return encoded(encode(frame), "stock", stock.version)
 
-    def _tell_slice(self, seats: Sequence[Seat], stock: Encoded) -> None:
+    def _tell_slice(self, outboxes: Sequence[Outbox], stock: Encoded) -> None:
         version = oldest = stock.version
         frames = conflated = 0
-        for seat in seats:
-            outbox = seat.outbox
+        for outbox in outboxes:
             told = outbox.told
             if told >= version:
                 continue
             try:
-                wrote = outbox.tell_stock(stock)
+                at_once = outbox.tell_stock(stock)
             except Exception:
                 log.exception("news: a viewer could not be told")
                 continue
-            if wrote is Wrote.YES:
+            if at_once:
                 frames += 1
                 conflated += version - told - 1
                 oldest = min(oldest, told)

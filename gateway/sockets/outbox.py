@@ -18,10 +18,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from gateway.sockets.direct import Direct, Encoded, Wrote, encoded
+from gateway.sockets.direct import Encoded, Write, encoded
 from gateway.sockets.tally import Tally
-
-Write = Callable[[str], Awaitable[None]]
 
 AT_ONCE_BYTES = 16_384
 """As long as no more waits in the server, a frame is written at once."""
@@ -40,13 +38,16 @@ class Outbox:
     overflowed: Callable[[], None]
     """Told when the peer is too slow; the socket is then closed."""
     tally: Tally
-    direct: Direct | None = None
-    """The short way to the socket."""
     told: int = NOBODY
     """The version of the stock that was written last."""
     _frames: deque[Encoded] = field(default_factory=deque)
     _early: list[Encoded] | None = field(default_factory=list)
     """Pushes that wait for the welcome; ``None`` once it was put."""
+    _short: Write | None = None
+    """The short way to the socket, if there is one and it is free."""
+    _now: Write | None = None
+    """The same while nothing waits: what comes may be written now."""
+    _gone: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stock: Encoded | None = None
     _behind: bool = False
@@ -76,24 +77,23 @@ class Outbox:
         elif self._has_room(self._early):
             self._early.append(frame)
 
-    def tell_stock(self, stock: Encoded) -> Wrote:
-        """Have a stock frame written that is newer than ``told``.
+    def tell_stock(self, stock: Encoded) -> bool:
+        """Have a stock frame written that is newer than ``told``, and say whether it was at once.
 
-        ``SLOW`` when it waits, or, if one is waiting already, everything later does instead. What
-        was written at once the caller counts, for many together.
+        If not, it waits, or, if one is waiting already, everything later does instead. What was
+        written at once the caller counts, for many together.
         """
-        if not self._wake.is_set() and self.direct is not None:
-            wrote = self.direct.try_write(stock.frame)
-            if wrote is Wrote.YES:
-                self.told = stock.version
-            if wrote is not Wrote.SLOW:
-                return wrote
-        if self._stock is None and not self._behind:
-            self._stock = stock
-        else:
-            self._stock, self._behind = None, True
-        self._stir()
-        return Wrote.SLOW
+        if self._now:
+            self._now(stock.frame)
+            self.told = stock.version
+            return True
+        if not self._gone:
+            if self._stock is None and not self._behind:
+                self._stock = stock
+            else:
+                self._stock, self._behind = None, True
+            self._stir()
+        return False
 
     def leave(self, version: int) -> None:
         """Tell no more stock, and count what was missed up to ``version``; again is fine."""
@@ -105,6 +105,21 @@ class Outbox:
     def left(self) -> bool:
         """Whether the viewer was welcomed and has left."""
         return self.told == NOBODY and self._early is None
+
+    def free(self, write: Write) -> None:
+        """The socket has room: what comes may be written in this way, once nothing waits."""
+        self._short = write
+        if not self._wake.is_set():
+            self._now = write
+
+    def full(self) -> None:
+        """The socket has no room for now: what comes waits, and is written the long way."""
+        self._short = self._now = None
+
+    def gone(self) -> None:
+        """Nobody is there to read: nothing that comes is kept."""
+        self.full()
+        self._gone = True
 
     def ticked(self, now_s: float, grace_s: float) -> None:
         """Time has passed: see whether the peer took anything of what waits within the grace."""
@@ -120,7 +135,7 @@ class Outbox:
         while self._wake.is_set():
             await self._idle.wait()
 
-    async def run(self, write: Write) -> None:
+    async def run(self, write: Callable[[str], Awaitable[None]]) -> None:
         """Write what comes, until cancelled or the socket is gone."""
         while True:
             await self._wake.wait()
@@ -130,6 +145,7 @@ class Outbox:
                 self._count(frame)
             self._wake.clear()
             self._idle.set()
+            self._now = self._short
 
     def _put(self, frame: Encoded) -> None:
         if not self._goes_at_once(frame) and self._has_room(self._frames):
@@ -138,12 +154,11 @@ class Outbox:
 
     def _goes_at_once(self, frame: Encoded) -> bool:
         """Whether a frame needs no waiting: it was written, or nobody is there to read it."""
-        if self.direct is None or self._wake.is_set():
-            return False
-        wrote = self.direct.try_write(frame.frame)
-        if wrote is Wrote.YES:
+        if self._now:
+            self._now(frame.frame)
             self._count(frame)
-        return wrote is not Wrote.SLOW
+            return True
+        return self._gone
 
     def _count(self, frame: Encoded) -> None:
         """A frame was written."""
@@ -156,6 +171,7 @@ class Outbox:
     def _stir(self) -> None:
         self._wake.set()
         self._idle.clear()
+        self._now = None
 
     def _has_room(self, frames: deque[Encoded] | list[Encoded]) -> bool:
         if len(frames) < self.most_frames:

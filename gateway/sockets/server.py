@@ -12,7 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
-from gateway.sockets.direct import EXTENSION, Wrote, small_text
+from gateway.sockets.direct import EXTENSION, Outlet, small_text
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
@@ -32,11 +32,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     a grace.
 
     It is the ``Direct`` of its endpoint: a small whole text frame goes to the listener at once when
-    nothing else is under way, and is written at once when little waits. Everything else, and what
-    comes before the endpoint listens, is the library's.
+    nothing else is under way, and is written at once when little waits: of that the outlet is told.
+    Everything else, and what comes before the endpoint listens, is the library's.
     """
 
     _listener: Callable[[str], None] | None = None
+    _outlet: Outlet | None = None
     _between_frames = False
     """Whether the library has read whole messages so far, and nothing of the next."""
 
@@ -62,6 +63,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             # It need not wait for room. A slow peer that reads again in time learns why.
             self.writable.set()
         await super().send(message)
+        self._tell_outlet()
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
 
@@ -88,26 +90,51 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 return
         super().data_received(data)
         self._between_frames = self._is_between_frames()
+        self._tell_outlet()
 
-    def bound(self, system_bytes: int, own_bytes: int) -> None:
-        """Have the system keep about so much for a peer that does not read, and the transport."""
+    def attach(self, outlet: Outlet, system_bytes: int, own_bytes: int) -> None:
+        """Tell an outlet when frames may be written, and bound what is kept for the peer.
+
+        The transport asks the system at once while nothing waits. To do so here, past it, was
+        measured to gain nothing, and the order of what is written would rest on us.
+        """
         socket = self.transport.get_extra_info("socket")
         socket.setsockopt(SOL_SOCKET, SO_SNDBUF, system_bytes)
         self.transport.set_write_buffer_limits(own_bytes)
+        self._outlet = outlet
+        self._tell_outlet()
 
-    def try_write(self, frame: bytes) -> Wrote:
-        """Write a ready frame, unless too much waits already.
+    def detach(self) -> None:
+        """Tell the outlet that it is over."""
+        if self._outlet:
+            self._outlet.gone()
+            self._outlet = None
 
-        The transport asks the system at once when nothing waits. To do so here, past it, was
-        measured to gain nothing, and the order of what is written would rest on us.
-        """
-        transport = self.transport
-        if self.conn.state is not State.OPEN or transport.is_closing():
-            return Wrote.CLOSED
-        if not self.writable.is_set():
-            return Wrote.SLOW
-        transport.write(frame)
-        return Wrote.YES
+    def _tell_outlet(self) -> None:
+        """Call it after whatever may have changed what the outlet was told."""
+        if self._outlet is None:
+            return
+        if not self._is_open():
+            self.detach()
+        elif self.writable.is_set():
+            self._outlet.free(self.transport.write)
+        else:
+            self._outlet.full()
+
+    def pause_writing(self) -> None:
+        """Much waits for the peer."""
+        super().pause_writing()
+        self._tell_outlet()
+
+    def resume_writing(self) -> None:
+        """Little waits for the peer again."""
+        super().resume_writing()
+        self._tell_outlet()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer has gone, or was cut off."""
+        super().connection_lost(exc)
+        self.detach()
 
     def _hand_over(self, data: bytes, listener: Callable[[str], None]) -> bytes:
         """Give the listener what it may have; return the rest, from a frame's first byte on."""
@@ -136,11 +163,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         """The peer did not answer a ping."""
         super().keepalive_timeout()
+        self._tell_outlet()
         self._cut_after_grace()
 
     def shutdown(self) -> None:
         """The process stops."""
         super().shutdown()
+        self._tell_outlet()
         self._cut_after_grace()
 
     def _cut_after_grace(self) -> None:
