@@ -167,8 +167,6 @@ class Fanout:
         self._gathered = _Gathered()
         self._made.clear()
         self._stop_timer()
-        if walk := self._walks.get("stock"):
-            walk.cancel()
         for seat in self.roster.everyone():
             seat.outbox.leave(self._heard)
         self._heard = self.stock.version
