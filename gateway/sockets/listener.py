@@ -32,8 +32,8 @@ class NewsListener:
     """Keeps the feeds of this process true, and counts its viewers."""
 
     rooms: Rooms
-    tally: Tally = field(default_factory=Tally)
     process: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    tally: Tally = field(default_factory=Tally)
     _channels: dict[str, Channel] = field(default_factory=dict)
     """By shop."""
     _ears: dict[Address | None, Ear] = field(default_factory=dict)

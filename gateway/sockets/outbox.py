@@ -14,7 +14,6 @@ the two. Pushes that come before the welcome wait, and follow it.
 
 import asyncio
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -40,7 +39,7 @@ class Outbox:
     tally: Tally
     told: int = NOBODY
     """The version of the stock that was written last."""
-    _frames: deque[Encoded] = field(default_factory=deque)
+    _frames: list[Encoded] = field(default_factory=list)
     _early: list[Encoded] | None = field(default_factory=list)
     """Pushes that wait for the welcome; ``None`` once it was put."""
     _short: Write | None = None
@@ -48,12 +47,16 @@ class Outbox:
     _now: Write | None = None
     """The same while nothing waits: what comes may be written now."""
     _gone: bool = False
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: bool = False
+    """Whether the writer has something to do. There are thousands of outboxes, nearly all empty:
+    whoever waits makes what it waits for.
+    """
+    _woken: asyncio.Future[None] | None = None
+    _emptied: asyncio.Future[None] | None = None
     _stock: Encoded | None = None
     _behind: bool = False
     _stuck_since_s: float | None = None
     """When it was seen that something waits; ``None`` once any of it was written."""
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, text: bytes) -> None:
         """Have a reply written."""
@@ -109,7 +112,7 @@ class Outbox:
     def free(self, write: Write) -> None:
         """The socket has room: what comes may be written in this way, once nothing waits."""
         self._short = write
-        if not self._wake.is_set():
+        if not self._waiting:
             self._now = write
 
     def full(self) -> None:
@@ -123,7 +126,7 @@ class Outbox:
 
     def ticked(self, now_s: float, grace_s: float) -> None:
         """Time has passed: see whether the peer took anything of what waits within the grace."""
-        if not self._wake.is_set():
+        if not self._waiting:
             self._stuck_since_s = None
         elif self._stuck_since_s is None:
             self._stuck_since_s = now_s
@@ -132,20 +135,25 @@ class Outbox:
 
     async def drained(self) -> None:
         """Wait until nothing is waiting to be written."""
-        while self._wake.is_set():
-            await self._idle.wait()
+        while self._waiting:
+            if self._emptied is None:
+                self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._emptied)
 
     async def run(self, write: Callable[[str], Awaitable[None]]) -> None:
         """Write what comes, until cancelled or the socket is gone."""
         while True:
-            await self._wake.wait()
+            if not self._waiting:
+                self._woken = asyncio.get_running_loop().create_future()
+                await self._woken
             while (frame := self._next()) is not None:
                 await write(frame.text.decode())
                 self._stuck_since_s = None
                 self._count(frame)
-            self._wake.clear()
-            self._idle.set()
-            self._now = self._short
+            self._waiting, self._now = False, self._short
+            if self._emptied:
+                self._emptied.set_result(None)
+                self._emptied = None
 
     def _put(self, frame: Encoded) -> None:
         if not self._goes_at_once(frame) and self._has_room(self._frames):
@@ -169,11 +177,11 @@ class Outbox:
             self.told = frame.version
 
     def _stir(self) -> None:
-        self._wake.set()
-        self._idle.clear()
-        self._now = None
+        self._waiting, self._now = True, None
+        if self._woken and not self._woken.done():
+            self._woken.set_result(None)
 
-    def _has_room(self, frames: deque[Encoded] | list[Encoded]) -> bool:
+    def _has_room(self, frames: list[Encoded]) -> bool:
         if len(frames) < self.most_frames:
             return True
         self.overflowed()
@@ -181,7 +189,7 @@ class Outbox:
 
     def _next(self) -> Encoded | None:
         if self._frames:
-            return self._frames.popleft()
+            return self._frames.pop(0)
         if self._behind:
             self._behind = False
             return self.snapshot()

@@ -68,7 +68,7 @@ async def stalls(site: Site, shopper: Shopper, feed: Feed, name: str) -> Outbox:
     shopper.socket.transport.pause_reading()
     outbox = feed.roster.of(name)[0].outbox
     async with asyncio.timeout(PATIENCE_S):
-        while not outbox._wake.is_set() or len(outbox._frames) < 2:
+        while not outbox._waiting or len(outbox._frames) < 2:
             await publish(site.rooms.lane, site.shop, News(shopper=name, frame=_LARGE))
             await asyncio.sleep(0.001)
     return outbox

@@ -5,17 +5,17 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.messages import HighlightFrame, ViewersFrame
-from gateway.model import Hold, ShowState
 from gateway.sockets.direct import Encoded, encoded
 from gateway.sockets.fanout import SLICE, Fanout
 from gateway.sockets.outbox import Outbox
-from gateway.sockets.roster import Roster, Seat
+from gateway.sockets.roster import Roster, Seat, SeatHolder
 from gateway.sockets.tally import Tally
 
 SHOW = "tonight"
@@ -29,22 +29,6 @@ class Shelf:
     epoch: int = 1
     version: int = 0
     items: dict[str, int] = field(default_factory=dict)
-
-
-class Session:
-    """What a seat's pushes mean is of no concern here."""
-
-    def active_holds(self) -> tuple[Hold, ...]:
-        raise AssertionError
-
-    def hold_changed(self, hold: Hold) -> None:
-        raise AssertionError(hold)
-
-    def show_changed(self, state: ShowState) -> None:
-        raise AssertionError(state)
-
-    def epoch_changed(self) -> None:
-        raise AssertionError
 
 
 class Clock:
@@ -93,7 +77,7 @@ class Crowd:
     def comes(self, *, direct: bool = True) -> Viewer:
         outbox = Outbox(self.snapshot, 1_000, lambda: None, self.tally)
         name = f"v{len(self.viewers)}"
-        viewer = Viewer(Seat(SHOW, name, outbox, Session()), name, self.log)
+        viewer = Viewer(Seat(SHOW, name, outbox, cast("SeatHolder", None)), name, self.log)
         if direct:
             outbox.free(viewer.write)
         self.roster.take(viewer.seat)
