@@ -30,6 +30,7 @@ from gateway.sockets.drain import Drain, Server
 from gateway.sockets.endpoint import Endpoint
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.server import serving
+from gateway.sockets.tally import feel_loop
 from gateway.web import pages
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Gateway:
         for task in (lane, listener):
             task.add_done_callback(_stop_unless_cancelled)
         told = asyncio.create_task(self.rooms.durability.log())
+        felt = asyncio.create_task(feel_loop(self.listener.tally))
         try:
             if self.rooms.claims:
                 await self.rooms.claims.ready()
@@ -61,7 +63,7 @@ class Gateway:
             await self.drain.aclose()
             await self.desk.close()
             await self.rooms.recovery.aclose()
-            for task in (told, listener, lane):
+            for task in (told, felt, listener, lane):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
@@ -103,7 +105,7 @@ def application(gateway: Gateway) -> Starlette:
             yield
 
     rooms, desk, door = gateway.rooms, gateway.desk, gateway.door
-    endpoint = Endpoint(rooms, desk, gateway.listener, door)
+    endpoint = Endpoint(rooms, desk, gateway.listener, door, gateway.listener.tally)
     numbers = registry(rooms, desk, gateway.listener, door, endpoint.tally)
     routes: list[BaseRoute] = [
         WebSocketRoute("/v1/live", endpoint),

@@ -1,8 +1,9 @@
 """What Prometheus is told; read off the parts when it asks."""
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -12,7 +13,12 @@ from prometheus_client import (
     ProcessCollector,
     start_http_server,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from gateway.admission import SAID
@@ -27,7 +33,7 @@ if TYPE_CHECKING:  # The relay has numbers, too, and none of these.
     from gateway.rooms import Rooms
     from gateway.sockets.door import Door
     from gateway.sockets.listener import NewsListener
-    from gateway.sockets.tally import Tally
+    from gateway.sockets.tally import Histogram, Tally
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -68,14 +74,54 @@ class _Gateway(Collector):
         for (kind, outcome), count in self.tally.commands.items():
             commands.add_metric((kind, outcome), count)
         yield commands
-        closes = CounterMetricFamily("holdfast_closes", "Sockets we closed.", labels=("code",))
-        for close, count in self.tally.closed.items():
-            closes.add_metric((str(int(close)),), count)
-        yield closes
         refused = CounterMetricFamily("holdfast_refused", "Upgrades refused.", labels=("reason",))
         for reason, count in self.door.refused.items():
             refused.add_metric((reason,), count)
         yield refused
+        yield from _of_sockets(self.tally)
+
+
+def _of_sockets(tally: "Tally") -> Iterable[Metric]:
+    """What was written, how late, and how sockets ended."""
+    closes = CounterMetricFamily(
+        "holdfast_closes", "Sockets closed, by whom and with which code.", labels=("by", "code")
+    )
+    for close, count in tally.closed.items():
+        closes.add_metric(("gateway", str(int(close))), count)
+    for code, count in tally.gone.items():
+        closes.add_metric(("peer", code), count)
+    yield closes
+    written = CounterMetricFamily("holdfast_frames_written", "Frames written.", labels=("kind",))
+    for kind, count in tally.written.items():
+        written.add_metric((kind,), count)
+    yield written
+    values = CounterMetricFamily(
+        "holdfast_stock_values",
+        "Versions of the stock for each viewer, by what became of them.",
+        labels=("outcome",),
+    )
+    for outcome, count in tally.values.items():
+        values.add_metric((outcome,), count)
+    yield values
+    yield _histogram(
+        "holdfast_stock_staleness_seconds",
+        "From when Redis decided until it was written; sold_out includes back in stock.",
+        {"sold_out": tally.stale_urgent, "other": tally.stale_other},
+    )
+    yield _histogram(
+        "holdfast_event_loop_lag_seconds", "How late the event loop is.", {"": tally.loop_lag}
+    )
+
+
+def _histogram(name: str, documentation: str, kinds: "Mapping[str, Histogram]") -> Metric:
+    """A histogram by ``kind``, or of one that has no name."""
+    named = any(kinds)
+    made = HistogramMetricFamily(name, documentation, labels=("kind",) if named else ())
+    for kind, histogram in kinds.items():
+        bounds = (*map(str, histogram.bounds_s), "+Inf")
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        made.add_metric((kind,) if named else (), buckets, histogram.sum_s)
+    return made
 
 
 def _of_claims(claims: "Claims | None") -> Iterable[Metric]:

@@ -3,7 +3,8 @@
 ``frames``    JSON text ⇄ typed commands (pure)
 ``direct``    the short way between a socket and its endpoint
 ``outbox``    what waits to be written to one socket, bounded
-``roster``    who is connected to which show; one encoded frame to many
+``roster``    who is connected to which show
+``fanout``    what many are told: in slices, stock conflated
 ``feed``      a shop as this process knows it, kept true by the news
 ``showcase``  its stock and catalogue, encoded once for all who come
 ``viewers``   how many watch, over all processes

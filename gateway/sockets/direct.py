@@ -3,12 +3,13 @@
 Our protocol class puts a ``Direct`` into the scope's extensions. Whoever finds none there, because
 another server or a test client runs the application, goes the long way: it means the same.
 Small whole text frames, which nearly all are, are read and written here; whatever is unusual about
-a frame is left to the library. Pure.
+a frame is left to the library. What is told to many is framed once (``Encoded``). Pure.
 """
 
 from collections.abc import Callable
-from enum import Enum, auto
-from typing import Protocol
+from typing import Literal, Protocol
+
+from msgspec import Struct
 
 try:
     from websockets.speedups import apply_mask
@@ -28,24 +29,60 @@ _SIZE_IN_2_BYTES, _SIZE_IN_8_BYTES = 126, 127
 _HEAD_2, _HEAD_8 = bytes((_TEXT, _SIZE_IN_2_BYTES)), bytes((_TEXT, _SIZE_IN_8_BYTES))
 
 
-class Wrote(Enum):
-    """What became of a frame."""
+Kind = Literal["stock", "push", "reply"]
 
-    YES = auto()
-    CLOSED = auto()
-    """Nobody is there, or will be, to read it."""
-    SLOW = auto()
-    """It was not written: so much waits for the peer already."""
+
+class Encoded(Struct, frozen=True, gc=False):
+    """What is said, ready to be written, to however many."""
+
+    text: bytes
+    frame: bytes
+    """The same as a whole WebSocket frame, for the short way."""
+    kind: Kind
+    version: int = 0
+    """Of the stock it tells, if it tells any."""
+
+
+Write = Callable[[bytes], object]
+"""Writes a ready frame at once, or keeps it until it can be."""
+
+
+class Outlet(Protocol):
+    """Whoever has frames for a socket is told when they may be written.
+
+    To be told is cheaper than to ask for every frame: changes are rare.
+    """
+
+    def free(self, write: Write) -> None:
+        """From now on they may, in this way."""
+
+    def full(self) -> None:
+        """Not for now: so much waits for the peer already."""
+
+    def gone(self) -> None:
+        """Never again: nobody is there, or will be, to read them."""
 
 
 class Direct(Protocol):
     """One socket, as its endpoint may use it at once."""
 
-    def try_write(self, text: bytes, limit: int) -> Wrote:
-        """Write a text frame, unless more than ``limit`` bytes wait already."""
+    def attach(self, outlet: Outlet, system_bytes: int, own_bytes: int) -> None:
+        """Have an outlet told, at once and until ``detach``.
+
+        For a peer that does not read, the system keeps at most about ``system_bytes``. The outlet
+        is full when the server has ``own_bytes`` more, and free again when it has much less.
+        """
+
+    def detach(self) -> None:
+        """Tell the outlet that it is over."""
 
     def hear(self, listener: Callable[[str], None] | None) -> None:
         """Have small text frames handed to the listener as they come, the others by ASGI."""
+
+
+def encoded(text: bytes, kind: Kind, version: int = 0) -> Encoded:
+    """Make a text ready, once for all who are told."""
+    return Encoded(text, text_frame(text), kind, version)
 
 
 def text_frame(text: bytes) -> bytes:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 from gateway.errors import Overloaded
 from gateway.problems import of_error
 from gateway.sessions.machine import Busy
+from gateway.sockets.direct import Encoded
 
 Reason = Literal["full", "draining"]
 
@@ -31,8 +32,8 @@ class Guest(Protocol):
     def busy(self) -> Busy:
         """What its shopper would be disturbed in."""
 
-    def warn(self, frame: bytes) -> None:
-        """Tell it an encoded frame."""
+    def warn(self, frame: Encoded) -> None:
+        """Tell it that it will be closed."""
 
     def leave(self) -> None:
         """Say what waits to be said, then close it for the drain; again is fine."""

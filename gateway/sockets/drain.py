@@ -24,6 +24,7 @@ import uvicorn
 
 from gateway.messages import DrainFrame, encode
 from gateway.sessions.machine import Busy
+from gateway.sockets.direct import encoded
 from gateway.sockets.door import Door, Guest
 from gateway.sockets.server import SocketProtocol
 
@@ -126,7 +127,7 @@ class Drain:
 
     async def _warn(self) -> None:
         left_s = self._starts_s + self.window_s - asyncio.get_running_loop().time()
-        frame = encode(DrainFrame(within_ms=max(0, round(left_s * 1000))))
+        frame = encoded(encode(DrainFrame(within_ms=max(0, round(left_s * 1000)))), "push")
         for number, guest in enumerate(tuple(self.door.guests), 1):
             guest.warn(frame)
             if number % _AT_ONCE == 0:

@@ -54,11 +54,11 @@ from gateway.sessions.limits import Bucket
 from gateway.sessions.machine import Busy, Close, Effect, Machine, Perform, Refuse
 from gateway.sessions.session import Session, admit, join, reserved
 from gateway.sockets import frames
-from gateway.sockets.direct import EXTENSION, Direct
+from gateway.sockets.direct import EXTENSION, Direct, Encoded
 from gateway.sockets.door import Door
 from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
-from gateway.sockets.outbox import Outbox
+from gateway.sockets.outbox import AT_ONCE_BYTES, Outbox
 from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
 from gateway.sockets.watch import Watch
@@ -152,17 +152,18 @@ class _Connection:
             connect_by_s=now_s + settings.connect_timeout_s,
             most_in_flight=settings.commands_in_flight,
         )
-        self.outbox = Outbox(self._snapshot, settings.outbox_frames, self._overflowed)
+        self.outbox = Outbox(self._snapshot, settings.outbox_frames, self._overflowed, self.tally)
         self._closing = asyncio.get_running_loop().create_future()
 
-    def _snapshot(self) -> bytes:
-        return self._feed.snapshot() if self._feed else b"{}"
+    def _snapshot(self) -> Encoded:
+        assert self._feed  # Without it no stock was told.
+        return self._feed.snapshot()
 
     async def serve(self) -> None:
         """Serve until either side closes."""
         direct: Direct | None = self.socket.scope.get("extensions", {}).get(EXTENSION)
         if direct:
-            self.outbox.direct = direct
+            direct.attach(self.outbox, self.rooms.settings.send_buffer_bytes, AT_ONCE_BYTES)
             direct.hear(self._arrived)
         receiving = asyncio.create_task(self._receive())
         receiving.add_done_callback(self._hung_up)
@@ -174,6 +175,7 @@ class _Connection:
         finally:
             if direct:
                 direct.hear(None)
+                direct.detach()
             await _end([receiving, writing, *self._work])
             self._leave()
 
@@ -183,7 +185,7 @@ class _Connection:
 
     def _leave(self) -> None:
         if self._feed and self._seat:
-            self._feed.roster.leave(self._seat)
+            self._feed.fanout.leave(self._seat)
 
     async def _close(self, code: CloseCode, writing: asyncio.Task[None]) -> None:
         """Write what is still waiting, for a moment, then close with a code."""
@@ -199,6 +201,8 @@ class _Connection:
         while True:
             message = await self.socket.receive()
             if message["type"] == "websocket.disconnect":
+                if not self._closing.done():
+                    self.tally.went(message.get("code", 1005))
                 return
             text = message.get("text")
             if text is None:
@@ -248,7 +252,8 @@ class _Connection:
             log.exception("sockets: a shopper could not join")
             self._act(self.machine.refused(_our_fault(), command.id))
         else:
-            self.outbox.welcome(encode(welcome))
+            assert self._feed
+            self.outbox.welcome(encode(welcome), self._feed.version)
 
     def _perform(self, command: AnyCommand) -> None:
         try:
@@ -348,9 +353,11 @@ class _Connection:
     def ticked(self) -> None:
         """Time has passed."""
         clock = self.rooms.clock
-        effects = self.machine.ticked(clock.monotonic_s(), clock.now_ms())
+        now_s = clock.monotonic_s()
+        effects = self.machine.ticked(now_s, clock.now_ms())
         if effects:
             self._act(effects)
+        self.outbox.ticked(now_s, self.rooms.settings.slow_grace_s)
 
     def _share_allowance(self, feed: Feed, shopper: str) -> None:
         rate, now_s = self.rooms.settings.commands_per_shopper_per_s, self.rooms.clock.monotonic_s()
@@ -382,7 +389,7 @@ class _Connection:
         """What the shopper would be disturbed in."""
         return self.machine.busy
 
-    def warn(self, frame: bytes) -> None:
+    def warn(self, frame: Encoded) -> None:
         """Tell the client that the socket will close."""
         self.outbox.push(frame)
 

@@ -5,10 +5,7 @@ values and raises ``version`` by one. A gap means that a message was lost: all i
 told again. So is it when Redis is ahead of us and nothing comes (``is_deaf``): the last message may
 be lost, which no gap would show. Shows have no version: they are read when the first viewer comes,
 and again when all is. When the stock starts over in a new epoch, all viewers are sent away, one
-after the other (see ``parting``), for a snapshot.
-
-Viewers hear of stock at most once a tick, except that the first change after silence, *sold out*
-and *back in stock* go at once.
+after the other (see ``parting``), for a snapshot. How many viewers are told is the fan-out's.
 
 A shop whose server may have lost writes is frozen: what its viewers hold is brought back from here.
 
@@ -30,16 +27,17 @@ from gateway.messages import (
     HighlightFrame,
     HoldFrame,
     ShowFrame,
-    StockFrame,
     ViewersFrame,
-    encode,
 )
 from gateway.model import CatalogEntry, Hold, Show
 from gateway.news import News, hold_from_words
 from gateway.rooms import Rooms
+from gateway.sockets.direct import Encoded, encoded
+from gateway.sockets.fanout import Fanout
 from gateway.sockets.parting import Parting
 from gateway.sockets.roster import Roster, Seat
 from gateway.sockets.showcase import Showcase
+from gateway.sockets.tally import Tally
 from gateway.sockets.viewers import Viewers
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
@@ -57,17 +55,16 @@ class Feed:
 
     shop: str
     rooms: Rooms
+    tally: Tally = field(default_factory=Tally)
     roster: Roster = field(default_factory=Roster)
     showcase: Showcase = field(default_factory=Showcase)
+    fanout: Fanout = field(init=False)
     viewers: Viewers = field(init=False)
     parting: Parting = field(init=False)
     _shows: dict[str, Show] = field(default_factory=dict)
     """Shows with viewers here, kept true by the news."""
     _turns: int = 0
     """Rises whenever a show may have changed: what was read before may be old."""
-    _changed: set[str] = field(default_factory=set)
-    _told_at_s: float = 0.0
-    _timer: asyncio.TimerHandle | None = None
     _doubted: int | None = None
     _born: str = ""
     """When the shop was opened, as its server said."""
@@ -78,6 +75,8 @@ class Feed:
 
     def __post_init__(self) -> None:
         rooms = self.rooms
+        tick_s = rooms.settings.stock_tick_ms / 1000
+        self.fanout = Fanout(self, self.roster, self.tally, rooms.clock, tick_s)
         self.viewers = Viewers(self.shop, rooms.lane, rooms.clock, self.roster, self._tell_viewers)
         self.parting = Parting(self.roster)
 
@@ -170,15 +169,14 @@ class Feed:
     def _start_over(self) -> None:
         """Versions count anew, so no client would believe our pushes: all must come back."""
         log.warning("news: shop %s: the stock has started over", self.shop)
-        self._changed.clear()
+        self.fanout.start_over()
         self.parting.begin()
 
     async def _tell_again(self, new: tuple[CatalogEntry, ...]) -> None:
         """Tell the viewers all that news would have told them."""
-        self._changed.update(self.items)
-        self._tell_stock()
+        self.fanout.changed(self.items, 0, urgent=True)
         if new:
-            self.roster.tell(self.roster.everyone(), CatalogFrame(items=new))
+            self.fanout.tell(self.roster.everyone(), CatalogFrame(items=new))
         for name in self.roster.counts():
             with contextlib.suppress(NotFound):
                 show = await self.show(name)
@@ -221,9 +219,9 @@ class Feed:
         self._shows.clear()
         self._turns += 1
 
-    def snapshot(self) -> bytes:
+    def snapshot(self) -> Encoded:
         """A stock frame with everything."""
-        return self.showcase.snapshot()
+        return encoded(self.showcase.snapshot(), "stock", self.version)
 
     async def hear(self, news: News) -> None:
         """Take in one message: keep what it says, and tell whom it concerns."""
@@ -238,37 +236,15 @@ class Feed:
             self.roster.tell(self.roster.of(news.shopper), bytes(news.frame))
         elif news.catalog:
             self.showcase.add(news.catalog)
-            self.roster.tell(self.roster.everyone(), CatalogFrame(items=news.catalog))
+            self.fanout.tell(self.roster.everyone(), CatalogFrame(items=news.catalog))
         elif news.show is not None:
             self._keep_show(news.show, news)
             self._tell_show(news.show, news)
 
     def _apply(self, news: News) -> None:
         before = self.showcase.change(news.version, news.stock)
-        self._changed.update(before)
-        if self._changed:
-            urgent = any(not units or not news.stock[sku] for sku, units in before.items())
-            self._schedule(urgent=urgent)
-
-    def _schedule(self, *, urgent: bool) -> None:
-        loop = asyncio.get_running_loop()
-        wait_s = self._told_at_s + self.rooms.settings.stock_tick_ms / 1000 - loop.time()
-        if urgent or wait_s <= 0:
-            self._tell_stock()
-        elif self._timer is None:
-            self._timer = loop.call_later(wait_s, self._tell_stock)
-
-    def _tell_stock(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        self._told_at_s = asyncio.get_running_loop().time()
-        items = {sku: self.items[sku] for sku in self._changed if sku in self.items}
-        self._changed.clear()
-        frame = encode(StockFrame(epoch=self.epoch, version=self.version, items=items))
-        for seat in self.roster.everyone():
-            if seat not in self.parting.leaving:
-                seat.outbox.push_stock(frame)
+        urgent = any(not units or not news.stock[sku] for sku, units in before.items())
+        self.fanout.changed(before, news.at, urgent=urgent)
 
     def _tell_holds(self, news: News) -> None:
         for shopper, *words in news.holds:
@@ -293,13 +269,13 @@ class Feed:
             self._shows[name] = msgspec.structs.replace(show, **changes)
 
     def _tell_show(self, show: str, news: News) -> None:
-        seats = tuple(self.roster.at(show))
+        seats = self.roster.at(show)
         if news.state is not None:
-            self.roster.tell(seats, ShowFrame(show=show, state=news.state))
-            for seat in seats:
-                seat.session.show_changed(news.state)
+            state = news.state
+            frame = ShowFrame(show=show, state=state)
+            self.fanout.tell(seats, frame, lambda seat: seat.session.show_changed(state))
         if not isinstance(news.highlight, msgspec.UnsetType):
-            self.roster.tell(seats, HighlightFrame(sku=news.highlight or None))
+            self.fanout.tell(seats, HighlightFrame(sku=news.highlight or None))
 
     async def count_viewers(self, process: str) -> None:
         """Count the viewers of this and every other process, and forget shows that have none here.
@@ -312,7 +288,8 @@ class Feed:
             del self._shows[show]
 
     def _tell_viewers(self, show: str, count: int) -> None:
-        self.roster.tell(self.roster.at(show), ViewersFrame(count=count))
+        frame = ViewersFrame(count=count)
+        self.fanout.tell_latest(("viewers", show), self.roster.at(show), frame)
 
     def greet(self, seat: Seat) -> None:
         """Tell a newcomer what others were told before it came, and will not be told again."""

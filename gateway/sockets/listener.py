@@ -24,6 +24,7 @@ from gateway.news import News, publish
 from gateway.rooms import Rooms
 from gateway.sockets.ear import Channel, Ear, Waits
 from gateway.sockets.feed import Feed
+from gateway.sockets.tally import Tally
 from gateway.sockets.viewers import COUNT_EVERY_S
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class NewsListener:
     rooms: Rooms
     waits: Waits = field(default_factory=Waits)
     process: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    tally: Tally = field(default_factory=Tally)
     _channels: dict[str, Channel] = field(default_factory=dict)
     """By shop."""
     _ears: dict[Address | None, Ear] = field(default_factory=dict)
@@ -91,7 +93,8 @@ class NewsListener:
         if channel is None:
             name = ShopKeys(shop).news.encode()
             now_s = self.rooms.clock.monotonic_s()
-            channel = self._channels[shop] = Channel(name, Feed(shop, self.rooms), now_s)
+            feed = Feed(shop, self.rooms, self.tally)
+            channel = self._channels[shop] = Channel(name, feed, now_s)
             self._begin(channel)
         feed = channel.feed
         if not feed.ready.is_set():
@@ -104,10 +107,14 @@ class NewsListener:
 
     async def run(self) -> None:
         """Listen and count until cancelled."""
-        async with asyncio.TaskGroup() as self._group:
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                for channel in self._channels.values():
+                    self._begin(channel)
+                await asyncio.Event().wait()
+        finally:
             for channel in self._channels.values():
-                self._begin(channel)
-            await asyncio.Event().wait()
+                await channel.feed.fanout.aclose()
 
     def _begin(self, channel: Channel) -> None:
         if self._group:

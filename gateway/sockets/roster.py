@@ -1,4 +1,4 @@
-"""Who is connected to which show of a shop, and what they all are told."""
+"""Who is connected to which show of a shop, and what some of them are told."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from typing import Protocol
 from gateway.messages import Frame, encode
 from gateway.model import Hold, ShowState
 from gateway.sessions.limits import Bucket
+from gateway.sockets.direct import encoded
 from gateway.sockets.outbox import Outbox
 
 
@@ -42,20 +43,21 @@ class Roster:
     """The seats of one shop in this process."""
 
     _allowances: dict[str, Bucket] = field(default_factory=dict)
-    _by_show: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
+    _by_show: defaultdict[str, dict[Seat, None]] = field(default_factory=lambda: defaultdict(dict))
     _by_shopper: defaultdict[str, set[Seat]] = field(default_factory=lambda: defaultdict(set))
 
     def take(self, seat: Seat) -> None:
         """A viewer has come."""
-        self._by_show[seat.show].add(seat)
+        # As they came, so they lie in memory: a walk in another order takes a tenth longer.
+        self._by_show[seat.show][seat] = None
         self._by_shopper[seat.shopper].add(seat)
 
     def leave(self, seat: Seat) -> None:
         """A viewer has gone; again is fine."""
+        self._by_show.get(seat.show, {}).pop(seat, None)
+        self._by_shopper.get(seat.shopper, set()).discard(seat)
         for index, name in ((self._by_show, seat.show), (self._by_shopper, seat.shopper)):
-            seats = index.get(name, set())
-            seats.discard(seat)
-            if not seats:
+            if not index.get(name):
                 index.pop(name, None)
         if seat.shopper not in self._by_shopper:
             self._allowances.pop(seat.shopper, None)
@@ -85,7 +87,7 @@ class Roster:
         return {show: len(seats) for show, seats in self._by_show.items()}
 
     def tell(self, seats: Iterable[Seat], frame: Frame | bytes) -> None:
-        """Encode a frame once and put it into many outboxes."""
-        encoded = frame if isinstance(frame, bytes) else encode(frame)
+        """Encode a frame once and put it into a few outboxes; for many there is the fan-out."""
+        push = encoded(frame if isinstance(frame, bytes) else encode(frame), "push")
         for seat in seats:
-            seat.outbox.push(encoded)
+            seat.outbox.push(push)

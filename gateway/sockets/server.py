@@ -8,6 +8,7 @@ import asyncio
 import random
 from asyncio import BaseTransport
 from collections.abc import Callable
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from uvicorn.config import Config
@@ -16,7 +17,7 @@ from uvicorn.server import ServerState
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
-from gateway.sockets.direct import EXTENSION, Wrote, small_text, text_frame
+from gateway.sockets.direct import EXTENSION, Outlet, small_text
 from gateway.sockets.door import Door, Reason, refusals
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     a grace.
 
     It is the ``Direct`` of its endpoint: a small whole text frame goes to the listener at once when
-    nothing else is under way, and is written at once when little waits. Everything else, and what
-    comes before the endpoint listens, is the library's.
+    nothing else is under way, and is written at once when little waits: of that the outlet is told.
+    Everything else, and what comes before the endpoint listens, is the library's.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._rng = rng
 
     _listener: Callable[[str], None] | None = None
+    _outlet: Outlet | None = None
     _between_frames = False
     """Whether the library has read whole messages so far, and nothing of the next."""
 
@@ -123,6 +125,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """The connection is gone, however far it had come."""
         self._door.exit()
         super().connection_lost(exc)
+        self.detach()
 
     def start_keepalive(self) -> None:
         """The upgrade is made: begin to ask for signs of life.
@@ -143,7 +146,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """
         if message["type"] == "websocket.close" and not self.handshake_complete:
             self.scope["path"], self.scope["query_string"] = "", b""
+        if message["type"] == "websocket.close":
+            # It need not wait for room. A slow peer that reads again in time learns why.
+            self.writable.set()
         await super().send(message)
+        self._tell_outlet()
         if message["type"] == "websocket.accept":
             self._forget_handshake()
         elif message["type"] == "websocket.http.response.body" and self.close_sent:
@@ -178,15 +185,46 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 return
         super().data_received(data)
         self._between_frames = self._is_between_frames()
+        self._tell_outlet()
 
-    def try_write(self, text: bytes, limit: int) -> Wrote:
-        """Write a text frame, unless more than ``limit`` bytes wait already."""
+    def attach(self, outlet: Outlet, system_bytes: int, own_bytes: int) -> None:
+        """Tell an outlet when frames may be written, and bound what is kept for the peer.
+
+        The transport asks the system at once while nothing waits. To do so here, past it, was
+        measured to gain nothing, and the order of what is written would rest on us.
+        """
+        socket = self.transport.get_extra_info("socket")
+        socket.setsockopt(SOL_SOCKET, SO_SNDBUF, system_bytes)
+        self.transport.set_write_buffer_limits(own_bytes)
+        self._outlet = outlet
+        self._tell_outlet()
+
+    def detach(self) -> None:
+        """Tell the outlet that it is over."""
+        if self._outlet:
+            self._outlet.gone()
+            self._outlet = None
+
+    def _tell_outlet(self) -> None:
+        """Call it after whatever may have changed what the outlet was told."""
+        if self._outlet is None:
+            return
         if not self._is_open():
-            return Wrote.CLOSED
-        if not self.writable.is_set() or self.transport.get_write_buffer_size() > limit:
-            return Wrote.SLOW
-        self.transport.write(text_frame(text))
-        return Wrote.YES
+            self.detach()
+        elif self.writable.is_set():
+            self._outlet.free(self.transport.write)
+        else:
+            self._outlet.full()
+
+    def pause_writing(self) -> None:
+        """Much waits for the peer."""
+        super().pause_writing()
+        self._tell_outlet()
+
+    def resume_writing(self) -> None:
+        """Little waits for the peer again."""
+        super().resume_writing()
+        self._tell_outlet()
 
     def _hand_over(self, data: bytes, listener: Callable[[str], None]) -> bytes:
         """Give the listener what it may have; return the rest, from a frame's first byte on."""
@@ -215,11 +253,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         """The peer did not answer a ping."""
         super().keepalive_timeout()
+        self._tell_outlet()
         self._cut_after_grace()
 
     def shutdown(self) -> None:
         """The process stops."""
         super().shutdown()
+        self._tell_outlet()
         self._cut_after_grace()
 
     def _cut_after_grace(self) -> None:

@@ -5,9 +5,7 @@ import contextlib
 import json
 import time
 import uuid
-from dataclasses import replace
 
-import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -175,11 +173,10 @@ async def test_many_changes_are_few_frames_and_sold_out_is_one_of_them(corner: C
 
 
 async def test_sold_out_does_not_wait_for_the_tick(corner: Corner) -> None:
-    slow = msgspec.structs.replace(corner.rooms.settings, stock_tick_ms=60_000)
     await corner.sells("tee", 3)
     async with corner.shopper("ann") as ann, corner.shopper("bob") as bob:
         feed = await corner.gateway.listener.feed(corner.shop)
-        feed.rooms = replace(feed.rooms, settings=slow)
+        feed.fanout.tick_s = 60.0
         await ann.ask("reserve", key="k1", lines=TEE)  # after silence: at once
         await hears_stock(bob, tee=2)
         before = time.monotonic()

@@ -36,6 +36,37 @@ async def test_a_sale_shows_in_the_numbers(site: Site) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_what_viewers_were_told_shows_in_the_numbers_and_adds_up(site: Site) -> None:
+    await site.sells("tee", 9)
+    async with site.shopper("ann") as ann, site.shopper("bob") as bob:
+        feed = await site.gateway.listener.feed(site.shop)
+        first = feed.version
+        for key in ("k1", "k2", "k3"):
+            await ann.ask("reserve", key=key, lines=[{"sku": "tee", "quantity": 1}])
+        await bob.hears("stock", items={"tee": 6})
+    async with asyncio.timeout(5):
+        while (told := await numbers(site))["holdfast_viewers"]:
+            await asyncio.sleep(0.02)
+    outcomes = ("delivered", "conflated", "dropped")
+    became = [told.get(f'holdfast_stock_values_total{{outcome="{one}"}}', 0) for one in outcomes]
+    assert sum(became) == 2 * (feed.version - first) > 0
+    assert told['holdfast_frames_written_total{kind="stock"}'] == became[0]
+    assert told['holdfast_frames_written_total{kind="reply"}'] == 2 + 3
+    assert told['holdfast_frames_written_total{kind="push"}'] >= 3
+    assert told['holdfast_closes_total{by="peer",code="1000"}'] == 2
+    stale = "holdfast_stock_staleness_seconds"
+    assert told[f'{stale}_count{{kind="other"}}'] == became[0]
+    assert told[f'{stale}_bucket{{kind="other",le="+Inf"}}'] == became[0]
+    assert told[f'{stale}_sum{{kind="other"}}'] < 10
+
+
+async def test_how_late_the_loop_is_shows_in_the_numbers(site: Site) -> None:
+    async with asyncio.timeout(5):
+        while not (told := await numbers(site))["holdfast_event_loop_lag_seconds_count"]:
+            await asyncio.sleep(0.02)
+    assert told['holdfast_event_loop_lag_seconds_bucket{le="+Inf"}'] >= 1
+
+
 async def test_what_a_client_sends_is_no_label(site: Site) -> None:
     async with site.shopper("ann") as ann:
         await ann.ask("release", hold="h_secret")

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
+from socket import AF_UNIX, SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 import msgspec
@@ -17,8 +18,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from gateway.news import News, publish
-from gateway.sockets.direct import EXTENSION, Wrote
+from gateway.sockets.direct import EXTENSION, Encoded, Write
 from gateway.sockets.door import Door
+from gateway.sockets.outbox import Outbox
 from gateway.sockets.server import SocketProtocol, serving
 from tests.integration.conftest import Site
 
@@ -32,7 +34,8 @@ REQUEST = (
 def test_the_base_class_is_as_we_know_it() -> None:
     methods = ("connection_made", "data_received", "run_asgi", "send", "keepalive_timeout")
     more = ("shutdown", "connection_lost", "start_keepalive", "send_keepalive_ping")
-    for name in (*methods, *more):
+    rooms = ("pause_writing", "resume_writing")
+    for name in (*methods, *more, *rooms):
         assert callable(vars(WebSocketsSansIOProtocol)[name])
     names = set(WebSocketsSansIOProtocol.__init__.__code__.co_names)
     assert {"handshake_complete", "close_sent", "transport", "loop", "conn"} <= names
@@ -131,22 +134,51 @@ async def test_sockets_that_came_together_are_not_pinged_together() -> None:
         assert len({int(wait_s / 4) for wait_s in waits_s}) >= 5
 
 
+READY = b"\x81\x02{}"
+
+
+class Socket:
+    """The socket of one connection, as far as it is asked."""
+
+    family = AF_UNIX
+
+    def __init__(self) -> None:
+        self.buffers: list[tuple[int, int, int]] = []
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        self.buffers.append((level, option, value))
+
+    def getsockname(self) -> str:
+        return ""
+
+    def getpeername(self) -> str:
+        return ""
+
+
 class Wire(asyncio.Transport):
     """The transport of one connection, as far as the protocol uses it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.waiting = 0
         self.paused = self.closing = False
         self.aborted = asyncio.Event()
         self.protocol: Any = None
+        self.limits: int | None = None
+        self.socket = Socket()
+        self.waiting = 0
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.socket if name == "socket" else default
+
+    def set_write_buffer_limits(self, high: int | None = None, _: int | None = None) -> None:
+        self.limits = high
 
     def get_write_buffer_size(self) -> int:
         return self.waiting
@@ -271,29 +303,76 @@ async def test_frames_may_come_in_any_pieces() -> None:
         assert [text for _, text in it.heard] == [*texts, "begun", "last"]
 
 
-async def test_a_frame_is_written_at_once_unless_too_much_waits_or_nobody_is_there() -> None:
+class Outlet:
+    """Is told what may be written."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.write: Write | None = None
+
+    def free(self, write: Write) -> None:
+        self.said.append("free")
+        self.write = write
+
+    def full(self) -> None:
+        self.said.append("full")
+
+    def gone(self) -> None:
+        self.said.append("gone")
+
+
+async def test_an_outlet_is_told_when_it_may_write_and_how() -> None:
     async with line() as it:
-        assert it.protocol.try_write(b"{}", 100) is Wrote.YES
-        assert it.wire.written == [b"\x81\x02{}"]
-        it.wire.waiting = 101
-        assert it.protocol.try_write(b"{}", 100) is Wrote.SLOW
-        it.wire.waiting = 0
+        outlet = Outlet()
+        it.protocol.attach(outlet, 65_536, 16_384)
+        assert (outlet.said, it.wire.limits) == (["free"], 16_384)
+        assert it.wire.get_extra_info("socket").buffers == [(SOL_SOCKET, SO_SNDBUF, 65_536)]
+        assert outlet.write is not None
+        outlet.write(READY)
+        assert it.wire.written == [READY]
         it.protocol.pause_writing()
-        assert it.protocol.try_write(b"{}", 100) is Wrote.SLOW
         it.protocol.resume_writing()
+        assert outlet.said == ["free", "full", "free"]
         await it.brings(frame(b"\x03\xe8", Opcode.CLOSE))
-        it.wire.written.clear()
-        assert it.protocol.try_write(b"{}", 100) is Wrote.CLOSED
-        assert it.wire.written == []
+        assert outlet.said[3:] == ["gone"]
+    assert outlet.said[3:] == ["gone"]
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        lambda it: it.protocol.shutdown(),
+        lambda it: it.protocol.keepalive_timeout(),
+        lambda it: it.protocol.data_received(frame(b"\xff")),
+        lambda it: it.protocol.detach(),
+    ],
+    ids=["stopped", "silent", "wrong", "served"],
+)
+async def test_an_outlet_is_told_when_it_is_over(ends: Callable[[Line], None]) -> None:
+    async with line() as it:
+        outlet = Outlet()
+        it.protocol.attach(outlet, 65_536, 16_384)
+        ends(it)
+        assert outlet.said == ["free", "gone"]
 
 
 async def test_nothing_is_written_after_our_own_goodbye_and_nothing_heard() -> None:
     async with line() as it:
+        outlet = Outlet()
+        it.protocol.attach(outlet, 65_536, 16_384)
         await it.protocol.send({"type": "websocket.close", "code": 4008, "reason": None})
+        assert outlet.said == ["free", "gone"]
         it.wire.written.clear()
-        assert it.protocol.try_write(b"{}", 100) is Wrote.CLOSED
         await it.brings(frame(b"late"))
         assert (it.wire.written, it.heard) == ([], [])
+
+
+async def test_a_goodbye_does_not_wait_for_room() -> None:
+    async with line() as it:
+        it.protocol.pause_writing()
+        async with asyncio.timeout(PATIENCE_S):
+            await it.protocol.send({"type": "websocket.close", "code": 4008, "reason": None})
+        assert it.wire.written[-1][2:4] == (4008).to_bytes(2)
 
 
 async def test_text_that_is_not_utf_8_is_the_librarys_to_refuse() -> None:
@@ -307,7 +386,7 @@ async def test_the_short_way_is_taken_on_a_real_socket(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[str] = []
-    hand_over, try_write = SocketProtocol._hand_over, SocketProtocol.try_write
+    hand_over, put_now = SocketProtocol._hand_over, Outbox._goes_at_once
 
     def heard(self: SocketProtocol, data: bytes, listener: Callable[[str], None]) -> bytes:
         taken.append("in")
@@ -315,16 +394,16 @@ async def test_the_short_way_is_taken_on_a_real_socket(
         assert not rest
         return rest
 
-    def written(self: SocketProtocol, text: bytes, limit: int) -> Wrote:
-        wrote = try_write(self, text, limit)
-        taken.append(f"out {wrote.name}")
-        return wrote
+    def written(self: Outbox, frame: Encoded) -> bool:
+        at_once = put_now(self, frame)
+        taken.append("out" if at_once else "waits")
+        return at_once
 
     async with site.shopper("ann") as ann:
         monkeypatch.setattr(SocketProtocol, "_hand_over", heard)
-        monkeypatch.setattr(SocketProtocol, "try_write", written)
+        monkeypatch.setattr(Outbox, "_goes_at_once", written)
         assert (await ann.ask("ask", text="Hello?"))["type"] == "ok"
-        assert taken == ["in", "out YES"]
+        assert taken == ["in", "out"]
 
 
 async def _unheard(_: Any, receive: Any, __: Any) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from gateway.sessions.machine import Busy
+from gateway.sockets.direct import Encoded
 from gateway.sockets.door import Door
 from gateway.sockets.drain import Drain, Line
 
@@ -23,8 +24,8 @@ class Viewer:
         door.enter()
         door.guests.add(self)
 
-    def warn(self, frame: bytes) -> None:
-        self.heard.append(json.loads(frame)["within_ms"])
+    def warn(self, frame: Encoded) -> None:
+        self.heard.append(json.loads(frame.text)["within_ms"])
 
     def leave(self) -> None:
         assert self.left_s is None, "told twice"

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.sockets.direct import Direct, Wrote
-from gateway.sockets.outbox import Outbox
+from gateway.sockets.direct import Encoded, encoded, text_frame
+from gateway.sockets.outbox import NOBODY, Outbox
+from gateway.sockets.tally import Tally
 
 
 class Peer:
@@ -45,11 +46,25 @@ def overflow() -> None:
     raise Overflow
 
 
-def outbox(most_frames: int = 10, *, welcomed: bool = True, direct: Direct | None = None) -> Outbox:
-    box = Outbox(lambda: b"snapshot", most_frames, overflow, direct)
+def outbox(most_frames: int = 10, *, welcomed: bool = True, wire: "Wire | None" = None) -> Outbox:
+    box = Outbox(lambda: stock(NEWEST, b"snapshot"), most_frames, overflow, Tally())
+    if wire:
+        box.free(wire.write)
     if welcomed:
-        box.welcome(b"welcome")
+        box.welcome(b"welcome", 0)
     return box
+
+
+NEWEST = 5_000
+"""The version that a snapshot has."""
+
+
+def stock(version: int, text: bytes = b"stock") -> Encoded:
+    return encoded(text, "stock", version)
+
+
+def push(text: bytes) -> Encoded:
+    return encoded(text, "push")
 
 
 async def test_frames_are_written_in_order() -> None:
@@ -57,7 +72,7 @@ async def test_frames_are_written_in_order() -> None:
     async with written(box, peer):
         for frame in (b"1", b"2"):
             box.put(frame)
-            box.push(frame + b"!")
+            box.push(push(frame + b"!"))
     assert peer.read == ["welcome", "1", "1!", "2", "2!"]
 
 
@@ -67,13 +82,13 @@ async def test_it_goes_on_after_a_pause() -> None:
         await box.drained()
         box.put(b"1")
         await box.drained()
-        box.push_stock(b"stock")
+        box.tell_stock(stock(1))
     assert peer.read == ["welcome", "1", "stock"]
 
 
 async def test_one_stock_frame_waits_as_it_is() -> None:
     box, peer = outbox(), Peer()
-    box.push_stock(b"stock")
+    box.tell_stock(stock(1))
     async with written(box, peer):
         pass
     assert peer.read == ["welcome", "stock"]
@@ -82,7 +97,7 @@ async def test_one_stock_frame_waits_as_it_is() -> None:
 async def test_a_peer_that_fell_behind_gets_the_stock_as_it_is_when_it_reads_again() -> None:
     box, peer = outbox(), Peer()
     for number in range(1_000):
-        box.push_stock(b"stock %d" % number)
+        box.tell_stock(stock(number + 1))
     box.put(b"a reply")
     async with written(box, peer):
         pass
@@ -93,9 +108,9 @@ async def test_after_a_snapshot_stock_is_told_frame_by_frame_again() -> None:
     box, peer = outbox(), Peer()
     async with written(box, peer):
         for number in range(3):
-            box.push_stock(b"%d" % number)
+            box.tell_stock(stock(number + 1))
         await box.drained()
-        box.push_stock(b"new")
+        box.tell_stock(stock(NEWEST + 1, b"new"))
     assert peer.read == ["welcome", "snapshot", "new"]
 
 
@@ -104,10 +119,10 @@ async def test_a_peer_that_stalls_in_the_middle_of_a_write_falls_behind_once() -
     async with written(box, peer):
         await box.drained()
         peer.reads.clear()
-        box.push_stock(b"1")
+        box.tell_stock(stock(1, b"1"))
         await asyncio.sleep(0)  # the writer takes it, and stalls
-        for number in (b"2", b"3", b"4"):
-            box.push_stock(number)
+        for number in (2, 3, 4):
+            box.tell_stock(stock(number))
     assert peer.read == ["welcome", "1", "snapshot"]
 
 
@@ -126,23 +141,22 @@ async def test_a_full_outbox_says_so_and_keeps_what_it_has() -> None:
 async def test_pushes_wait_for_the_welcome_and_replies_do_not() -> None:
     box, peer = outbox(welcomed=False), Peer()
     async with written(box, peer):
-        box.push(b"early")
-        box.push_stock(b"in the welcome")
+        box.push(push(b"early"))
         box.put(b"refused")
         await box.drained()
         assert peer.read == ["refused"]
-        box.welcome(b"welcome")
-        box.push(b"late")
-        box.push_stock(b"stock")
+        box.welcome(b"welcome", 0)
+        box.push(push(b"late"))
+        box.tell_stock(stock(1))
     assert peer.read == ["refused", "welcome", "early", "late", "stock"]
 
 
 async def test_what_waits_for_the_welcome_is_bounded() -> None:
     box = outbox(most_frames=2, welcomed=False)
-    box.push(b"1")
-    box.push(b"2")
+    box.push(push(b"1"))
+    box.push(push(b"2"))
     with pytest.raises(Overflow):
-        box.push(b"3")
+        box.push(push(b"3"))
 
 
 async def test_nothing_waiting_is_drained_at_once() -> None:
@@ -161,45 +175,38 @@ async def test_a_peer_that_is_gone_ends_the_writing() -> None:
 
 
 class Wire:
-    """The short way to a peer; what it answers is up to the test."""
+    """The short way to a peer."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.answers = Wrote.YES
-        self.limits: set[int] = set()
 
-    def try_write(self, text: bytes, limit: int) -> Wrote:
-        self.limits.add(limit)
-        if self.answers is Wrote.YES:
-            self.peer.read.append(text.decode())
-        return self.answers
-
-    def hear(self, listener: Callable[[str], None] | None) -> None:
-        raise AssertionError(listener)
+    def write(self, frame: bytes) -> None:
+        text = frame[2:]
+        assert frame == text_frame(text)
+        self.peer.read.append(text.decode())
 
 
 async def test_with_room_on_the_socket_nothing_waits_for_the_writer() -> None:
     peer = Peer()
     wire = Wire(peer)
-    box = outbox(welcomed=False, direct=wire)
-    box.push(b"early")
-    box.welcome(b"welcome")
+    box = outbox(welcomed=False, wire=wire)
+    box.push(push(b"early"))
+    box.welcome(b"welcome", 0)
     box.put(b"a reply")
-    box.push_stock(b"stock")
+    box.tell_stock(stock(1))
     assert peer.read == ["welcome", "early", "a reply", "stock"]
-    assert wire.limits == {16_384}
     await box.drained()
 
 
 async def test_no_frame_overtakes_one_that_waits() -> None:
     peer = Peer()
     wire = Wire(peer)
-    box = outbox(direct=wire)
-    wire.answers = Wrote.SLOW
+    box = outbox(wire=wire)
+    box.full()
     box.put(b"1")
-    wire.answers = Wrote.YES
+    box.free(wire.write)
     box.put(b"2")
-    box.push_stock(b"stock")
+    box.tell_stock(stock(1))
     async with written(box, peer):
         await box.drained()
         box.put(b"3")
@@ -209,13 +216,13 @@ async def test_no_frame_overtakes_one_that_waits() -> None:
 async def test_no_frame_overtakes_one_that_is_being_written() -> None:
     peer = Peer()
     wire = Wire(peer)
-    box = outbox(direct=wire)
-    wire.answers = Wrote.SLOW
+    box = outbox(wire=wire)
+    box.full()
     peer.reads.clear()
     async with written(box, peer):
         box.put(b"1")
         await asyncio.sleep(0)  # the writer takes it, and stalls
-        wire.answers = Wrote.YES
+        box.free(wire.write)
         box.put(b"2")
         assert peer.read == ["welcome"]
     assert peer.read == ["welcome", "1", "2"]
@@ -224,25 +231,94 @@ async def test_no_frame_overtakes_one_that_is_being_written() -> None:
 async def test_a_slow_peer_has_a_bounded_outbox_by_the_short_way_too() -> None:
     peer = Peer()
     wire = Wire(peer)
-    box = outbox(most_frames=2, direct=wire)
-    wire.answers = Wrote.SLOW
+    box = outbox(most_frames=2, wire=wire)
+    box.full()
     box.put(b"1")
     box.put(b"2")
     with pytest.raises(Overflow):
         box.put(b"3")
     for number in range(1_000):
-        box.push_stock(b"%d" % number)
+        box.tell_stock(stock(number + 1))
     async with written(box, peer):
         pass
     assert peer.read == ["welcome", "1", "2", "snapshot"]
 
 
 async def test_what_nobody_will_read_is_not_kept() -> None:
-    wire = Wire(Peer())
-    wire.answers = Wrote.CLOSED
-    box = outbox(most_frames=1, direct=wire)
+    box = outbox(most_frames=1, wire=Wire(Peer()))
+    box.gone()
     for _ in range(100):
         box.put(b"a reply")
-        box.push_stock(b"stock")
+        box.tell_stock(stock(1))
     async with asyncio.timeout(1):
         await box.drained()
+
+
+async def test_what_was_written_is_counted_and_every_version_once() -> None:
+    peer = Peer()
+    box = outbox(wire=Wire(peer))
+    box.put(b"a reply")
+    box.push(push(b"a push"))
+    assert box.tell_stock(stock(3))
+    box.tally.stock_told(1, 2)  # As the caller does, for many together.
+    box.full()
+    assert not box.tell_stock(stock(4))
+    async with written(box, peer):
+        await box.drained()
+        box.tell_stock(stock(5))
+        box.tell_stock(stock(6))
+    box.leave(NEWEST + 7)
+    box.leave(NEWEST + 8)
+    assert peer.read[-3:] == ["stock", "stock", "snapshot"]
+    assert box.tally.written == {"reply": 2, "push": 1, "stock": 3}
+    assert box.tally.values == {"delivered": 3, "conflated": NEWEST - 3, "dropped": 7}
+    assert box.told == NOBODY
+
+
+async def test_a_peer_that_takes_nothing_for_the_grace_is_too_slow() -> None:
+    box, peer = outbox(), Peer()
+    peer.reads.clear()
+    async with written(box, peer):
+        await asyncio.sleep(0)
+        for now_s in (0.0, 5.0, 9.9):
+            box.ticked(now_s, grace_s=10.0)
+        with pytest.raises(Overflow):
+            box.ticked(10.0, grace_s=10.0)
+
+
+async def test_a_peer_that_takes_something_now_and_then_is_not() -> None:
+    box, peer = outbox(most_frames=100), Peer()
+    async with written(box, peer):
+        await box.drained()
+        box.ticked(1_000.0, grace_s=10.0)
+        for now_s in range(0, 200, 6):
+            peer.reads.clear()
+            box.put(b"1")
+            box.put(b"2")
+            await asyncio.sleep(0)
+            box.ticked(float(now_s), grace_s=10.0)
+            box.ticked(now_s + 5.0, grace_s=10.0)
+            peer.reads.set()
+            await box.drained()
+
+
+async def test_nobody_is_slow_for_whom_nothing_waits() -> None:
+    box = outbox(wire=Wire(Peer()))
+    for now_s in range(0, 100, 10):
+        box.ticked(float(now_s), grace_s=10.0)
+
+
+async def test_the_short_way_may_come_and_go() -> None:
+    peer = Peer()
+    wire = Wire(peer)
+    box = outbox(wire=wire)
+    async with written(box, peer):
+        box.full()
+        box.put(b"1")
+        await box.drained()
+        box.put(b"2")
+        box.free(wire.write)
+        box.put(b"3")
+        await box.drained()
+        box.put(b"4")
+        assert peer.read == ["welcome", "1", "2", "3", "4"]

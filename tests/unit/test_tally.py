@@ -1,8 +1,14 @@
-"""The relay's figures."""
+"""The relay's figures, and those of the sockets."""
+
+import asyncio
+import contextlib
+import time
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.pos.tally import Tally
+from gateway.sockets import tally as sockets
+from gateway.sockets.tally import Histogram
 
 
 def test_figures_are_kept_by_shop_and_webhook() -> None:
@@ -24,3 +30,33 @@ def test_a_relay_that_left_says_nothing_of_what_is_in_hand() -> None:
     text = generate_latest(registry).decode()
     assert "holdfast_relay_in_hand{" not in text
     assert 'holdfast_relay_parked_total{shop="acme",webhook="till"} 1.0' in text
+
+
+def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
+    histogram = Histogram(bounds_s=(0.1, 1.0))
+    for took_s in (0.05, 0.1, 0.5, 7.0):
+        histogram.observe(took_s)
+    histogram.observe(1.0, times=10)
+    assert histogram.counts == [2, 11, 1]
+    assert round(histogram.sum_s, 6) == 17.65
+
+
+def test_peers_may_close_with_any_code_and_few_are_told_apart() -> None:
+    tally = sockets.Tally()
+    for code in (1000, 1001, 1005, 1006, 1011, *range(3_000, 4_000)):
+        tally.went(code)
+    assert tally.gone == {"1000": 1, "1001": 1, "1005": 1, "1006": 1, "other": 1_001}
+
+
+async def test_a_loop_that_is_held_is_seen_to_be_late() -> None:
+    tally = sockets.Tally()
+    feeling = asyncio.create_task(sockets.feel_loop(tally))
+    await asyncio.sleep(0)
+    time.sleep(0.6)  # noqa: ASYNC251 - This holds the loop.
+    async with asyncio.timeout(5):
+        while not sum(tally.loop_lag.counts):
+            await asyncio.sleep(0.01)
+    feeling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await feeling
+    assert tally.loop_lag.sum_s >= 0.3

@@ -1,0 +1,387 @@
+"""Many are told in slices, the newest only, and every version of the stock is accounted for."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.messages import HighlightFrame, ViewersFrame
+from gateway.sockets.direct import Encoded, encoded
+from gateway.sockets.fanout import SLICE, Fanout
+from gateway.sockets.outbox import Outbox
+from gateway.sockets.roster import Roster, Seat, SeatHolder
+from gateway.sockets.tally import Tally
+
+SHOW = "tonight"
+PATIENCE_S = 5
+
+
+@dataclass
+class Shelf:
+    """The stock."""
+
+    epoch: int = 1
+    version: int = 0
+    items: dict[str, int] = field(default_factory=dict)
+
+
+class Clock:
+    """Redis' clock and ours; it stands."""
+
+    def now_ms(self) -> int:
+        return 1_000_500
+
+    def monotonic_s(self) -> float:
+        raise AssertionError
+
+
+@dataclass
+class Viewer:
+    """One seat, whose peer can be slow."""
+
+    seat: Seat
+    name: str
+    log: list[str]
+    heard: list[dict[str, object]] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    items: dict[str, int] = field(default_factory=dict)
+
+    def write(self, frame: bytes) -> None:
+        said = json.loads(frame[frame.index(b"{") :])
+        self.heard.append(said)
+        if said["type"] == "stock":
+            self.items |= said["items"]
+            self.versions.append(said["version"])
+        self.log.append(self.name)
+
+
+class Crowd:
+    """A shop with viewers."""
+
+    def __init__(self, tick_s: float = 0.0) -> None:
+        self.shelf, self.roster, self.tally = Shelf(), Roster(), Tally()
+        self.fanout = Fanout(self.shelf, self.roster, self.tally, Clock(), tick_s)
+        self.log: list[str] = []
+        """Who was written to, in order."""
+        self.viewers: list[Viewer] = []
+        self.owed = 0
+        """Versions that the viewers who have left were to be told."""
+        self._came: dict[str, int] = {}
+
+    def comes(self, *, direct: bool = True) -> Viewer:
+        outbox = Outbox(self.snapshot, 1_000, lambda: None, self.tally)
+        name = f"v{len(self.viewers)}"
+        viewer = Viewer(Seat(SHOW, name, outbox, cast("SeatHolder", None)), name, self.log)
+        if direct:
+            outbox.free(viewer.write)
+        self.roster.take(viewer.seat)
+        self.viewers.append(viewer)
+        return viewer
+
+    def welcomes(self, viewer: Viewer) -> None:
+        viewer.items = dict(self.shelf.items)
+        self._came[viewer.name] = self.shelf.version
+        viewer.seat.outbox.welcome(b'{"type":"welcome"}', self.shelf.version)
+        self.log.clear()
+
+    def many(self, number: int) -> list[Viewer]:
+        viewers = [self.comes() for _ in range(number)]
+        for viewer in viewers:
+            self.welcomes(viewer)
+        return viewers
+
+    def goes(self, viewer: Viewer) -> None:
+        self.fanout.leave(viewer.seat)
+        self.owed += self.shelf.version - self._came.pop(viewer.name, self.shelf.version)
+
+    def change(self, sku: str, available: int, *, urgent: bool = False, at_ms: int = 0) -> None:
+        self.shelf.version += 1
+        self.shelf.items[sku] = available
+        self.fanout.changed((sku,), at_ms, urgent=urgent)
+
+    def snapshot(self) -> Encoded:
+        said = {"type": "stock", "version": self.shelf.version, "items": self.shelf.items}
+        return encoded(json.dumps(said).encode(), "stock", self.shelf.version)
+
+    async def rests(self) -> None:
+        """Until nothing is to be told any more."""
+        async with asyncio.timeout(PATIENCE_S):
+            while self.fanout._walks or self.fanout._timer:
+                await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def crowd(viewers: int, tick_s: float = 0.0) -> AsyncIterator[Crowd]:
+    crowd = Crowd(tick_s)
+    crowd.many(viewers)
+    yield crowd
+    await crowd.fanout.aclose()
+    assert len(asyncio.all_tasks()) == 1
+
+
+def stocks(viewer: Viewer) -> list[object]:
+    return [one["items"] for one in viewer.heard if "items" in one]
+
+
+async def test_everybody_is_told_in_slices_and_others_have_their_turn_between() -> None:
+    async with crowd(3 * SLICE + 1) as it:
+        it.change("tee", 5)
+        told = []
+        while len(it.log) < len(it.viewers):
+            told.append(len(it.log))
+            await asyncio.sleep(0)
+        assert told == [0, SLICE, 2 * SLICE, 3 * SLICE]
+        assert all(stocks(viewer) == [{"tee": 5}] for viewer in it.viewers)
+
+
+async def test_the_first_change_after_silence_goes_at_once_and_others_at_the_tick() -> None:
+    async with crowd(1, tick_s=0.05) as it:
+        (viewer,) = it.viewers
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        assert stocks(viewer) == [{"tee": 9}]
+        for available in (8, 7, 6):
+            it.change("tee", available)
+        it.change("cap", 1)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(stocks(viewer)) == 1
+        await it.rests()
+        assert stocks(viewer) == [{"tee": 9}, {"tee": 6, "cap": 1}]
+
+
+async def test_something_urgent_does_not_wait_for_the_tick_and_takes_the_rest_along() -> None:
+    async with crowd(1, tick_s=60) as it:
+        (viewer,) = it.viewers
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        it.change("cap", 3)
+        it.change("tee", 0, urgent=True)
+        await it.rests()
+        assert stocks(viewer) == [{"tee": 9}, {"cap": 3, "tee": 0}]
+
+
+async def test_something_urgent_joins_a_walk_and_those_not_reached_hear_of_it_first() -> None:
+    async with crowd(3 * SLICE, tick_s=60) as it:
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        it.change("cap", 0, urgent=True)
+        await it.rests()
+        first, rest = it.viewers[:SLICE], it.viewers[SLICE:]
+        assert all(stocks(one) == [{"tee": 9}, {"tee": 9, "cap": 0}] for one in first)
+        assert all(stocks(one) == [{"tee": 9, "cap": 0}] for one in rest)
+        names = [viewer.name for viewer in (*first, *rest, *first)]
+        assert it.log == names
+
+
+async def test_what_is_not_urgent_waits_for_the_end_of_the_walk() -> None:
+    async with crowd(3 * SLICE) as it:
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        it.change("tee", 8)
+        await it.rests()
+        assert all(stocks(one) == [{"tee": 9}, {"tee": 8}] for one in it.viewers)
+        assert it.log == [viewer.name for viewer in it.viewers] * 2
+
+
+async def test_who_knows_newer_stock_or_has_left_is_not_told() -> None:
+    async with crowd(2 * SLICE) as it:
+        late = it.comes()
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        gone = it.viewers[2 * SLICE - 1]
+        it.goes(gone)
+        it.change("tee", 8)
+        it.welcomes(late)
+        await it.rests()
+        assert stocks(late) == stocks(gone) == []
+        assert late.items == {"tee": 8}
+        it.change("cap", 1)
+        await it.rests()
+        assert stocks(late) == [{"cap": 1}]
+
+
+async def test_frames_that_must_not_be_missed_keep_their_order_and_delay_no_stock() -> None:
+    async with crowd(3 * SLICE) as it:
+        told: list[Seat] = []
+        for sku in ("a", "b", "c"):
+            it.fanout.tell(it.roster.everyone(), HighlightFrame(sku=sku), told.append)
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        assert stocks(it.viewers[0]) == [{"tee": 9}]
+        await it.rests()
+        for viewer in it.viewers:
+            skus = [one["sku"] for one in viewer.heard if "sku" in one]
+            assert skus == ["a", "b", "c"]
+        assert len(told) == 3 * len(it.viewers)
+
+
+async def test_more_frames_than_may_wait_are_told_unsliced_but_in_order() -> None:
+    async with crowd(2 * SLICE) as it:
+        it.fanout.tell(it.roster.everyone(), HighlightFrame(sku="0"))
+        await asyncio.sleep(0)
+        for number in range(1, 200):
+            it.fanout.tell(it.roster.everyone(), HighlightFrame(sku=f"{number}"))
+        assert len(it.fanout._errands) < 100
+        await it.rests()
+        for viewer in it.viewers:
+            skus = [one["sku"] for one in viewer.heard if "sku" in one]
+            assert skus == [f"{number}" for number in range(200)]
+
+
+async def test_of_a_number_the_latest_is_told() -> None:
+    async with crowd(2) as it:
+        for count in (1, 2, 3):
+            it.fanout.tell_latest(SHOW, it.roster.at(SHOW), ViewersFrame(count=count))
+        await it.rests()
+        for viewer in it.viewers:
+            assert viewer.heard[1:] == [{"type": "viewers", "count": 3}]
+
+
+async def test_a_viewer_who_cannot_be_told_keeps_nobody_else_from_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with crowd(3) as it:
+
+        def broken(_: bytes) -> None:
+            raise RuntimeError
+
+        it.viewers[1].seat.outbox.free(broken)
+        it.change("tee", 9)
+        it.fanout.tell(it.roster.everyone(), HighlightFrame(sku="tee"))
+        await it.rests()
+        for viewer in (it.viewers[0], it.viewers[2]):
+            assert {"type": "highlight", "sku": "tee"} in viewer.heard
+            assert stocks(viewer) == [{"tee": 9}]
+    assert "could not be told" in caplog.text
+
+
+async def test_when_versions_start_over_the_old_stock_is_told_to_nobody() -> None:
+    async with crowd(2 * SLICE) as it:
+        it.shelf.version = 100
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        it.change("tee", 8)
+        it.shelf.epoch, it.shelf.version = 2, 1
+        it.fanout.start_over()
+        new = it.comes()
+        it.welcomes(new)
+        it.change("cap", 1)
+        await it.rests()
+        assert stocks(new) == [{"cap": 1}]
+        assert new.seat.outbox.told == 2
+        assert all(stocks(one) == [{"tee": 9}] for one in it.viewers[:SLICE])
+        assert all(stocks(one) == [] for one in it.viewers[SLICE : 2 * SLICE])
+
+
+async def test_how_old_what_is_written_was_is_noted_for_each_kind() -> None:
+    async with crowd(SLICE + 1) as it:
+        it.change("tee", 9, at_ms=1_000_400)
+        await asyncio.sleep(0)
+        it.change("cap", 0, urgent=True, at_ms=1_000_492)
+        await it.rests()
+        urgent, other = it.tally.stale_urgent, it.tally.stale_other
+        assert sum(urgent.counts) == SLICE + 1
+        assert urgent.sum_s == pytest.approx(0.008 * (SLICE + 1))
+        # The one that was not reached hears of both at once; those who were know the first.
+        assert sum(other.counts) == SLICE + 1
+        assert other.sum_s == pytest.approx(0.1 * (SLICE + 1))
+
+
+async def test_nothing_runs_while_nothing_is_to_be_told() -> None:
+    async with crowd(1) as it:
+        it.change("tee", 9)
+        it.fanout.tell(it.roster.everyone(), HighlightFrame(sku="tee"))
+        await it.rests()
+        assert len(asyncio.all_tasks()) == 1
+
+
+STEPS = st.sampled_from(["comes", "welcomes", "goes", "change", "urgent", "slow", "reads", "turn"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=st.lists(st.tuples(STEPS, st.integers(0, 1_000)), max_size=60), direct=st.booleans())
+def test_each_version_is_delivered_conflated_or_dropped_once_for_each_viewer(
+    steps: list[tuple[str, int]], *, direct: bool
+) -> None:
+    """And whoever stays knows the stock as it is, whatever happened meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.sockets.fanout.SLICE", 2)
+        asyncio.run(Play(direct=direct).plays(steps))
+
+
+class Play:
+    """Viewers who come and go, read and do not, while the stock changes."""
+
+    def __init__(self, *, direct: bool) -> None:
+        self.it, self.direct = Crowd(), direct
+        self.early: list[Viewer] = []
+        self.present: list[Viewer] = []
+        self.reads: dict[str, asyncio.Event] = {}
+        self.writers: list[asyncio.Task[None]] = []
+
+    async def plays(self, steps: list[tuple[str, int]]) -> None:
+        for step, number in steps:
+            await self.step(step, number)
+        for viewer in self.present:
+            self.reads_again(viewer)
+        await self.it.rests()
+        for viewer in self.present:
+            async with asyncio.timeout(PATIENCE_S):
+                await viewer.seat.outbox.drained()
+            assert viewer.items == self.it.shelf.items
+            assert viewer.versions == sorted(set(viewer.versions))
+            self.it.goes(viewer)
+        tally = self.it.tally
+        assert sum(tally.values.values()) == self.it.owed
+        assert tally.values["delivered"] == tally.written["stock"]
+        for writer in self.writers:
+            writer.cancel()
+        await asyncio.gather(*self.writers, return_exceptions=True)
+        await self.it.fanout.aclose()
+
+    async def step(self, step: str, number: int) -> None:
+        if step in {"change", "urgent"}:
+            self.it.change(f"sku{number % 3}", number, urgent=step == "urgent")
+        elif step == "comes":
+            self.comes()
+        elif step == "turn":
+            await asyncio.sleep(0)
+        elif step == "welcomes":
+            if self.early:
+                viewer = self.early.pop(number % len(self.early))
+                self.present.append(viewer)
+                self.it.welcomes(viewer)
+        elif seated := self.present or self.early:
+            viewer = seated[number % len(seated)]
+            if step == "goes":
+                seated.remove(viewer)
+                self.it.goes(viewer)
+            elif step == "slow":
+                viewer.seat.outbox.full()
+                self.reads[viewer.name].clear()
+            else:
+                self.reads_again(viewer)
+
+    def comes(self) -> None:
+        viewer = self.it.comes(direct=self.direct)
+        reads = self.reads[viewer.name] = asyncio.Event()
+        reads.set()
+
+        async def write(text: str) -> None:
+            await reads.wait()
+            viewer.write(text.encode())
+
+        self.writers.append(asyncio.create_task(viewer.seat.outbox.run(write)))
+        self.early.append(viewer)
+
+    def reads_again(self, viewer: Viewer) -> None:
+        self.reads[viewer.name].set()
+        if self.direct:
+            viewer.seat.outbox.free(viewer.write)
