@@ -190,8 +190,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def attach(self, outlet: Outlet, system_bytes: int, own_bytes: int) -> None:
         """Tell an outlet when frames may be written, and bound what is kept for the peer.
 
-        The transport asks the system at once while nothing waits. To do so here, past it, was
-        measured to gain nothing, and the order of what is written would rest on us.
+        The transport asks the system at once while nothing waits. To do so past it gains less than
+        a tenth, and the order of what is written would rest on us.
         """
         socket = self.transport.get_extra_info("socket")
         socket.setsockopt(SOL_SOCKET, SO_SNDBUF, system_bytes)
