@@ -16,5 +16,6 @@
 ``server``    uvicorn's WebSocket class, mended
 ``door``      who may come in, and how many are inside
 ``drain``     sending everybody elsewhere, in order
-``endpoint``  one socket from upgrade to close
+``connection``  one socket from its upgrade to its close
+``endpoint``  the address they come to
 """

@@ -48,7 +48,7 @@ async def test_drained_by_request_it_sends_all_elsewhere_and_goes_on_to_answer(
         assert (await client.get("/livez")).status_code == 200
         told = (await client.get("/metrics")).text
     assert 'holdfast_refused_total{reason="draining"} 1.0' in told
-    assert 'holdfast_closes_total{code="1012"} 2.0' in told
+    assert 'holdfast_closes_total{by="gateway",code="1012"} 2.0' in told
     assert "holdfast_accepted_total 2.0" in told
     [hold] = await site.rooms.holds.of(site.shop, (held["hold"]["id"],))
     assert hold.state == "active"

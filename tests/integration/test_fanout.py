@@ -31,7 +31,7 @@ async def watched(
 ) -> AsyncIterator[Site]:
     """A site that has little patience with the slow, and keeps little for them."""
     if request.param == "under another server":
-        monkeypatch.setattr("gateway.app.SocketProtocol", WebSocketsSansIOProtocol)
+        monkeypatch.setattr("gateway.app.serving", lambda *_: WebSocketsSansIOProtocol)
     monkeypatch.setattr(server, "GRACE_S", 0.2)
     impatient = msgspec.structs.replace(settings, slow_grace_s=1, send_buffer_bytes=4_608)
     async with open_site(impatient, UNLIMITED) as site:

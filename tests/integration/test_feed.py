@@ -16,7 +16,7 @@ from gateway.rooms import Rooms
 from gateway.sessions import session
 from gateway.sessions.session import Joined
 from gateway.shows.shows import Shows
-from gateway.sockets import endpoint, parting
+from gateway.sockets import connection, parting
 from gateway.tickets import Ticket
 from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
@@ -243,7 +243,7 @@ async def test_what_changes_while_a_viewer_joins_is_not_missed(
         await changed.wait()
         return joined
 
-    monkeypatch.setattr(endpoint, "join", slow_join)
+    monkeypatch.setattr(connection, "join", slow_join)
     async with connected(corner.socket_url) as ann, asyncio.timeout(PATIENCE_S):
         joining = asyncio.create_task(ann.ask("connect", token=corner.ticket("ann"), show=SHOW))
         await read.wait()
