@@ -21,7 +21,8 @@ FULL = ATTEMPTS >= 20_000
 CAP = 1_000 if FULL else 60
 ROUNDS = 4
 """Times that half of those who are in leave while others push in."""
-IN_FLIGHT = 500
+IN_FLIGHT = 100
+"""At once: as soon as one is answered the next one comes, as fast as the gateway can refuse."""
 PROBE_EVERY_S = 0.02
 MOST_COST = 1 / 3
 LIVEZ_P99_MS = 50
