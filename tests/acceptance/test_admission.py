@@ -80,7 +80,7 @@ async def _push_while_others_leave(arena: Arena) -> None:
     leaving, count = 0, CAP // 2
     for newcomers in range(ATTEMPTS, ATTEMPTS + ROUNDS * CAP, CAP):
         await arena.crowd("leave", first=leaving, count=count, code=None, within_s=0)
-        came = await arena.enter(CAP, first=newcomers)
+        came = await arena.enter(CAP, first=newcomers, in_flight=IN_FLIGHT)
         assert came["failed"] == 0, came
         leaving, count = newcomers, CAP
 
