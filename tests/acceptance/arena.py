@@ -33,6 +33,9 @@ from tests.stall import SHOW, Stall, moved
 
 FAR_BUFFER = 4_096
 """SO_RCVBUF of whoever stops reading: the less the system keeps, the sooner it is noticed."""
+looks_into_processes = pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="this system has no /proc to look into"
+)
 _SECRET = "a-secret-of-the-tests-0123456789"
 
 
@@ -91,10 +94,7 @@ class Gateway:
         return int(line.split()[1])
 
     def _told_by_the_system(self, what: str) -> list[str]:
-        facts = Path("/proc", str(self.process.child.pid), what)
-        if not facts.exists():
-            pytest.skip(f"this system has no {facts}")
-        return facts.read_text().splitlines()
+        return Path("/proc", str(self.process.child.pid), what).read_text().splitlines()
 
 
 @dataclass

@@ -13,7 +13,7 @@ import time
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.warden import Warden
-from tests.acceptance.arena import FAR_BUFFER, Arena, open_arena, report
+from tests.acceptance.arena import FAR_BUFFER, Arena, looks_into_processes, open_arena, report
 from tests.acceptance.place import hears_the_end
 from tests.bank import CREATE, Bank
 from tests.depth import many
@@ -32,6 +32,7 @@ ENDED = {0, -signal.SIGTERM}
 """Uvicorn passes the signal on when it has stopped."""
 
 
+@looks_into_processes
 async def test_only_whoever_is_there_keeps_a_socket(redis_url: str, warden: Warden) -> None:
     pace = {"ping_s": PING_S, "slow_grace_s": GRACE_S, "stripe_timeout_ms": 60_000}
     async with (

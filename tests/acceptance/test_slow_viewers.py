@@ -8,7 +8,7 @@ By default a hundred watch for three seconds. At full size, with the figures pri
 from typing import Any
 
 from gateway.sandbox.warden import Warden
-from tests.acceptance.arena import FAR_BUFFER, open_arena, report
+from tests.acceptance.arena import FAR_BUFFER, looks_into_processes, open_arena, report
 from tests.depth import many
 from tests.sales import eventually
 
@@ -28,6 +28,7 @@ QUICK: dict[str, Any] = {} if FULL else {"slow_grace_s": 1, "send_buffer_bytes":
 """At full size the gateway is as it comes."""
 
 
+@looks_into_processes
 async def test_who_stops_reading_is_closed_and_nobody_else_notices(
     redis_url: str, warden: Warden
 ) -> None:

@@ -6,7 +6,7 @@ By default two hundred and fifty. At full size, with the figures printed:
 """
 
 from gateway.sandbox.warden import Warden
-from tests.acceptance.arena import Arena, open_arena, report
+from tests.acceptance.arena import Arena, looks_into_processes, open_arena, report
 from tests.depth import many
 from tests.sales import eventually
 
@@ -20,6 +20,7 @@ PATIENCE_S = 60
 MOST_MORE = 0.1
 
 
+@looks_into_processes
 async def test_memory_after_five_storms_is_that_after_the_first(
     redis_url: str, warden: Warden
 ) -> None:
