@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
-from socket import AF_UNIX, SO_SNDBUF, SOL_SOCKET
+from collections.abc import Callable
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 import msgspec
@@ -18,17 +18,14 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from gateway.news import News, publish
-from gateway.sockets.direct import EXTENSION, Encoded, Write
+from gateway.sockets.direct import Encoded, Write
 from gateway.sockets.door import Door
 from gateway.sockets.outbox import Outbox
 from gateway.sockets.server import SocketProtocol, serving
 from tests.integration.conftest import Site
+from tests.wire import READY, REQUEST, Line, Wire, line
 
 PATIENCE_S = 15
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 
 
 def test_the_base_class_is_as_we_know_it() -> None:
@@ -132,118 +129,6 @@ async def test_sockets_that_came_together_are_not_pinged_together() -> None:
             assert before_s < at_s <= loop.time() + 20
             waits_s.append(at_s - before_s)
         assert len({int(wait_s / 4) for wait_s in waits_s}) >= 5
-
-
-READY = b"\x81\x02{}"
-
-
-class Socket:
-    """The socket of one connection, as far as it is asked."""
-
-    family = AF_UNIX
-
-    def __init__(self) -> None:
-        self.buffers: list[tuple[int, int, int]] = []
-
-    def setsockopt(self, level: int, option: int, value: int) -> None:
-        self.buffers.append((level, option, value))
-
-    def getsockname(self) -> str:
-        return ""
-
-    def getpeername(self) -> str:
-        return ""
-
-
-class Wire(asyncio.Transport):
-    """The transport of one connection, as far as the protocol uses it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.paused = self.closing = False
-        self.aborted = asyncio.Event()
-        self.protocol: Any = None
-        self.limits: int | None = None
-        self.socket = Socket()
-        self.waiting = 0
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written.append(bytes(data))
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self.socket if name == "socket" else default
-
-    def set_write_buffer_limits(self, high: int | None = None, _: int | None = None) -> None:
-        self.limits = high
-
-    def get_write_buffer_size(self) -> int:
-        return self.waiting
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        self.closing = True
-
-    def abort(self) -> None:
-        self.closing = True
-        self.aborted.set()
-
-
-class Line:
-    """A protocol without a socket, and an application that notes what it hears, and by which way.
-
-    That the short way is taken is part of it: without, everything would work, and cost more.
-    """
-
-    def __init__(self, rng: random.Random) -> None:
-        self.heard: list[tuple[str, str]] = []
-        config = uvicorn.Config(self._app, interface="asgi3", ws="none", log_config=None)
-        config.load()
-        self.wire = Wire()
-        self.protocol = SocketProtocol(config, uvicorn.server.ServerState(), {}, Door(1), rng)
-        self.protocol.connection_made(self.wire)
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "websocket.accept"})
-        scope["extensions"][EXTENSION].hear(lambda text: self.heard.append(("short", text)))
-        while (message := await receive())["type"] == "websocket.receive":
-            self.heard.append(("long", message.get("text", "binary")))
-
-    async def opened(self) -> None:
-        await self.brings(REQUEST)
-        assert self.wire.written.pop().startswith(b"HTTP/1.1 101")
-
-    async def brings(self, data: bytes) -> None:
-        """Bytes come, once the protocol wants any; then the application has its turn."""
-        while self.wire.paused:
-            await asyncio.sleep(0)
-        self.protocol.data_received(data)
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-    async def ends(self) -> None:
-        self.protocol.connection_lost(None)
-        await asyncio.gather(*self.protocol.tasks)
-
-
-@contextlib.asynccontextmanager
-async def line(rng: random.Random | None = None) -> AsyncIterator[Line]:
-    line = Line(rng or random.Random(1))
-    await line.opened()
-    yield line
-    await line.ends()
 
 
 def frame(data: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True) -> bytes:
