@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api import routes as api
 from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
+from gateway.api.tickets import SOCKET_PATH
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.claims.address import open_claims
@@ -96,8 +97,12 @@ def assemble(
     return Gateway(rooms, desk, NewsListener(rooms), door, Drain(door, settings.drain_s))
 
 
-def application(gateway: Gateway) -> Starlette:
-    """The ASGI application of a gateway."""
+def application(gateway: Gateway) -> ASGIApp:
+    """The ASGI application of a gateway.
+
+    Sockets go straight to their endpoint: what the framework has for requests would wait below
+    each of thousands of viewers, eight coroutines deep.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -107,19 +112,25 @@ def application(gateway: Gateway) -> Starlette:
     rooms, desk, door = gateway.rooms, gateway.desk, gateway.door
     endpoint = Endpoint(rooms, desk, gateway.listener, door, gateway.listener.tally)
     numbers = registry(rooms, desk, gateway.listener, door, endpoint.tally)
-    routes: list[BaseRoute] = [
-        WebSocketRoute("/v1/live", endpoint),
-        *api.routes(
-            rooms, desk, numbers, gateway.listener, lambda: door.draining, gateway.drain.begin
-        ),
-        *pages.routes(rooms.settings),
-    ]
-    return Starlette(
-        routes=routes,
+    requests = Starlette(
+        routes=[
+            *api.routes(
+                rooms, desk, numbers, gateway.listener, lambda: door.draining, gateway.drain.begin
+            ),
+            *pages.routes(rooms.settings),
+        ],
         middleware=[Middleware(CarefulHeaders)],
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] == SOCKET_PATH:
+            await endpoint(scope, receive, send)
+        else:
+            await requests(scope, receive, send)
+
+    return front
 
 
 def serve(settings: Settings) -> None:
@@ -143,7 +154,7 @@ def server(gateway: Gateway) -> Server:
     return Server(config, gateway.drain)
 
 
-def configuration(settings: Settings, app: Starlette, ws: type[asyncio.Protocol]) -> uvicorn.Config:
+def configuration(settings: Settings, app: ASGIApp, ws: type[asyncio.Protocol]) -> uvicorn.Config:
     """How uvicorn serves us; ``ws`` makes the protocol of an upgrade."""
     return uvicorn.Config(
         app,
