@@ -5,7 +5,7 @@
 ``outbox``    what waits to be written to one socket, bounded
 ``roster``    who is connected to which show; one encoded frame to many
 ``feed``      a shop as this process knows it, kept true by the news
-``board``     its stock and catalogue, encoded once for all who come
+``showcase``  its stock and catalogue, encoded once for all who come
 ``viewers``   how many watch, over all processes
 ``parting``   sends away, one after the other, whoever knows a stock that is void
 ``listener``  the subscriptions the news comes through, probed when they are silent

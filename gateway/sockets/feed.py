@@ -37,9 +37,9 @@ from gateway.messages import (
 from gateway.model import CatalogEntry, Hold, Show
 from gateway.news import News, hold_from_words
 from gateway.rooms import Rooms
-from gateway.sockets.board import Board
 from gateway.sockets.parting import Parting
 from gateway.sockets.roster import Roster, Seat
+from gateway.sockets.showcase import Showcase
 from gateway.sockets.viewers import Viewers
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
@@ -58,7 +58,7 @@ class Feed:
     shop: str
     rooms: Rooms
     roster: Roster = field(default_factory=Roster)
-    board: Board = field(default_factory=Board)
+    showcase: Showcase = field(default_factory=Showcase)
     viewers: Viewers = field(init=False)
     parting: Parting = field(init=False)
     _shows: dict[str, Show] = field(default_factory=dict)
@@ -84,22 +84,22 @@ class Feed:
     @property
     def epoch(self) -> int:
         """Of the stock."""
-        return self.board.epoch
+        return self.showcase.epoch
 
     @property
     def version(self) -> int:
         """Of the stock, within its epoch."""
-        return self.board.version
+        return self.showcase.version
 
     @property
     def items(self) -> dict[str, int]:
         """Units available, by sku."""
-        return self.board.items
+        return self.showcase.items
 
     @property
     def catalog(self) -> dict[str, CatalogEntry]:
         """What is sold, by sku."""
-        return self.board.catalog
+        return self.showcase.catalog
 
     async def read(self) -> None:
         """Read everything from Redis; needed at first, and whenever news may have been lost.
@@ -118,8 +118,8 @@ class Feed:
         position = standing.position
         items = await self.rooms.movements.available(self.shop)
         entries = await self.rooms.catalog.entries(self.shop)
-        new = self.board.relist(entries)
-        self.board.restock(position.epoch, position.version, items)
+        new = self.showcase.relist(entries)
+        self.showcase.restock(position.epoch, position.version, items)
         self._born = position.born
         self._forget_shows()
         if not self.ready.is_set():
@@ -240,7 +240,7 @@ class Feed:
 
     def snapshot(self) -> bytes:
         """A stock frame with everything."""
-        return self.board.snapshot()
+        return self.showcase.snapshot()
 
     async def hear(self, news: News) -> None:
         """Take in one message: keep what it says, and tell whom it concerns."""
@@ -254,14 +254,14 @@ class Feed:
         elif news.shopper is not None:
             self.roster.tell(self.roster.of(news.shopper), bytes(news.frame))
         elif news.catalog:
-            self.board.add(news.catalog)
+            self.showcase.add(news.catalog)
             self.roster.tell(self.roster.everyone(), CatalogFrame(items=news.catalog))
         elif news.show is not None:
             self._keep_show(news.show, news)
             self._tell_show(news.show, news)
 
     def _apply(self, news: News) -> None:
-        before = self.board.change(news.version, news.stock)
+        before = self.showcase.change(news.version, news.stock)
         self._changed.update(before)
         if self._changed:
             urgent = any(not units or not news.stock[sku] for sku, units in before.items())

@@ -19,7 +19,7 @@ _TAG_LETTERS = 12
 
 
 @dataclass(slots=True)
-class Board:
+class Showcase:
     """The stock and the catalogue of one shop, and what of them is encoded."""
 
     epoch: int = 0
