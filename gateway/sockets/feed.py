@@ -165,7 +165,7 @@ class Feed:
             return  # What follows from that is for whoever reads everything.
         if position.version > self.version:
             items = await self.rooms.movements.available(self.shop)
-            self._changed.update(self.board.change(position.version, items))
+            self._changed.update(self.showcase.change(position.version, items))
             self._tell_stock()
 
     async def _bring_back_holds(self, standing: Standing) -> None:
