@@ -150,6 +150,23 @@ class Feed:
         doubted, self._doubted = self._doubted, self.version if behind else None
         return behind and doubted == self.version
 
+    async def catch_up(self) -> None:
+        """Have the stock as it is now told to everybody, while its news is not heard.
+
+        What else there is to tell is told once news is heard again, for then all is read.
+
+        Raises:
+            Unavailable, Overloaded: Redis does not answer; nothing has changed here.
+        """
+        standing = await self.rooms.recovery.look(self.shop, self._position)
+        position = standing.position
+        if standing.state is State.FROZEN or position.epoch != self.epoch:
+            return  # What follows from that is for whoever reads everything.
+        if position.version > self.version:
+            items = await self.rooms.movements.available(self.shop)
+            self._changed.update(self.showcase.change(position.version, items))
+            self._tell_stock()
+
     async def _bring_back_holds(self, standing: Standing) -> None:
         """Have a server that may have lost them hold again what our shoppers hold, once."""
         there = (standing.here, standing.position.epoch)

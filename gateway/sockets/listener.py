@@ -159,7 +159,7 @@ class NewsListener:
 
     async def _look(self, channel: Channel) -> None:
         """Have a shop subscribed, and read, that is not, or whose news is lost."""
-        lost = False
+        lost, unheard = False, not channel.standing
         try:
             lost = await channel.feed.is_deaf()
             await self._probe(channel)
@@ -171,6 +171,10 @@ class NewsListener:
         elif channel.ear and self._is_dead(channel):
             log.warning("news: shop %s: its probes are not heard", channel.feed.shop)
             channel.ear.hang_up()
+        if unheard and channel.feed.ready.is_set():
+            # Commands may have a way where news has none.
+            async with channel.turn:
+                await channel.feed.catch_up()
 
     async def _probe(self, channel: Channel) -> None:
         """Publish something on a silent channel, for all to hear who listen to it.
