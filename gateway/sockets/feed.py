@@ -164,8 +164,7 @@ class Feed:
             return  # What follows from that is for whoever reads everything.
         if position.version > self.version:
             items = await self.rooms.movements.available(self.shop)
-            self._changed.update(self.showcase.change(position.version, items))
-            self._tell_stock()
+            self.fanout.changed(self.showcase.change(position.version, items), 0, urgent=True)
 
     async def _bring_back_holds(self, standing: Standing) -> None:
         """Have a server that may have lost them hold again what our shoppers hold, once."""
