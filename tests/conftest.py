@@ -11,12 +11,18 @@ import pytest
 
 from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError
 from gateway.sandbox.warden import Warden
+from tests.depth import DEEP
 
 _LONG_FIRST = ("acceptance", "race", "property", "browser")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files are shared out in this order; a long one at the end would leave the others idle."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is only played in depth, unless files were named.
+
+    Files are shared out in this order; a long one at the end would leave the others idle.
+    """
+    if not DEEP and config.args_source.name != "ARGS":
+        items[:] = [item for item in items if not item.get_closest_marker("only_deep")]
 
     def rank(item: pytest.Item) -> int:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]

@@ -17,6 +17,9 @@ DEEP = os.environ.get("HOLDFAST_TEST_DEEP") == "yes"
 deep = pytest.mark.deep
 """Marks what goes deeper when asked, so that nothing else needs to be run again."""
 
+only_deep = pytest.mark.only_deep
+"""Marks what is too much, or means too little in small, to be played unless it is asked for."""
+
 
 def many(name: str, few: int, deep: int) -> int:
     """How many there are: ``HOLDFAST_TEST_<name>``, or so few, or as many as deep is."""

@@ -29,6 +29,7 @@ from gateway.settings import Settings, read
 from gateway.shows.shows import Shows
 from gateway.stock.holds import Holds
 from gateway.tickets import Tokens
+from tests.depth import only_deep
 from tests.processes import Process, environment, free_port
 from tests.sales import eventually
 from tests.shopper import Shopper, connected
@@ -134,6 +135,7 @@ async def not_ready(url: str) -> float:
     return asyncio.get_running_loop().time()
 
 
+@only_deep
 async def test_everybody_is_sent_elsewhere_in_order_and_the_process_ends_in_time(
     redis_url: str, warden: Warden
 ) -> None:

@@ -1,16 +1,16 @@
 """All viewers leave and come back, five times: nothing of them stays behind.
 
-By default two hundred and fifty. At full size, with the figures printed:
+By default a thousand. At full size, with the figures printed:
 
     HOLDFAST_TEST_STORM=5000 pytest -n 0 -rP tests/acceptance/test_storms.py
 """
 
 from gateway.sandbox.warden import Warden
 from tests.acceptance.arena import Arena, looks_into_processes, open_arena, report
-from tests.depth import many
+from tests.depth import many, only_deep
 from tests.sales import eventually
 
-VIEWERS = many("STORM", 250, 250)
+VIEWERS = many("STORM", 1_000, 1_000)
 CYCLES = 5
 WARM_UP = 0 if VIEWERS >= 5_000 else 1
 """Storms before the first that counts: a young process still loads, and fills, what few viewers
@@ -20,6 +20,7 @@ PATIENCE_S = 60
 MOST_MORE = 0.1
 
 
+@only_deep
 @looks_into_processes
 async def test_memory_after_five_storms_is_that_after_the_first(
     redis_url: str, warden: Warden
