@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -24,6 +25,7 @@ from gateway.claims.table import Claims
 from gateway.clock import Clock, SystemClock
 from gateway.lane import Lane
 from gateway.metrics import registry
+from gateway.process import allow_files
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.sockets.door import Door
@@ -35,6 +37,9 @@ from gateway.sockets.tally import feel_loop
 from gateway.web import pages
 
 log = logging.getLogger(__name__)
+
+_OTHER_FILES = 512
+"""What is open besides sockets: requests and refusals, Redis, Stripe, the claims table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ def application(gateway: Gateway) -> ASGIApp:
 
 def serve(settings: Settings) -> None:
     """Run a gateway until SIGTERM or SIGINT."""
+    settings = _within(settings, allow_files(settings.sockets + _OTHER_FILES))
     lane = Lane(settings)
     gateway = assemble(
         settings,
@@ -145,6 +151,17 @@ def serve(settings: Settings) -> None:
         claims=open_claims(settings),
     )
     server(gateway).run()
+
+
+def _within(settings: Settings, files: int) -> Settings:
+    """The settings, with no more sockets than there may be files."""
+    sockets = max(1, min(settings.sockets, files - _OTHER_FILES))
+    if sockets < settings.sockets:
+        log.warning(
+            "The system allows %d open files: %d sockets are served, not %d; raise its limit.",
+            *(files, sockets, settings.sockets),
+        )
+    return msgspec.structs.replace(settings, sockets=sockets)
 
 
 def server(gateway: Gateway) -> Server:

@@ -1,8 +1,11 @@
-"""Runs one long-lived process: its event loop, its log lines, and how it is told to stop."""
+"""Runs one long-lived process: its event loop, its log lines, the files it may open, and how it is
+told to stop.
+"""
 
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Coroutine
@@ -35,3 +38,17 @@ def log_to_stderr() -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("gateway").setLevel(logging.INFO)
+
+
+def allow_files(count: int) -> int:
+    """Raise the limit of open files, of which a socket is one, for us and our children.
+
+    It is never lowered. Returns what it is then, which is less where the system allows no more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if allowed == resource.RLIM_INFINITY else allowed

@@ -1,9 +1,8 @@
-"""Free ports, and how many sockets a process may open."""
+"""Free ports."""
 
 import contextlib
 import errno
 import os
-import resource
 import socket
 
 from gateway.demo.refusal import Refusal
@@ -34,13 +33,3 @@ def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
         return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def allow_sockets(count: int) -> int:
-    """Raise the limit of open files, for us and our children; return what it is then."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

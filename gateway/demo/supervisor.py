@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from gateway.demo.addresses import allow_sockets, claim, free_ports
+from gateway.demo.addresses import claim, free_ports
 from gateway.demo.board import Board, open_board
 from gateway.demo.crowd_watch import CrowdWatch
 from gateway.demo.ending import HURRIED, PATIENT, Ending
@@ -23,6 +23,7 @@ from gateway.demo.stop import Stop
 from gateway.demo.summary import disagreements, report
 from gateway.demo.voice import Voice, addresses
 from gateway.demo.ware import Ware, read_ware
+from gateway.process import allow_files
 from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError
 from gateway.sandbox.warden import Warden
 
@@ -37,7 +38,7 @@ def supervise(options: DemoOptions) -> int:
     """Run the demo; return the exit code (see ``gateway.demo.run``)."""
     try:
         port, ware = claim(options.port), read_ware(options.catalog)
-        allow_sockets(options.crowd + _SPARE_SOCKETS)
+        allow_files(options.crowd + _SPARE_SOCKETS)
         with open_home(options.data_dir) as home, Warden() as warden:
             return asyncio.run(_Demo(options, home, warden.group, port, ware).run())
     except (Refusal, ValkeyMissingError) as refusal:

@@ -1,10 +1,10 @@
-"""Ports, and how many sockets a process may open."""
+"""Ports."""
 
 import socket
 
 import pytest
 
-from gateway.demo.addresses import HOST, allow_sockets, claim, free_ports
+from gateway.demo.addresses import HOST, claim, free_ports
 from gateway.demo.refusal import Refusal
 
 
@@ -22,8 +22,3 @@ def test_port_0_takes_a_free_one() -> None:
 
 def test_free_ports_are_different() -> None:
     assert len(set(free_ports(20))) == 20
-
-
-def test_the_limit_of_open_files_is_never_lowered() -> None:
-    before = allow_sockets(0)
-    assert allow_sockets(16) == before
