@@ -38,7 +38,9 @@ async def asking(site: Site, *headers: str) -> AsyncIterator[tuple[str, asyncio.
     )
     try:
         writer.write("\r\n".join([*lines, "", ""]).encode())
-        yield (await reader.readline()).decode().strip(), reader
+        async with asyncio.timeout(PATIENCE_S):
+            line = await reader.readline()
+        yield line.decode().strip(), reader
     finally:
         writer.transport.abort()
 
@@ -116,6 +118,21 @@ async def test_a_place_is_given_back_whatever_ends_an_upgrade(
                 assert line.startswith(answer)
             await until(lambda: door.open == 0)
         assert (door.accepted, door.refused["invalid"], door.refused["full"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("headers", [["X-Many: 1"] * 200, ["X-Long: " + "x" * 9_000]])
+async def test_an_upgrade_that_uvicorn_can_read_and_the_library_cannot_keeps_no_place(
+    settings: Settings, headers: list[str]
+) -> None:
+    """It would neither be answered nor asked for a sign of life, and so be there for good."""
+    async with small(settings, sockets=1) as site:
+        async with asking(site, *headers, OURS) as (line, reader):
+            assert line.startswith("HTTP/1.1 431")
+            async with asyncio.timeout(PATIENCE_S):
+                await reader.read()
+            await until(lambda: site.gateway.door.open == 0)
+        async with asking(site, OURS) as (line, _):
+            assert line.startswith("HTTP/1.1 101")
 
 
 async def test_a_peer_that_never_reads_is_freed_and_one_that_only_answers_pings_stays(
