@@ -20,6 +20,7 @@ from gateway.sessions.session import Joined
 from gateway.shows.shows import Shows
 from gateway.sockets import connection, parting
 from gateway.sockets import feed as feeds
+from gateway.stock.lost import bring_back
 from gateway.tickets import Ticket
 from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
@@ -362,7 +363,7 @@ async def test_a_new_epoch_sends_away_whoever_was_there_although_a_try_to_read_i
     corner: Corner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What viewers hold is brought back first, which may fail. Meanwhile they hear nothing new."""
-    bring_back, failed = feeds.bring_back, asyncio.Event()
+    failed = asyncio.Event()
 
     async def fail_once(*args: Any) -> Any:
         if failed.is_set():
