@@ -5,12 +5,10 @@ import contextlib
 import json
 import time
 import uuid
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.model import CatalogEntry, Fulfillment, LineRequest, Money, Show
 from gateway.news import News, publish
@@ -19,8 +17,6 @@ from gateway.sessions import session
 from gateway.sessions.session import Joined
 from gateway.shows.shows import Shows
 from gateway.sockets import connection, parting
-from gateway.sockets import feed as feeds
-from gateway.stock.lost import bring_back
 from gateway.tickets import Ticket
 from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
@@ -357,29 +353,6 @@ async def test_what_is_read_of_a_show_while_it_changes_is_not_kept(
         changing = False
         async with corner.shopper("bob") as bob:
             assert bob.welcome["show"]["highlight"] == "tee"
-
-
-async def test_a_new_epoch_sends_away_whoever_was_there_although_a_try_to_read_it_failed(
-    corner: Corner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What viewers hold is brought back first, which may fail. Meanwhile they hear nothing new."""
-    failed = asyncio.Event()
-
-    async def fail_once(*args: Any) -> Any:
-        if failed.is_set():
-            return await bring_back(*args)
-        failed.set()
-        raise Unavailable("Not now.")
-
-    await corner.sells("tee", 3)
-    keys, lane = ShopKeys(corner.shop), corner.rooms.lane
-    async with corner.shopper("ann") as ann:
-        monkeypatch.setattr(feeds, "bring_back", fail_once)
-        await lane.command("HSET", keys.meta, "epoch", 2, "version", 9)
-        await publish(lane, corner.shop, News(epoch=2, version=9, stock={"tee": 2}))
-        assert await ann.closed() == 4009
-        assert failed.is_set()
-        assert {push["epoch"] for push in ann.pushes if push["type"] == "stock"} <= {1}
 
 
 async def test_while_viewers_of_an_old_epoch_are_sent_away_they_hear_nothing_of_the_new_one(
