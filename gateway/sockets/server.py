@@ -262,6 +262,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             step = step.gi_yieldfrom
         return step.gi_code is _WAITS_FOR_A_FRAME
 
+    def eof_received(self) -> None:
+        """The peer says nothing more. The connection ends once it has read what is left."""
+        super().eof_received()
+        self._cut_after_grace()
+
     def keepalive_timeout(self) -> None:
         """The peer did not answer a ping."""
         super().keepalive_timeout()

@@ -167,5 +167,20 @@ async def test_a_peer_that_never_reads_is_freed_and_one_that_only_answers_pings_
             assert site.gateway.door.open == 1
 
 
+async def test_a_peer_that_ends_its_side_and_leaves_much_unread_is_freed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for no more signs of life, and may never take what waits for it."""
+    monkeypatch.setattr("gateway.sockets.server.GRACE_S", 0.1)
+    patient = {"ping_s": 60, "slow_grace_s": 60}
+    async with small(settings, **patient) as site, site.shopper("ann") as ann:
+        [stalled] = protocols(site)
+        ann.socket.transport.pause_reading()
+        stalled.transport.write(bytes(30_000_000))
+        ann.socket.transport.write_eof()
+        await until(lambda: not protocols(site) and site.gateway.door.open == 0)
+        assert not ann.socket.transport.is_closing()
+
+
 def protocols(site: Site) -> set[SocketProtocol]:
     return {one for one in site.server.server_state.connections if isinstance(one, SocketProtocol)}
