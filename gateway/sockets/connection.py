@@ -123,13 +123,16 @@ class Connection:
             self._feed.fanout.leave(self._seat)
 
     async def _close(self, code: CloseCode, writing: asyncio.Task[None]) -> None:
-        """Write what is still waiting, for a moment, then close with a code."""
+        """Write what is still waiting, for a moment, then close with a code in any case."""
         self._leave()
-        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-            async with asyncio.timeout(self.rooms.settings.close_timeout_ms / 1000):
-                if code is not CloseCode.SLOW_CONSUMER:
+        patience_s = self.rooms.settings.close_timeout_ms / 1000
+        if code is not CloseCode.SLOW_CONSUMER:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
                     await self.outbox.drained()
-                writing.cancel()
+        writing.cancel()
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            async with asyncio.timeout(patience_s):
                 await self.socket.close(code)
 
     async def _receive(self) -> None:

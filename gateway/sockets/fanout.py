@@ -167,6 +167,8 @@ class Fanout:
         self._gathered = _Gathered()
         self._made.clear()
         self._stop_timer()
+        if walk := self._walks.get("stock"):
+            walk.cancel()  # Its versions would look new to those who come now.
         for seat in self.roster.everyone():
             seat.outbox.leave(self._heard)
         self._heard = self.stock.version
@@ -180,6 +182,8 @@ class Fanout:
         """Tell nothing any more."""
         self._stop_timer()
         self._gathered = _Gathered()
+        self._errands.clear()
+        self._latest.clear()
         walks = list(self._walks.values())
         for walk in walks:
             walk.cancel()
@@ -211,8 +215,13 @@ class Fanout:
         del self._walks[name]
         if not walk.cancelled() and (error := walk.exception()):
             log.error("news: the viewers could not be told", exc_info=error)
+        # What came after its last look, and before this, found it still under way.
         if self._gathered.skus:
             self._schedule()
+        if self._errands:
+            self._start("news", self._run_errands)
+        if self._latest:
+            self._start("latest", self._tell_latest)
 
     async def _tell_stock(self) -> None:
         """Tell everybody what was gathered, and what becomes urgent meanwhile."""

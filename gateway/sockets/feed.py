@@ -107,28 +107,28 @@ class Feed:
             Unavailable, Overloaded: Redis does not answer; nothing has changed here.
         """
         # The position first: if the stock moves meanwhile, its news is still to come.
-        known = self._position
-        seen = known if self.ready.is_set() else None
+        seen = self._position if self.ready.is_set() else None
         standing = await self.rooms.recovery.look(self.shop, seen)
         if seen and standing.state is State.FROZEN:
             # Whoever is sent away now could not bring back what it holds; its new epoch will tell.
             await self._bring_back_holds(standing)
             return
         position = standing.position
+        starts_over = seen is not None and (position.lacks(seen) or position.epoch != seen.epoch)
+        if starts_over:
+            # It was frozen and served again while we could not look.
+            await self._bring_back_holds(standing)
         items = await self.rooms.movements.available(self.shop)
         entries = await self.rooms.catalog.entries(self.shop)
         new = self.showcase.relist(entries)
         self.showcase.restock(position.epoch, position.version, items)
         self._born = position.born
         self._forget_shows()
-        if not self.ready.is_set():
-            self.ready.set()
-        elif position.lacks(known) or position.epoch != known.epoch:
-            # It was frozen and served again while we could not look.
-            await self._bring_back_holds(standing)
+        if starts_over:
             self._start_over()
-        else:
+        elif self.ready.is_set():
             await self._tell_again(new)
+        self.ready.set()
 
     @property
     def _position(self) -> Position:

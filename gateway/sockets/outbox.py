@@ -103,6 +103,7 @@ class Outbox:
         if self.told != NOBODY:
             self.tally.values["dropped"] += max(0, version - self.told)
             self.told = NOBODY
+            self._stock, self._behind = None, False
 
     @property
     def left(self) -> bool:

@@ -184,8 +184,20 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             if not data:
                 return
         super().data_received(data)
+        if not self.handshake_initiated:
+            self._turn_away()
+            return
         self._between_frames = self._is_between_frames()
         self._tell_outlet()
+
+    def _turn_away(self) -> None:
+        """Uvicorn has read the whole request, and the library cannot: nothing more would come.
+
+        It has bounds of its own, on the number of headers and their length.
+        """
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
+        self._cut_after_grace()
 
     def attach(self, outlet: Outlet, system_bytes: int, own_bytes: int) -> None:
         """Tell an outlet when frames may be written, and bound what is kept for the peer.
@@ -249,6 +261,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         while step.gi_yieldfrom is not None:
             step = step.gi_yieldfrom
         return step.gi_code is _WAITS_FOR_A_FRAME
+
+    def eof_received(self) -> None:
+        """The peer says nothing more. The connection ends once it has read what is left."""
+        super().eof_received()
+        self._cut_after_grace()
 
     def keepalive_timeout(self) -> None:
         """The peer did not answer a ping."""

@@ -4,8 +4,11 @@ One timer serves them all: a timer for each would cost more than all that idle v
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 _SLICE = 256
@@ -44,7 +47,10 @@ class Watch:
         loop = asyncio.get_running_loop()
         for one in rest[-_SLICE:]:
             if one in self._watched:
-                one.ticked()
+                try:
+                    one.ticked()
+                except Exception:
+                    log.exception("sockets: one could not be told the time")
         del rest[-_SLICE:]
         if rest:
             self._timer = loop.call_soon(self._go_on, rest)

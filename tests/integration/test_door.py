@@ -38,7 +38,9 @@ async def asking(site: Site, *headers: str) -> AsyncIterator[tuple[str, asyncio.
     )
     try:
         writer.write("\r\n".join([*lines, "", ""]).encode())
-        yield (await reader.readline()).decode().strip(), reader
+        async with asyncio.timeout(PATIENCE_S):
+            line = await reader.readline()
+        yield line.decode().strip(), reader
     finally:
         writer.transport.abort()
 
@@ -118,6 +120,21 @@ async def test_a_place_is_given_back_whatever_ends_an_upgrade(
         assert (door.accepted, door.refused["invalid"], door.refused["full"]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("headers", [["X-Many: 1"] * 200, ["X-Long: " + "x" * 9_000]])
+async def test_an_upgrade_that_uvicorn_can_read_and_the_library_cannot_keeps_no_place(
+    settings: Settings, headers: list[str]
+) -> None:
+    """It would neither be answered nor asked for a sign of life, and so be there for good."""
+    async with small(settings, sockets=1) as site:
+        async with asking(site, *headers, OURS) as (line, reader):
+            assert line.startswith("HTTP/1.1 431")
+            async with asyncio.timeout(PATIENCE_S):
+                await reader.read()
+            await until(lambda: site.gateway.door.open == 0)
+        async with asking(site, OURS) as (line, _):
+            assert line.startswith("HTTP/1.1 101")
+
+
 async def test_a_peer_that_never_reads_is_freed_and_one_that_only_answers_pings_stays(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +165,21 @@ async def test_a_peer_that_never_reads_is_freed_and_one_that_only_answers_pings_
             assert (await ann.ask("ask", text="Still there?"))["type"] == "ok"
             assert unread > 1_000_000, "it was slow, and not stalled"
             assert site.gateway.door.open == 1
+
+
+async def test_a_peer_that_ends_its_side_and_leaves_much_unread_is_freed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for no more signs of life, and may never take what waits for it."""
+    monkeypatch.setattr("gateway.sockets.server.GRACE_S", 0.1)
+    patient = {"ping_s": 60, "slow_grace_s": 60}
+    async with small(settings, **patient) as site, site.shopper("ann") as ann:
+        [stalled] = protocols(site)
+        ann.socket.transport.pause_reading()
+        stalled.transport.write(bytes(30_000_000))
+        ann.socket.transport.write_eof()
+        await until(lambda: not protocols(site) and site.gateway.door.open == 0)
+        assert not ann.socket.transport.is_closing()
 
 
 def protocols(site: Site) -> set[SocketProtocol]:

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.checkout.phases import Phase
-from gateway.errors import Frozen, Paused
+from gateway.errors import Frozen, Paused, Unavailable
 from gateway.keys import SHOPS, ShopKeys
 from gateway.model import Fulfillment, LineRequest, Show
+from gateway.news import News, publish
 from gateway.recovery.recovery import Recovery
 from gateway.rooms import Rooms
 from gateway.sandbox.valkey import EmbeddedValkey
@@ -19,6 +21,7 @@ from gateway.sandbox.warden import Warden
 from gateway.sockets.feed import Feed
 from gateway.stock.audit import audit
 from gateway.stock.holds import Holds
+from gateway.stock.lost import bring_back
 from gateway.stock.standing import Position, State, freeze, stand, thaw
 from gateway.stock.sweeper import expire_due
 from tests.bank import Bank
@@ -242,6 +245,28 @@ async def test_a_hold_whose_unit_is_gone_is_told_in_a_word(
             told = await ann.hears("hold", reason="lost")
             assert (told["hold"]["id"], told["hold"]["state"]) == (hold, "released")
             assert await ann.closed() == 4009
+
+
+async def test_viewers_are_sent_away_although_what_they_hold_could_not_be_brought_back_at_once(
+    server: EmbeddedValkey, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def fail_once(*args: Any) -> Any:
+        if failed.is_set():
+            return await bring_back(*args)
+        failed.set()
+        raise Unavailable("Not now.")
+
+    monkeypatch.setattr("gateway.sockets.feed.bring_back", fail_once)
+    async with opened(server, shop) as purchase:
+        site, lane = purchase.corner, purchase.rooms.lane
+        await site.sells("tee", 3)
+        async with site.shopper("ann") as ann:
+            await lane.command("HSET", ShopKeys(shop).meta, "epoch", 2, "version", 9)
+            await publish(lane, shop, News(epoch=2, version=9, stock={"tee": 2}))
+            assert await ann.closed() == 4009
+            assert failed.is_set()
 
 
 async def put_back(rooms: Rooms, shop: str) -> None:

@@ -31,12 +31,12 @@ PATIENCE_S = 15
 def test_the_base_class_is_as_we_know_it() -> None:
     methods = ("connection_made", "data_received", "run_asgi", "send", "keepalive_timeout")
     more = ("shutdown", "connection_lost", "start_keepalive", "send_keepalive_ping")
-    rooms = ("pause_writing", "resume_writing")
+    rooms = ("pause_writing", "resume_writing", "eof_received")
     for name in (*methods, *more, *rooms):
         assert callable(vars(WebSocketsSansIOProtocol)[name])
     names = set(WebSocketsSansIOProtocol.__init__.__code__.co_names)
     assert {"handshake_complete", "close_sent", "transport", "loop", "conn"} <= names
-    assert {"writable", "queue", "read_paused", "frames"} <= names
+    assert {"writable", "queue", "read_paused", "frames", "handshake_initiated"} <= names
     assert {"ping_interval", "ping_timer"} <= names
     accepting = WebSocketsSansIOProtocol.send.__code__.co_names
     assert accepting.count("start_keepalive") == 1

@@ -280,6 +280,48 @@ async def test_when_versions_start_over_the_old_stock_is_told_to_nobody() -> Non
         assert all(stocks(one) == [] for one in it.viewers[SLICE : 2 * SLICE])
 
 
+async def test_who_comes_after_versions_started_over_is_told_nothing_of_before() -> None:
+    """Something urgent had joined the walk under way: it was to go round once more."""
+    async with crowd(3 * SLICE, tick_s=60) as it:
+        it.shelf.version = 100
+        it.change("tee", 9)
+        await asyncio.sleep(0)
+        it.change("tee", 0, urgent=True)
+        await asyncio.sleep(0)
+        it.shelf.epoch, it.shelf.version, it.shelf.items = 2, 1, {"tee": 5}
+        it.fanout.start_over()
+        new = it.comes()
+        it.welcomes(new)
+        await it.rests()
+        assert stocks(new) == []
+        it.change("tee", 4, urgent=True)
+        await it.rests()
+        assert stocks(new) == [{"tee": 4}]
+
+
+@pytest.mark.parametrize("what", ["tell", "tell_latest"])
+async def test_what_is_to_be_told_in_the_moment_a_walk_ends_is_told(what: str) -> None:
+    async with crowd(1) as it:
+        fanout, (viewer,) = it.fanout, it.viewers
+
+        def tell(count: int) -> None:
+            frame, seats = ViewersFrame(count=count), it.roster.everyone()
+            if what == "tell":
+                fanout.tell(seats, frame)
+            else:
+                fanout.tell_latest(SHOW, seats, frame)
+
+        tell(1)
+        (walk,) = fanout._walks.values()
+        while not walk.done():
+            assert fanout._walks
+            # It ends in the turn that is coming, and the next of us is called before its callbacks.
+            await asyncio.sleep(0)
+        tell(2)
+        await it.rests()
+        assert viewer.heard[1:] == [{"type": "viewers", "count": count} for count in (1, 2)]
+
+
 async def test_how_old_what_is_written_was_is_noted_for_each_kind() -> None:
     async with crowd(SLICE + 1) as it:
         it.change("tee", 9, at_ms=1_000_400)

@@ -275,6 +275,18 @@ async def test_what_was_written_is_counted_and_every_version_once() -> None:
     assert box.told == NOBODY
 
 
+async def test_who_has_left_is_not_told_the_stock_that_waits_either() -> None:
+    one, several, peer = outbox(), outbox(), Peer()
+    one.tell_stock(stock(1))
+    for number in range(3):
+        several.tell_stock(stock(number + 1))
+    for box in (one, several):
+        box.leave(3)
+        async with written(box, peer):
+            pass
+    assert peer.read == ["welcome", "welcome"]
+
+
 async def test_a_peer_that_takes_nothing_for_the_grace_is_too_slow() -> None:
     box, peer = outbox(), Peer()
     peer.reads.clear()

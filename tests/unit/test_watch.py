@@ -76,3 +76,15 @@ async def test_its_timer_rests_while_nobody_is_there() -> None:
     await until(lambda: clock._timer is None)
     clock.add(socket)
     await until(lambda: socket.told >= 2)
+
+
+async def test_one_that_fails_keeps_the_time_from_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError
+
+    clock, broken, socket = Watch(), Socket(), Socket()
+    broken.ticked = fail  # type: ignore[method-assign]
+    for one in (socket, broken):
+        clock.add(one)
+    await until(lambda: socket.told >= 3)
+    assert "could not be told the time" in caplog.text
