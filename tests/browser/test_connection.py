@@ -86,6 +86,49 @@ async def test_a_line_that_comes_back_says_what_it_has(modules: Page) -> None:
     ]
 
 
+async def test_a_catalogue_that_has_changed_since_the_welcome_is_asked_for_again(
+    modules: Page,
+) -> None:
+    """The old tag would be right again if the change was taken back while we were away."""
+    body = """
+      line().run();
+      const first = await opened(1, { catalog_tag: "c7" });
+      tell(first, { type: "catalog", items: [{ sku: "mug", title: "Mug", price: usd(900) }] });
+      first.onclose({ code: 1006 });
+      const second = await opened(2, { catalog_tag: "c7" });
+      second.onclose({ code: 1006 });
+      return [second, await opened(3)].map(({ sent }) => sent[0].resume);
+    """
+    assert await run_line(modules, body) == [
+        {"epoch": 3, "version": 10},
+        {"epoch": 3, "version": 10, "catalog_tag": "c7"},
+    ]
+
+
+async def test_a_ticket_that_is_nearly_over_does_not_make_the_later_ones_short(
+    modules: Page,
+) -> None:
+    body = """
+      let tickets = 0;
+      line({ admit: async () => {
+        tickets += 1;
+        if (tickets > 20) return new Promise(() => {});
+        return { token: "t" + tickets, url: "ws://modules.test/v1/live",
+          expires_at: new Date(at + 900_000).toISOString() };
+      } }).run();
+      const first = await opened(1, { token_ttl_s: 0 });
+      first.send = (text) => {
+        const { id, type } = JSON.parse(text);
+        if (type === "refresh") tell(first, { type: "ok", id });
+      };
+      for (let at = 0; at < 50; at++) await new Promise((next) => real(next, 5));
+      return [tickets, waits.filter((ms) => ms > 600_000)];
+    """
+    tickets, [wait] = await run_line(modules, body)
+    assert tickets == 2
+    assert wait == pytest.approx(0.75 * 900_000, rel=0.01)
+
+
 @pytest.mark.parametrize("code", [1012, 1006], ids=["closed in order", "cut off"])
 async def test_a_gateway_that_goes_away_is_no_trouble(modules: Page, code: int) -> None:
     body = f"""
