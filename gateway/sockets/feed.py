@@ -41,7 +41,7 @@ from gateway.sockets.tally import Tally
 from gateway.sockets.viewers import Viewers
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
-from gateway.stock.standing import Position, Standing, State
+from gateway.stock.standing import Position, Standing, State, stand
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Feed:
         Raises:
             Unavailable, Overloaded: Redis does not answer; nothing has changed here.
         """
-        # The position first: if the stock moves meanwhile, its news is still to come.
+        # The position first: if the stock moves meanwhile, its news is still to come. And once more
+        # after it: until then the news is of what was read already, and nobody has been told.
         known = self._position
         seen = known if self.ready.is_set() else None
         standing = await self.rooms.recovery.look(self.shop, seen)
@@ -116,9 +117,10 @@ class Feed:
             return
         position = standing.position
         items = await self.rooms.movements.available(self.shop)
+        newest = (await stand(self.rooms.lane, self.shop)).position
         entries = await self.rooms.catalog.entries(self.shop)
         new = self.showcase.relist(entries)
-        self.showcase.restock(position.epoch, position.version, items)
+        self.showcase.restock(position.epoch, position.version, items, newest.version)
         self._born = position.born
         self._forget_shows()
         if not self.ready.is_set():
