@@ -158,8 +158,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     sockets: Count = 10_000
     """Sockets this process serves at once; above it an upgrade is refused."""
     sockets_per_shopper: Count = 8
+    """Sockets one shopper may have at this process."""
     show_viewers: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
-    """Viewers a show takes at once, over all processes; others wait in the queue. 0: no limit."""
+    """Viewers a show takes at once, over all processes; newcomers wait in the queue. 0: no limit.
+    Who is in has room for other devices, and to come again."""
     invitation_s: Seconds = 30
     """How long the place of somebody who was let in, and has not connected yet, is kept."""
     queue_silence_s: Seconds = 90
