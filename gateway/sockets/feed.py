@@ -218,7 +218,7 @@ class Feed:
                 self.roster.tell(self.roster.of(shopper), frame)
 
     async def show(self, name: str) -> Show:
-        """A show. In a storm of newcomers only the first has it read.
+        """A show, read only until it is known: in a storm of newcomers the first few have it read.
 
         Raises:
             NotFound: there is none of this name.

@@ -105,6 +105,38 @@ async def test_a_catalogue_that_has_changed_since_the_welcome_is_asked_for_again
     ]
 
 
+async def test_a_gateway_that_does_not_know_our_ticket_may_not_know_our_stock(
+    modules: Page,
+) -> None:
+    """It may have been set up anew, and count its epochs and versions from the beginning."""
+    body = """
+      line().run();
+      (await opened(1)).onclose({ code: 1012 });
+      const second = await socket(2);
+      second.onopen();
+      second.onclose({ code: 4500 });
+      return [second, await opened(3)].map(({ sent }) => sent[0].resume ?? null);
+    """
+    assert await run_line(modules, body) == [{"epoch": 3, "version": 10}, None]
+
+
+async def test_a_welcome_that_does_not_come_is_not_waited_for_any_longer(modules: Page) -> None:
+    """On a dead network the socket may take minutes to close."""
+    body = """
+      const { LIMITS } = await import("/static/connection.js");
+      const noted = globalThis.setTimeout, late = [];
+      globalThis.setTimeout = (then, ms) => (ms === LIMITS.welcome ? late.push(then)
+        : noted(then, ms));
+      line().run();
+      (await socket(1)).onopen();
+      late[0]();
+      for (let turn = 0; sockets.length < 2 && turn < 50; turn++)
+        await new Promise((next) => real(next, 5));
+      return sockets.length;
+    """
+    assert await run_line(modules, body) == 2
+
+
 async def test_a_ticket_that_is_nearly_over_does_not_make_the_later_ones_short(
     modules: Page,
 ) -> None:

@@ -141,7 +141,7 @@ export class Connection {
       const socket = this.#open(ticket.url, SUBPROTOCOL);
       this.#socket = socket;
       this.#draining = false;
-      const deadline = setTimeout(() => socket.close(4000), LIMITS.welcome);
+      const deadline = setTimeout(() => this.#abandon(), LIMITS.welcome);
       const closed = (code) => {
         clearTimeout(deadline);
         if (this.#socket !== socket) return;
@@ -221,6 +221,8 @@ export class Connection {
     const next = afterClose(code);
     if (next === "stop" || (code === 4500 && this.#badTokens++ > 0)) return this.#end({ code });
     if (next === "ticket") this.#ticket = null;
+    // Who does not know our ticket may be another, whose epochs and versions are not those we know.
+    if (code === 4500) this.#resume = undefined;
     if (this.#moving) return this.#wait(this.#random() * MOVED);
     this.#onStatus("waiting", {});
     const limits = code === 1013 ? OVERLOADED : RECONNECT;
