@@ -105,6 +105,31 @@ async def test_a_catalogue_that_has_changed_since_the_welcome_is_asked_for_again
     ]
 
 
+async def test_a_ticket_that_could_not_be_renewed_is_kept_and_renewed_later(modules: Page) -> None:
+    body = """
+      let asked = 0;
+      line({ admit: async () => {
+        asked += 1;
+        if (asked === 2) throw new Error("nobody answers");
+        return { token: "t" + asked, url: "ws://modules.test/v1/live",
+          expires_at: new Date(at + 900_000).toISOString() };
+      } }).run();
+      const first = await opened(1, { token_ttl_s: 10 });
+      const renewed = [];
+      first.send = (text) => {
+        const { id, token } = JSON.parse(text);
+        renewed.push(token);
+        tell(first, { type: "ok", id });
+      };
+      for (let turn = 0; !renewed.length && turn < 50; turn++)
+        await new Promise((next) => real(next, 5));
+      first.onclose({ code: 1006 });
+      const second = await opened(2);
+      return [asked, renewed, second.sent[0].token];
+    """
+    assert await run_line(modules, body) == [3, ["t3"], "t3"]
+
+
 async def test_a_gateway_that_does_not_know_our_ticket_may_not_know_our_stock(
     modules: Page,
 ) -> None:

@@ -54,6 +54,7 @@ export class Connection {
   #clockOffset = 0; // the gateway's clock minus ours, in milliseconds
   #wakeUp = () => {};
   #refreshTimer = 0;
+  #expiresAt = 0; // when the ticket that brought us in ends, by our clock
   #abandon = () => {};
 
   constructor({ show, admit, open, onFrame, onStatus, random = Math.random }) {
@@ -234,6 +235,7 @@ export class Connection {
   /** Fetch a new ticket when much of the life that is left of this one is over. */
   #scheduleRefresh(ttlMs) {
     clearTimeout(this.#refreshTimer);
+    this.#expiresAt = Date.now() + ttlMs;
     const share = LIMITS.refresh * (0.9 + 0.1 * this.#random()); // not everybody at once
     this.#refreshTimer = setTimeout(() => this.#refresh(), ttlMs * share);
   }
@@ -247,7 +249,8 @@ export class Connection {
       this.#scheduleRefresh(Date.parse(ticket.expires_at) - Date.now() - this.#clockOffset);
     } catch {
       // The old token still lives for a while; when it ends, 4001 brings us back with a new one.
-      this.#ticket = null;
+      const left = this.#expiresAt - Date.now();
+      if (this.#live && left > LIMITS.reply) this.#scheduleRefresh(left);
     }
   }
 
