@@ -4,7 +4,9 @@ A show takes ``show_viewers``. Taken are as many as are counted, and the places 
 were let in and are not counted yet. Who is in may leave and come again without waiting, for as long
 as the ticket lasts and a little longer. Without a limit nothing is asked or written.
 
-A ticket that a shop signs itself needs no place: its shopper is counted, but never waits.
+A ticket that a shop signs itself needs no place: its shopper is counted, but never waits. Nor does
+who is in need one for another device, and many who were in may come back together. So a show can
+have more viewers than it takes; what one process bears is bounded at its door.
 """
 
 import random
@@ -83,7 +85,7 @@ class Admission:
             (
                 shopper,
                 settings.show_viewers,
-                settings.invitation_s * 1000,
+                self._kept_ms,
                 settings.queue_silence_s * 1000,
                 PROCESS_SILENT_MS,
                 _MOST_IN_LINE,
@@ -104,6 +106,11 @@ class Admission:
                 )
             case _:
                 raise AssertionError(f"admission_ask said {reply}")
+
+    @property
+    def _kept_ms(self) -> int:
+        """How long a place is kept; all places are forgotten after so long without a new one."""
+        return max(self.settings.invitation_s * 1000, _COUNTED_WITHIN_MS)
 
     def _retry_ms(self, position: int) -> int:
         """When to ask again: well before silence counts, and not all at once."""
@@ -139,7 +146,7 @@ class Admission:
                 int(needs_place),
                 counted_within_ms,
                 (settings.ticket_ttl_s + _COMES_AGAIN_S) * 1000,
-                max(settings.invitation_s * 1000, counted_within_ms),
+                self._kept_ms,
             ),
         )
         match reply:

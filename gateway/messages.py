@@ -37,7 +37,7 @@ CheckoutState = Literal["queued", "requires_action", "processing", "confirmed", 
 
 class Resume(Struct, frozen=True):
     """What a returning client knows already, and so need not be sent: the last stock it was told,
-    and the catalogue, by the tag its welcome had.
+    and the catalogue, by the tag its welcome had, if no ``catalog`` was pushed since.
     """
 
     epoch: Annotated[int, Meta(ge=0, lt=10**12)]

@@ -148,7 +148,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     commands_in_flight: Count = 16
     """Commands of one socket that may await their answer."""
     commands_per_shopper_per_s: Count = 40
-    """Commands all sockets of one shopper at this process may send together."""
+    """Commands all sockets of one shopper at this process may send together. Some of them may leave
+    the others nothing; those are told so, and stay."""
     outbox_frames: Count = 256
     """Frames that may wait for one slow socket."""
     slow_grace_s: Seconds = 10
@@ -158,8 +159,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     sockets: Count = 10_000
     """Sockets this process serves at once; above it an upgrade is refused."""
     sockets_per_shopper: Count = 8
+    """Sockets one shopper may have at this process."""
     show_viewers: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
-    """Viewers a show takes at once, over all processes; others wait in the queue. 0: no limit."""
+    """Viewers a show takes at once, over all processes; newcomers wait in the queue. 0: no limit.
+    Who is in has room for other devices, and to come again."""
     invitation_s: Seconds = 30
     """How long the place of somebody who was let in, and has not connected yet, is kept."""
     queue_silence_s: Seconds = 90

@@ -5,7 +5,7 @@
     Starlette(
         routes=[*routes(rooms, desk, registry, hearing, draining, drain), …],
         middleware=[Middleware(CarefulHeaders), …],
-        exception_handlers=problems.HANDLERS,
+        exception_handlers=failures.HANDLERS,
     )
 """
 

@@ -41,7 +41,7 @@ from gateway.sockets.tally import Tally
 from gateway.sockets.viewers import Viewers
 from gateway.stock.holds import order_id
 from gateway.stock.lost import Known, bring_back
-from gateway.stock.standing import Position, Standing, State
+from gateway.stock.standing import Position, Standing, State, stand
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Feed:
         Raises:
             Unavailable, Overloaded: Redis does not answer; nothing has changed here.
         """
-        # The position first: if the stock moves meanwhile, its news is still to come.
+        # The position first: if the stock moves meanwhile, its news is still to come. And once more
+        # after it: until then the news is of what was read already, and nobody has been told.
         seen = self._position if self.ready.is_set() else None
         standing = await self.rooms.recovery.look(self.shop, seen)
         if seen and standing.state is State.FROZEN:
@@ -119,9 +120,10 @@ class Feed:
             # It was frozen and served again while we could not look.
             await self._bring_back_holds(standing)
         items = await self.rooms.movements.available(self.shop)
+        newest = (await stand(self.rooms.lane, self.shop)).position
         entries = await self.rooms.catalog.entries(self.shop)
         new = self.showcase.relist(entries)
-        self.showcase.restock(position.epoch, position.version, items)
+        self.showcase.restock(position.epoch, position.version, items, newest.version)
         self._born = position.born
         self._forget_shows()
         if starts_over:
@@ -216,7 +218,7 @@ class Feed:
                 self.roster.tell(self.roster.of(shopper), frame)
 
     async def show(self, name: str) -> Show:
-        """A show. In a storm of newcomers only the first has it read.
+        """A show, read only until it is known: in a storm of newcomers the first few have it read.
 
         Raises:
             NotFound: there is none of this name.

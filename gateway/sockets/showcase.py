@@ -28,6 +28,8 @@ class Showcase:
     """Units available, by sku."""
     catalog: dict[str, CatalogEntry] = field(default_factory=dict)
     """By sku, in no order."""
+    _exact_from: int = 0
+    """Below this version the items may be those of a later one."""
     _stock: msgspec.Raw | None = None
     _snapshot: bytes | None = None
     _catalog: msgspec.Raw | None = None
@@ -73,17 +75,24 @@ class Showcase:
             self._tag = "".join(letters)[:_TAG_LETTERS]
         return self._catalog
 
-    def restock(self, epoch: int, version: int, items: dict[str, int]) -> None:
-        """The stock was read anew."""
+    def restock(self, epoch: int, version: int, items: dict[str, int], exact_from: int = 0) -> None:
+        """The stock was read anew: the version first, then the items, which are no newer than
+        those of ``exact_from``.
+        """
         self.epoch, self.version, self.items = epoch, version, items
+        self._exact_from = exact_from
         self._stock = self._snapshot = None
 
     def change(self, version: int, available: dict[str, int]) -> dict[str, int | None]:
-        """The stock has changed; returns what changed, with the units of before."""
+        """The stock has changed; returns what changed, with the units of before.
+
+        What was read before its news came is changed, too: who knew the version that was read, but
+        not from here, has not been told.
+        """
         before = {
             sku: self.items.get(sku)
             for sku, units in available.items()
-            if self.items.get(sku) != units
+            if self.items.get(sku) != units or version <= self._exact_from
         }
         self.version = version
         self.items |= available

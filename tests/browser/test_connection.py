@@ -86,6 +86,106 @@ async def test_a_line_that_comes_back_says_what_it_has(modules: Page) -> None:
     ]
 
 
+async def test_a_catalogue_that_has_changed_since_the_welcome_is_asked_for_again(
+    modules: Page,
+) -> None:
+    """The old tag would be right again if the change was taken back while we were away."""
+    body = """
+      line().run();
+      const first = await opened(1, { catalog_tag: "c7" });
+      tell(first, { type: "catalog", items: [{ sku: "mug", title: "Mug", price: usd(900) }] });
+      first.onclose({ code: 1006 });
+      const second = await opened(2, { catalog_tag: "c7" });
+      second.onclose({ code: 1006 });
+      return [second, await opened(3)].map(({ sent }) => sent[0].resume);
+    """
+    assert await run_line(modules, body) == [
+        {"epoch": 3, "version": 10},
+        {"epoch": 3, "version": 10, "catalog_tag": "c7"},
+    ]
+
+
+async def test_a_ticket_that_could_not_be_renewed_is_kept_and_renewed_later(modules: Page) -> None:
+    body = """
+      let asked = 0;
+      line({ admit: async () => {
+        asked += 1;
+        if (asked === 2) throw new Error("nobody answers");
+        return { token: "t" + asked, url: "ws://modules.test/v1/live",
+          expires_at: new Date(at + 900_000).toISOString() };
+      } }).run();
+      const first = await opened(1, { token_ttl_s: 10 });
+      const renewed = [];
+      first.send = (text) => {
+        const { id, token } = JSON.parse(text);
+        renewed.push(token);
+        tell(first, { type: "ok", id });
+      };
+      for (let turn = 0; !renewed.length && turn < 50; turn++)
+        await new Promise((next) => real(next, 5));
+      first.onclose({ code: 1006 });
+      const second = await opened(2);
+      return [asked, renewed, second.sent[0].token];
+    """
+    assert await run_line(modules, body) == [3, ["t3"], "t3"]
+
+
+async def test_a_gateway_that_does_not_know_our_ticket_may_not_know_our_stock(
+    modules: Page,
+) -> None:
+    """It may have been set up anew, and count its epochs and versions from the beginning."""
+    body = """
+      line().run();
+      (await opened(1)).onclose({ code: 1012 });
+      const second = await socket(2);
+      second.onopen();
+      second.onclose({ code: 4500 });
+      return [second, await opened(3)].map(({ sent }) => sent[0].resume ?? null);
+    """
+    assert await run_line(modules, body) == [{"epoch": 3, "version": 10}, None]
+
+
+async def test_a_welcome_that_does_not_come_is_not_waited_for_any_longer(modules: Page) -> None:
+    """On a dead network the socket may take minutes to close."""
+    body = """
+      const { LIMITS } = await import("/static/connection.js");
+      const noted = globalThis.setTimeout, late = [];
+      globalThis.setTimeout = (then, ms) => (ms === LIMITS.welcome ? late.push(then)
+        : noted(then, ms));
+      line().run();
+      (await socket(1)).onopen();
+      late[0]();
+      for (let turn = 0; sockets.length < 2 && turn < 50; turn++)
+        await new Promise((next) => real(next, 5));
+      return sockets.length;
+    """
+    assert await run_line(modules, body) == 2
+
+
+async def test_a_ticket_that_is_nearly_over_does_not_make_the_later_ones_short(
+    modules: Page,
+) -> None:
+    body = """
+      let tickets = 0;
+      line({ admit: async () => {
+        tickets += 1;
+        if (tickets > 20) return new Promise(() => {});
+        return { token: "t" + tickets, url: "ws://modules.test/v1/live",
+          expires_at: new Date(at + 900_000).toISOString() };
+      } }).run();
+      const first = await opened(1, { token_ttl_s: 0 });
+      first.send = (text) => {
+        const { id, type } = JSON.parse(text);
+        if (type === "refresh") tell(first, { type: "ok", id });
+      };
+      for (let at = 0; at < 50; at++) await new Promise((next) => real(next, 5));
+      return [tickets, waits.filter((ms) => ms > 600_000)];
+    """
+    tickets, [wait] = await run_line(modules, body)
+    assert tickets == 2
+    assert wait == pytest.approx(0.75 * 900_000, rel=0.01)
+
+
 @pytest.mark.parametrize("code", [1012, 1006], ids=["closed in order", "cut off"])
 async def test_a_gateway_that_goes_away_is_no_trouble(modules: Page, code: int) -> None:
     body = f"""

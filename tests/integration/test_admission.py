@@ -251,6 +251,18 @@ async def test_everything_that_is_kept_expires(entrance: Entrance) -> None:
         assert 0 < left_ms <= 1_020_000, kept
 
 
+async def test_a_short_invitation_takes_no_place_from_who_is_not_counted_yet(
+    entrance: Entrance,
+) -> None:
+    settings = msgspec.structs.replace(entrance.settings, invitation_s=1)
+    entrance = Entrance(entrance.lane, settings)
+    await entrance.asks("ann")
+    await entrance.comes("ann")
+    await entrance.asks("bob")
+    left_ms = await entrance.lane.command("PTTL", entrance.keys.invited(SHOW))
+    assert left_ms > 2_000
+
+
 async def test_a_line_that_is_asked_all_the_time_does_not_expire(entrance: Entrance) -> None:
     keys = (entrance.keys.line(SHOW), entrance.keys.heard(SHOW))
     await entrance.counted(3)

@@ -88,6 +88,14 @@ def test_what_changed_is_told_with_what_it_was(showcase: Showcase) -> None:
     assert (showcase.version, showcase.items) == (8, {"tee": 1, "cap": 0, "hat": 4})
 
 
+def test_what_was_read_with_news_to_come_is_told_when_the_news_comes(showcase: Showcase) -> None:
+    """Whoever knew version 7 already has not been told what was read beside it."""
+    showcase.restock(3, 7, {"tee": 1, "cap": 0}, exact_from=9)
+    assert showcase.change(8, {"tee": 1}).keys() == {"tee"}
+    assert showcase.change(9, {"cap": 0}).keys() == {"cap"}
+    assert showcase.change(10, {"tee": 1, "cap": 0}) == {}
+
+
 @pytest.mark.parametrize("dearer", [True, False])
 def test_a_changed_catalogue_has_another_tag(showcase: Showcase, *, dearer: bool) -> None:
     before = showcase.catalog_tag

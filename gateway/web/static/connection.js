@@ -51,8 +51,10 @@ export class Connection {
   #resume = undefined;
   #failures = 0;
   #badTokens = 0;
+  #clockOffset = 0; // the gateway's clock minus ours, in milliseconds
   #wakeUp = () => {};
   #refreshTimer = 0;
+  #expiresAt = 0; // when the ticket that brought us in ends, by our clock
   #abandon = () => {};
 
   constructor({ show, admit, open, onFrame, onStatus, random = Math.random }) {
@@ -140,7 +142,7 @@ export class Connection {
       const socket = this.#open(ticket.url, SUBPROTOCOL);
       this.#socket = socket;
       this.#draining = false;
-      const deadline = setTimeout(() => socket.close(4000), LIMITS.welcome);
+      const deadline = setTimeout(() => this.#abandon(), LIMITS.welcome);
       const closed = (code) => {
         clearTimeout(deadline);
         if (this.#socket !== socket) return;
@@ -176,6 +178,9 @@ export class Connection {
     else if (frame.type === "stock") {
       if (frame.epoch !== this.#resume?.epoch) return this.#abandon(); // ask for a snapshot
       this.#resume.version = Math.max(frame.version, this.#resume.version);
+    } else if (frame.type === "catalog") {
+      // Ours is not the tag's any more, and that may be right again before we come back.
+      delete this.#resume.catalog_tag;
     }
     this.#onFrame(frame);
     const command = this.#pending.get(frame.id);
@@ -192,6 +197,7 @@ export class Connection {
     this.#badTokens = 0;
     const { epoch, version } = frame.stock;
     this.#resume = { epoch, version, catalog_tag: frame.catalog_tag };
+    this.#clockOffset = Date.parse(frame.now) - Date.now();
     this.#scheduleRefresh(frame.token_ttl_s * 1000);
     this.#onStatus("open", {});
     for (const command of [...this.#pending.values()]) this.#send(command);
@@ -216,6 +222,8 @@ export class Connection {
     const next = afterClose(code);
     if (next === "stop" || (code === 4500 && this.#badTokens++ > 0)) return this.#end({ code });
     if (next === "ticket") this.#ticket = null;
+    // Who does not know our ticket may be another, whose epochs and versions are not those we know.
+    if (code === 4500) this.#resume = undefined;
     if (this.#moving) return this.#wait(this.#random() * MOVED);
     this.#onStatus("waiting", {});
     const limits = code === 1013 ? OVERLOADED : RECONNECT;
@@ -224,22 +232,25 @@ export class Connection {
     if (this.#failures > 3) this.#ticket = null;
   }
 
+  /** Fetch a new ticket when much of the life that is left of this one is over. */
   #scheduleRefresh(ttlMs) {
     clearTimeout(this.#refreshTimer);
+    this.#expiresAt = Date.now() + ttlMs;
     const share = LIMITS.refresh * (0.9 + 0.1 * this.#random()); // not everybody at once
-    this.#refreshTimer = setTimeout(() => this.#refresh(ttlMs), ttlMs * share);
+    this.#refreshTimer = setTimeout(() => this.#refresh(), ttlMs * share);
   }
 
-  async #refresh(ttlMs) {
+  async #refresh() {
     try {
       const ticket = await this.#admit();
       if (!ticket.token) throw new Unanswered("The show is full.");
       this.#ticket = ticket;
       await this.request("refresh", { token: ticket.token });
-      this.#scheduleRefresh(ttlMs);
+      this.#scheduleRefresh(Date.parse(ticket.expires_at) - Date.now() - this.#clockOffset);
     } catch {
       // The old token still lives for a while; when it ends, 4001 brings us back with a new one.
-      this.#ticket = null;
+      const left = this.#expiresAt - Date.now();
+      if (this.#live && left > LIMITS.reply) this.#scheduleRefresh(left);
     }
   }
 

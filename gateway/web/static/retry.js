@@ -5,7 +5,7 @@
 export const RECONNECT = { base: 400, cap: 15_000 };
 export const OVERLOADED = { base: 1_000, cap: 30_000 };
 export const ADMISSION = { base: 1_000, cap: 30_000 };
-/** In line; the gateway's own wait comes before it, and silence for 30 s loses the place. */
+/** In line; the gateway's own wait comes before it, and together they are short of its patience. */
 export const QUEUE = { base: 500, cap: 8_000 };
 /** The longest wait after a gateway that goes away has sent us to another. */
 export const MOVED = 500;
