@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, Protocol
 from gateway.clock import Clock
 from gateway.messages import Frame, StockFrame, encode
 from gateway.sockets.direct import Encoded, encoded
-from gateway.sockets.outbox import Outbox
 from gateway.sockets.roster import Roster, Seat
 from gateway.sockets.tally import Tally
 
@@ -230,13 +229,11 @@ class Fanout:
         stock, joined = self._make(told), True
         while joined:
             joined = False
-            version = stock.version
-            everyone = (seat.outbox for seat in self.roster.everyone())
-            lacking = [outbox for outbox in everyone if outbox.told < version]
-            for at in range(0, len(lacking), SLICE):
+            seats = self.roster.everyone()
+            for at in range(0, len(seats), SLICE):
                 if self._gathered.urgent:
                     stock, joined = self._make(told), True
-                self._tell_slice(lacking[at : at + SLICE], stock)
+                self._tell_slice(seats[at : at + SLICE], stock)
                 await asyncio.sleep(0)
 
     def _make(self, told: set[str]) -> Encoded:
@@ -249,25 +246,28 @@ class Fanout:
         self._made.append(_Made(stock.version, gathered.urgent_since_ms, gathered.other_since_ms))
         return encoded(encode(frame), "stock", stock.version)
 
-    def _tell_slice(self, outboxes: Sequence[Outbox], stock: Encoded) -> None:
-        version = oldest = stock.version
-        frames = conflated = 0
-        for outbox in outboxes:
+    def _tell_slice(self, seats: Sequence[Seat], stock: Encoded) -> None:
+        """Tell those who do not know it yet. Each line costs with every frame and viewer."""
+        version, frame = stock.version, stock.frame
+        known: list[int] = []
+        for seat in seats:
+            outbox = seat.outbox
             told = outbox.told
             if told >= version:
                 continue
             try:
-                at_once = outbox.tell_stock(stock)
+                if write := outbox.at_once:
+                    write(frame)
+                    outbox.told = version
+                    known.append(told)
+                else:
+                    outbox.tell_later(stock)
             except Exception:
                 log.exception("news: a viewer could not be told")
-                continue
-            if at_once:
-                frames += 1
-                conflated += version - told - 1
-                oldest = min(oldest, told)
-        if frames:
-            self.tally.stock_told(frames, conflated)
-            self._observe(oldest, frames)
+        if known:
+            frames = len(known)
+            self.tally.stock_told(frames, frames * (version - 1) - sum(known))
+            self._observe(min(known), frames)
 
     def _observe(self, told: int, frames: int) -> None:
         """How old what was written is to viewers who knew the version ``told`` until now."""

@@ -39,13 +39,15 @@ class Outbox:
     tally: Tally
     told: int = NOBODY
     """The version of the stock that was written last."""
+    at_once: Write | None = None
+    """The short way while nothing waits: what comes may be written now. Whoever tells thousands
+    uses it without a call in between, notes what was ``told``, and counts it for many together.
+    """
     _frames: list[Encoded] = field(default_factory=list)
     _early: list[Encoded] | None = field(default_factory=list)
     """Pushes that wait for the welcome; ``None`` once it was put."""
     _short: Write | None = None
     """The short way to the socket, if there is one and it is free."""
-    _now: Write | None = None
-    """The same while nothing waits: what comes may be written now."""
     _gone: bool = False
     _waiting: bool = False
     """Whether the writer has something to do. There are thousands of outboxes, nearly all empty:
@@ -80,23 +82,17 @@ class Outbox:
         elif self._has_room(self._early):
             self._early.append(frame)
 
-    def tell_stock(self, stock: Encoded) -> bool:
-        """Have a stock frame written that is newer than ``told``, and say whether it was at once.
+    def tell_later(self, stock: Encoded) -> None:
+        """Have a stock frame written that is newer than ``told``, though not ``at_once``.
 
-        If not, it waits, or, if one is waiting already, everything later does instead. What was
-        written at once the caller counts, for many together.
+        It waits, or, if one is waiting already, everything later does instead.
         """
-        if self._now:
-            self._now(stock.frame)
-            self.told = stock.version
-            return True
         if not self._gone:
             if self._stock is None and not self._behind:
                 self._stock = stock
             else:
                 self._stock, self._behind = None, True
             self._stir()
-        return False
 
     def leave(self, version: int) -> None:
         """Tell no more stock, and count what was missed up to ``version``; again is fine."""
@@ -114,11 +110,11 @@ class Outbox:
         """The socket has room: what comes may be written in this way, once nothing waits."""
         self._short = write
         if not self._waiting:
-            self._now = write
+            self.at_once = write
 
     def full(self) -> None:
         """The socket has no room for now: what comes waits, and is written the long way."""
-        self._short = self._now = None
+        self._short = self.at_once = None
 
     def gone(self) -> None:
         """Nobody is there to read: nothing that comes is kept."""
@@ -151,7 +147,7 @@ class Outbox:
                 await write(frame.text.decode())
                 self._stuck_since_s = None
                 self._count(frame)
-            self._waiting, self._now = False, self._short
+            self._waiting, self.at_once = False, self._short
             if self._emptied:
                 self._emptied.set_result(None)
                 self._emptied = None
@@ -163,8 +159,8 @@ class Outbox:
 
     def _goes_at_once(self, frame: Encoded) -> bool:
         """Whether a frame needs no waiting: it was written, or nobody is there to read it."""
-        if self._now:
-            self._now(frame.frame)
+        if self.at_once:
+            self.at_once(frame.frame)
             self._count(frame)
             return True
         return self._gone
@@ -178,7 +174,7 @@ class Outbox:
             self.told = frame.version
 
     def _stir(self) -> None:
-        self._waiting, self._now = True, None
+        self._waiting, self.at_once = True, None
         if self._woken and not self._woken.done():
             self._woken.set_result(None)
 

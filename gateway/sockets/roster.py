@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from gateway.messages import Frame, encode
@@ -68,7 +69,7 @@ class Roster:
 
     def everyone(self) -> tuple[Seat, ...]:
         """All seats of the shop."""
-        return tuple(seat for seats in self._by_show.values() for seat in seats)
+        return tuple(chain.from_iterable(self._by_show.values()))
 
     def at(self, show: str) -> tuple[Seat, ...]:
         """The seats of one show."""

@@ -82,13 +82,13 @@ async def test_it_goes_on_after_a_pause() -> None:
         await box.drained()
         box.put(b"1")
         await box.drained()
-        box.tell_stock(stock(1))
+        box.tell_later(stock(1))
     assert peer.read == ["welcome", "1", "stock"]
 
 
 async def test_one_stock_frame_waits_as_it_is() -> None:
     box, peer = outbox(), Peer()
-    box.tell_stock(stock(1))
+    box.tell_later(stock(1))
     async with written(box, peer):
         pass
     assert peer.read == ["welcome", "stock"]
@@ -97,7 +97,7 @@ async def test_one_stock_frame_waits_as_it_is() -> None:
 async def test_a_peer_that_fell_behind_gets_the_stock_as_it_is_when_it_reads_again() -> None:
     box, peer = outbox(), Peer()
     for number in range(1_000):
-        box.tell_stock(stock(number + 1))
+        box.tell_later(stock(number + 1))
     box.put(b"a reply")
     async with written(box, peer):
         pass
@@ -108,9 +108,9 @@ async def test_after_a_snapshot_stock_is_told_frame_by_frame_again() -> None:
     box, peer = outbox(), Peer()
     async with written(box, peer):
         for number in range(3):
-            box.tell_stock(stock(number + 1))
+            box.tell_later(stock(number + 1))
         await box.drained()
-        box.tell_stock(stock(NEWEST + 1, b"new"))
+        box.tell_later(stock(NEWEST + 1, b"new"))
     assert peer.read == ["welcome", "snapshot", "new"]
 
 
@@ -119,10 +119,10 @@ async def test_a_peer_that_stalls_in_the_middle_of_a_write_falls_behind_once() -
     async with written(box, peer):
         await box.drained()
         peer.reads.clear()
-        box.tell_stock(stock(1, b"1"))
+        box.tell_later(stock(1, b"1"))
         await asyncio.sleep(0)  # the writer takes it, and stalls
         for number in (2, 3, 4):
-            box.tell_stock(stock(number))
+            box.tell_later(stock(number))
     assert peer.read == ["welcome", "1", "snapshot"]
 
 
@@ -147,7 +147,7 @@ async def test_pushes_wait_for_the_welcome_and_replies_do_not() -> None:
         assert peer.read == ["refused"]
         box.welcome(b"welcome", 0)
         box.push(push(b"late"))
-        box.tell_stock(stock(1))
+        box.tell_later(stock(1))
     assert peer.read == ["refused", "welcome", "early", "late", "stock"]
 
 
@@ -193,7 +193,8 @@ async def test_with_room_on_the_socket_nothing_waits_for_the_writer() -> None:
     box.push(push(b"early"))
     box.welcome(b"welcome", 0)
     box.put(b"a reply")
-    box.tell_stock(stock(1))
+    assert box.at_once
+    box.at_once(stock(1).frame)
     assert peer.read == ["welcome", "early", "a reply", "stock"]
     await box.drained()
 
@@ -206,7 +207,8 @@ async def test_no_frame_overtakes_one_that_waits() -> None:
     box.put(b"1")
     box.free(wire.write)
     box.put(b"2")
-    box.tell_stock(stock(1))
+    assert box.at_once is None
+    box.tell_later(stock(1))
     async with written(box, peer):
         await box.drained()
         box.put(b"3")
@@ -238,7 +240,7 @@ async def test_a_slow_peer_has_a_bounded_outbox_by_the_short_way_too() -> None:
     with pytest.raises(Overflow):
         box.put(b"3")
     for number in range(1_000):
-        box.tell_stock(stock(number + 1))
+        box.tell_later(stock(number + 1))
     async with written(box, peer):
         pass
     assert peer.read == ["welcome", "1", "2", "snapshot"]
@@ -249,7 +251,7 @@ async def test_what_nobody_will_read_is_not_kept() -> None:
     box.gone()
     for _ in range(100):
         box.put(b"a reply")
-        box.tell_stock(stock(1))
+        box.tell_later(stock(1))
     async with asyncio.timeout(1):
         await box.drained()
 
@@ -259,14 +261,16 @@ async def test_what_was_written_is_counted_and_every_version_once() -> None:
     box = outbox(wire=Wire(peer))
     box.put(b"a reply")
     box.push(push(b"a push"))
-    assert box.tell_stock(stock(3))
-    box.tally.stock_told(1, 2)  # As the caller does, for many together.
+    assert box.at_once
+    box.at_once(stock(3).frame)  # As the fan-out does, which counts for many together.
+    box.told = 3
+    box.tally.stock_told(1, 2)
     box.full()
-    assert not box.tell_stock(stock(4))
+    box.tell_later(stock(4))
     async with written(box, peer):
         await box.drained()
-        box.tell_stock(stock(5))
-        box.tell_stock(stock(6))
+        box.tell_later(stock(5))
+        box.tell_later(stock(6))
     box.leave(NEWEST + 7)
     box.leave(NEWEST + 8)
     assert peer.read[-3:] == ["stock", "stock", "snapshot"]
