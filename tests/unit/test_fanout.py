@@ -1,132 +1,12 @@
 """Many are told in slices, the newest only, and every version of the stock is accounted for."""
 
 import asyncio
-import contextlib
-import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import cast
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gateway.messages import HighlightFrame, ViewersFrame
-from gateway.sockets.direct import Encoded, encoded
-from gateway.sockets.fanout import SLICE, Fanout
-from gateway.sockets.outbox import Outbox
-from gateway.sockets.roster import Roster, Seat, SeatHolder
-from gateway.sockets.tally import Tally
-
-SHOW = "tonight"
-PATIENCE_S = 5
-
-
-@dataclass
-class Shelf:
-    """The stock."""
-
-    epoch: int = 1
-    version: int = 0
-    items: dict[str, int] = field(default_factory=dict)
-
-
-class Clock:
-    """Redis' clock and ours; it stands."""
-
-    def now_ms(self) -> int:
-        return 1_000_500
-
-    def monotonic_s(self) -> float:
-        raise AssertionError
-
-
-@dataclass
-class Viewer:
-    """One seat, whose peer can be slow."""
-
-    seat: Seat
-    name: str
-    log: list[str]
-    heard: list[dict[str, object]] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
-    items: dict[str, int] = field(default_factory=dict)
-
-    def write(self, frame: bytes) -> None:
-        said = json.loads(frame[frame.index(b"{") :])
-        self.heard.append(said)
-        if said["type"] == "stock":
-            self.items |= said["items"]
-            self.versions.append(said["version"])
-        self.log.append(self.name)
-
-
-class Crowd:
-    """A shop with viewers."""
-
-    def __init__(self, tick_s: float = 0.0) -> None:
-        self.shelf, self.roster, self.tally = Shelf(), Roster(), Tally()
-        self.fanout = Fanout(self.shelf, self.roster, self.tally, Clock(), tick_s)
-        self.log: list[str] = []
-        """Who was written to, in order."""
-        self.viewers: list[Viewer] = []
-        self.owed = 0
-        """Versions that the viewers who have left were to be told."""
-        self._came: dict[str, int] = {}
-
-    def comes(self, *, direct: bool = True) -> Viewer:
-        outbox = Outbox(self.snapshot, 1_000, lambda: None, self.tally)
-        name = f"v{len(self.viewers)}"
-        viewer = Viewer(Seat(SHOW, name, outbox, cast("SeatHolder", None)), name, self.log)
-        if direct:
-            outbox.free(viewer.write)
-        self.roster.take(viewer.seat)
-        self.viewers.append(viewer)
-        return viewer
-
-    def welcomes(self, viewer: Viewer) -> None:
-        viewer.items = dict(self.shelf.items)
-        self._came[viewer.name] = self.shelf.version
-        viewer.seat.outbox.welcome(b'{"type":"welcome"}', self.shelf.version)
-        self.log.clear()
-
-    def many(self, number: int) -> list[Viewer]:
-        viewers = [self.comes() for _ in range(number)]
-        for viewer in viewers:
-            self.welcomes(viewer)
-        return viewers
-
-    def goes(self, viewer: Viewer) -> None:
-        self.fanout.leave(viewer.seat)
-        self.owed += self.shelf.version - self._came.pop(viewer.name, self.shelf.version)
-
-    def change(self, sku: str, available: int, *, urgent: bool = False, at_ms: int = 0) -> None:
-        self.shelf.version += 1
-        self.shelf.items[sku] = available
-        self.fanout.changed((sku,), at_ms, urgent=urgent)
-
-    def snapshot(self) -> Encoded:
-        said = {"type": "stock", "version": self.shelf.version, "items": self.shelf.items}
-        return encoded(json.dumps(said).encode(), "stock", self.shelf.version)
-
-    async def rests(self) -> None:
-        """Until nothing is to be told any more."""
-        async with asyncio.timeout(PATIENCE_S):
-            while self.fanout._walks or self.fanout._timer:
-                await asyncio.sleep(0)
-
-
-@contextlib.asynccontextmanager
-async def crowd(viewers: int, tick_s: float = 0.0) -> AsyncIterator[Crowd]:
-    crowd = Crowd(tick_s)
-    crowd.many(viewers)
-    yield crowd
-    await crowd.fanout.aclose()
-    assert len(asyncio.all_tasks()) == 1
-
-
-def stocks(viewer: Viewer) -> list[object]:
-    return [one["items"] for one in viewer.heard if "items" in one]
+from gateway.sockets.fanout import SLICE
+from tests.audience import SHOW, crowd, stocks
 
 
 async def test_everybody_is_told_in_slices_and_others_have_their_turn_between() -> None:
@@ -209,7 +89,7 @@ async def test_who_knows_newer_stock_or_has_left_is_not_told() -> None:
 
 async def test_frames_that_must_not_be_missed_keep_their_order_and_delay_no_stock() -> None:
     async with crowd(3 * SLICE) as it:
-        told: list[Seat] = []
+        told: list[object] = []
         for sku in ("a", "b", "c"):
             it.fanout.tell(it.roster.everyone(), HighlightFrame(sku=sku), told.append)
         it.change("tee", 9)
@@ -342,88 +222,3 @@ async def test_nothing_runs_while_nothing_is_to_be_told() -> None:
         it.fanout.tell(it.roster.everyone(), HighlightFrame(sku="tee"))
         await it.rests()
         assert len(asyncio.all_tasks()) == 1
-
-
-STEPS = st.sampled_from(["comes", "welcomes", "goes", "change", "urgent", "slow", "reads", "turn"])
-
-
-@settings(max_examples=150, deadline=None)
-@given(steps=st.lists(st.tuples(STEPS, st.integers(0, 1_000)), max_size=60), direct=st.booleans())
-def test_each_version_is_delivered_conflated_or_dropped_once_for_each_viewer(
-    steps: list[tuple[str, int]], *, direct: bool
-) -> None:
-    """And whoever stays knows the stock as it is, whatever happened meanwhile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.sockets.fanout.SLICE", 2)
-        asyncio.run(Play(direct=direct).plays(steps))
-
-
-class Play:
-    """Viewers who come and go, read and do not, while the stock changes."""
-
-    def __init__(self, *, direct: bool) -> None:
-        self.it, self.direct = Crowd(), direct
-        self.early: list[Viewer] = []
-        self.present: list[Viewer] = []
-        self.reads: dict[str, asyncio.Event] = {}
-        self.writers: list[asyncio.Task[None]] = []
-
-    async def plays(self, steps: list[tuple[str, int]]) -> None:
-        for step, number in steps:
-            await self.step(step, number)
-        for viewer in self.present:
-            self.reads_again(viewer)
-        await self.it.rests()
-        for viewer in self.present:
-            async with asyncio.timeout(PATIENCE_S):
-                await viewer.seat.outbox.drained()
-            assert viewer.items == self.it.shelf.items
-            assert viewer.versions == sorted(set(viewer.versions))
-            self.it.goes(viewer)
-        tally = self.it.tally
-        assert sum(tally.values.values()) == self.it.owed
-        assert tally.values["delivered"] == tally.written["stock"]
-        for writer in self.writers:
-            writer.cancel()
-        await asyncio.gather(*self.writers, return_exceptions=True)
-        await self.it.fanout.aclose()
-
-    async def step(self, step: str, number: int) -> None:
-        if step in {"change", "urgent"}:
-            self.it.change(f"sku{number % 3}", number, urgent=step == "urgent")
-        elif step == "comes":
-            self.comes()
-        elif step == "turn":
-            await asyncio.sleep(0)
-        elif step == "welcomes":
-            if self.early:
-                viewer = self.early.pop(number % len(self.early))
-                self.present.append(viewer)
-                self.it.welcomes(viewer)
-        elif seated := self.present or self.early:
-            viewer = seated[number % len(seated)]
-            if step == "goes":
-                seated.remove(viewer)
-                self.it.goes(viewer)
-            elif step == "slow":
-                viewer.seat.outbox.full()
-                self.reads[viewer.name].clear()
-            else:
-                self.reads_again(viewer)
-
-    def comes(self) -> None:
-        viewer = self.it.comes(direct=self.direct)
-        reads = self.reads[viewer.name] = asyncio.Event()
-        reads.set()
-
-        async def write(text: str) -> None:
-            await reads.wait()
-            viewer.write(text.encode())
-
-        self.writers.append(asyncio.create_task(viewer.seat.outbox.run(write)))
-        self.early.append(viewer)
-
-    def reads_again(self, viewer: Viewer) -> None:
-        self.reads[viewer.name].set()
-        if self.direct:
-            viewer.seat.outbox.free(viewer.write)

@@ -281,9 +281,9 @@ async def test_what_was_written_is_counted_and_every_version_once() -> None:
 
 async def test_who_has_left_is_not_told_the_stock_that_waits_either() -> None:
     one, several, peer = outbox(), outbox(), Peer()
-    one.tell_stock(stock(1))
+    one.tell_later(stock(1))
     for number in range(3):
-        several.tell_stock(stock(number + 1))
+        several.tell_later(stock(number + 1))
     for box in (one, several):
         box.leave(3)
         async with written(box, peer):
