@@ -66,8 +66,9 @@ class Gateway:
             await self.rooms.recovery.aclose()
             for task in (told, felt, listener, lane):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                [outcome] = await asyncio.gather(task, return_exceptions=True)
+                if isinstance(outcome, Exception):
+                    log.error("a part of the gateway had broken", exc_info=outcome)
             await self.rooms.payments.aclose()
             if self.rooms.claims:
                 await self.rooms.claims.aclose()
