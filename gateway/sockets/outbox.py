@@ -83,14 +83,14 @@ class Outbox:
     def tell_stock(self, stock: Encoded) -> bool:
         """Have a stock frame written that is newer than ``told``, and say whether it was at once.
 
-        If not, it waits, or, if one is waiting already, everything later does instead. What was
+        If not, it waits, or, if another is waiting already, everything later does instead. What was
         written at once the caller counts, for many together.
         """
         if self._now:
             self._now(stock.frame)
             self.told = stock.version
             return True
-        if not self._gone:
+        if not self._gone and stock is not self._stock:
             if self._stock is None and not self._behind:
                 self._stock = stock
             else:
