@@ -110,14 +110,12 @@ def application(gateway: Gateway) -> ASGIApp:
         async with gateway.running():
             yield
 
-    rooms, desk, door = gateway.rooms, gateway.desk, gateway.door
-    endpoint = Endpoint(rooms, desk, gateway.listener, door, gateway.listener.tally)
-    numbers = registry(rooms, desk, gateway.listener, door, endpoint.tally)
+    rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
+    endpoint = Endpoint(rooms, desk, listener, door)
+    numbers = registry(rooms, desk, listener, door, listener.tally)
     requests = Starlette(
         routes=[
-            *api.routes(
-                rooms, desk, numbers, gateway.listener, lambda: door.draining, gateway.drain.begin
-            ),
+            *api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin),
             *pages.routes(rooms.settings),
         ],
         middleware=[Middleware(CarefulHeaders)],
