@@ -71,8 +71,9 @@ class Gateway:
             await self.rooms.recovery.aclose()
             for task in (told, felt, listener, lane):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                [outcome] = await asyncio.gather(task, return_exceptions=True)
+                if isinstance(outcome, Exception):
+                    log.error("a part of the gateway had broken", exc_info=outcome)
             await self.rooms.payments.aclose()
             if self.rooms.claims:
                 await self.rooms.claims.aclose()
@@ -114,14 +115,12 @@ def application(gateway: Gateway) -> ASGIApp:
         async with gateway.running():
             yield
 
-    rooms, desk, door = gateway.rooms, gateway.desk, gateway.door
-    endpoint = Endpoint(rooms, desk, gateway.listener, door, gateway.listener.tally)
-    numbers = registry(rooms, desk, gateway.listener, door, endpoint.tally)
+    rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
+    endpoint = Endpoint(rooms, desk, listener, door)
+    numbers = registry(rooms, desk, listener, door, listener.tally)
     requests = Starlette(
         routes=[
-            *api.routes(
-                rooms, desk, numbers, gateway.listener, lambda: door.draining, gateway.drain.begin
-            ),
+            *api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin),
             *pages.routes(rooms.settings),
         ],
         middleware=[Middleware(CarefulHeaders)],

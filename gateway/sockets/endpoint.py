@@ -15,7 +15,6 @@ from gateway.rooms import Rooms
 from gateway.sockets.connection import Connection
 from gateway.sockets.door import Door
 from gateway.sockets.listener import NewsListener
-from gateway.sockets.tally import Tally
 from gateway.sockets.watch import Watch
 
 
@@ -27,7 +26,6 @@ class Endpoint:
     desk: Desk
     listener: NewsListener
     door: Door
-    tally: Tally = field(default_factory=Tally)
     watch: Watch = field(default_factory=Watch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +39,8 @@ class Endpoint:
             await socket.send_denial_response(of_error(error))
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        connection = Connection(socket, self.rooms, self.desk, self.listener, self.tally)
+        tally = self.listener.tally
+        connection = Connection(socket, self.rooms, self.desk, self.listener, tally)
         with self.door.inside(connection):
             self.watch.add(connection)
             try:

@@ -95,11 +95,6 @@ class Feed:
         """Units available, by sku."""
         return self.showcase.items
 
-    @property
-    def catalog(self) -> dict[str, CatalogEntry]:
-        """What is sold, by sku."""
-        return self.showcase.catalog
-
     async def read(self) -> None:
         """Read everything from Redis; needed at first, and whenever news may have been lost.
 

@@ -85,9 +85,9 @@ class Outbox:
     def tell_later(self, stock: Encoded) -> None:
         """Have a stock frame written that is newer than ``told``, though not ``at_once``.
 
-        It waits, or, if one is waiting already, everything later does instead.
+        It waits, or, if another is waiting already, everything later does instead.
         """
-        if not self._gone:
+        if not self._gone and stock is not self._stock:
             if self._stock is None and not self._behind:
                 self._stock = stock
             else:

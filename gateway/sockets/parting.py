@@ -1,8 +1,8 @@
 """Sends viewers away whose stock is void, one after the other, so that they do not all come back at
 once: thousands that reconnect in the same instant would be the next trouble.
 
-Who holds something goes first, for it needs the truth most. Meanwhile none of them may be told of
-the new stock: its epoch would make them leave by themselves, all at once.
+Who holds something goes first, for it needs the truth most. Meanwhile the fan-out tells none of
+them of the new stock: its epoch would make them leave by themselves, all at once.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ class Parting:
     """Sends everybody of a roster away, whenever it is told to."""
 
     roster: Roster
-    leaving: frozenset[Seat] = frozenset()
-    """Who is to go, or has just gone."""
+    _leaving: frozenset[Seat] = frozenset()
+    """Who is to go."""
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self) -> None:
         """All that are here now are to go; again begins anew."""
-        self.leaving = frozenset(self.roster.everyone())
+        self._leaving = frozenset(self.roster.everyone())
         self._begun.set()
 
     async def run(self) -> None:
@@ -41,7 +41,7 @@ class Parting:
             await self._send_away()
 
     async def _send_away(self) -> None:
-        seats = sorted(self.leaving, key=lambda seat: not seat.session.active_holds())
+        seats = sorted(self._leaving, key=lambda seat: not seat.session.active_holds())
         window_s = min(_LONGEST_S, len(seats) * _PER_SEAT_S)
         size = max(1, math.ceil(len(seats) * _SLICE_S / max(_SLICE_S, window_s)))
         for at in range(0, len(seats), size):
@@ -52,4 +52,4 @@ class Parting:
             for seat in seats[at : at + size]:
                 if seat in self.roster.of(seat.shopper):
                     seat.session.epoch_changed()
-        self.leaving = frozenset()
+        self._leaving = frozenset()

@@ -193,7 +193,7 @@ async def test_a_slot_moves_under_load_and_others_do_not_notice(
     await rooms.catalog.put(moved.shop, (CatalogEntry("hat", "Hat", Money(900, "EUR")),))
 
     async def heard() -> bool:
-        return "hat" in feed.catalog
+        return "hat" in feed.showcase.catalog
 
     await eventually(heard)
     assert reads[moved.shop] == seen

@@ -245,11 +245,11 @@ async def test_a_server_that_falls_silent_is_noticed_though_nothing_is_sold(
                 return "news: lost redis: TimeoutError" in caplog.messages
 
             await eventually(noticed)
-            assert "hat" not in feed.catalog
+            assert "hat" not in feed.showcase.catalog
             proxy.heal()
 
             async def heard() -> bool:
-                return "hat" in feed.catalog
+                return "hat" in feed.showcase.catalog
 
             await eventually(heard)
 

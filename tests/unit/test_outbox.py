@@ -94,6 +94,15 @@ async def test_one_stock_frame_waits_as_it_is() -> None:
     assert peer.read == ["welcome", "stock"]
 
 
+async def test_the_same_stock_told_again_is_no_reason_for_all_of_it() -> None:
+    box, peer, told = outbox(), Peer(), stock(1)
+    for _ in range(2):
+        box.tell_later(told)
+    async with written(box, peer):
+        pass
+    assert peer.read == ["welcome", "stock"]
+
+
 async def test_a_peer_that_fell_behind_gets_the_stock_as_it_is_when_it_reads_again() -> None:
     box, peer = outbox(), Peer()
     for number in range(1_000):
