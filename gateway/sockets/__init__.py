@@ -15,6 +15,7 @@
 ``watch``     tells every socket the time
 ``server``    uvicorn's WebSocket class, mended
 ``door``      who may come in, and how many are inside
+``porch``     where newcomers wait for their turn
 ``drain``     sending everybody elsewhere, in order
 ``connection``  one socket from its upgrade to its close
 ``endpoint``  the address they come to

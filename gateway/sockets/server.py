@@ -19,6 +19,7 @@ from websockets.streams import StreamReader
 
 from gateway.sockets.direct import EXTENSION, Outlet, small_text
 from gateway.sockets.door import Door, Reason, refusals
+from gateway.sockets.porch import Porch
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -305,12 +306,18 @@ class _Refusal(asyncio.Protocol):
 def serving(door: Door, rng: random.Random) -> type[asyncio.Protocol]:
     """What ``uvicorn.Config(ws=…)`` takes: uvicorn calls it for each upgrade, like a class."""
     answers = {reason: refusals(reason) for reason in get_args(Reason)}
+    porch = Porch(door)
+
+    def refusal() -> _Refusal | None:
+        reason = door.refuses()
+        return _Refusal(rng.choice(answers[reason])) if reason else None
 
     def upgrading(
         config: Config, server_state: ServerState, app_state: dict[str, Any]
     ) -> asyncio.Protocol:
-        if reason := door.refuses():
-            return _Refusal(rng.choice(answers[reason]))
-        return SocketProtocol(config, server_state, app_state, door, rng)
+        def protocol() -> asyncio.Protocol:
+            return refusal() or SocketProtocol(config, server_state, app_state, door, rng)
+
+        return refusal() or porch.newcomer(protocol)
 
     return cast("type[asyncio.Protocol]", upgrading)
