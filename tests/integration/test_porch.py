@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.messages import SUBPROTOCOL
 from gateway.settings import Settings
+from gateway.sockets import porch
 from gateway.sockets.door import Door
 from gateway.sockets.porch import Make, Porch
 from gateway.sockets.server import SocketProtocol, serving
@@ -28,6 +29,11 @@ ASK = REQUEST.replace(b"GET / ", b"GET /v1/live ").replace(
 )
 
 
+@pytest.fixture(autouse=True)
+def pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(porch, "EACH_TURN", 2)
+
+
 @dataclass
 class Rush:
     """All of them, and what was seen at the door meanwhile."""
@@ -39,7 +45,7 @@ class Rush:
 
     @property
     def waiting(self) -> int:
-        return sum(len(porch.waiting) for porch in self.porches)
+        return sum(len(one.waiting) for one in self.porches)
 
     async def asks_and_waits(self) -> None:
         """Ends as soon as somebody has to wait."""
@@ -70,10 +76,10 @@ async def rush(site: Site, count: int, monkeypatch: pytest.MonkeyPatch) -> Async
     crowd = Rush(peers)
     newcomer, enter = Porch.newcomer, Door.enter
 
-    def comes(porch: Porch, make: Make) -> asyncio.Protocol:
-        made = newcomer(porch, make)
-        crowd.porches.add(porch)
-        crowd.most_waiting = max(crowd.most_waiting, len(porch.waiting))
+    def comes(self: Porch, make: Make) -> asyncio.Protocol:
+        made = newcomer(self, make)
+        crowd.porches.add(self)
+        crowd.most_waiting = max(crowd.most_waiting, len(self.waiting))
         return made
 
     def enters(door: Door) -> None:
@@ -98,7 +104,7 @@ async def roomy(settings: Settings) -> AsyncIterator[Site]:
         yield site
 
 
-async def test_all_who_fit_get_in_one_after_the_other_and_never_more(
+async def test_all_who_fit_get_in_a_few_at_a_time_and_never_more(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with roomy(settings) as site:
@@ -155,22 +161,22 @@ async def eventually_empty(door: Door) -> None:
 
 async def test_whoever_waits_costs_no_socket_and_no_task() -> None:
     """Until it is its turn; it rests on what the HTTP class does with what it takes for a class."""
-    door, state = Door(3), uvicorn.server.ServerState()
+    door, state = Door(4), uvicorn.server.ServerState()
     made = serving(door, random.Random(1))
     config = uvicorn.Config(_closes, interface="asgi3", ws=made, log_config=None)
     config.load()
-    wires = [Wire() for _ in range(4)]
+    wires = [Wire() for _ in range(5)]
     for wire in wires:
         http = HttpToolsProtocol(config, state, {})
         http.connection_made(wire)
         http.data_received(REQUEST)
-    assert (len(state.tasks), len(state.connections)) == (1, 1)
-    assert (door.open, door.refused) == (3, {"full": 1})
-    assert wires[3].closing
+    assert (len(state.tasks), len(state.connections)) == (2, 2)
+    assert (door.open, door.refused) == (4, {"full": 1})
+    assert wires[4].closing
     async with asyncio.timeout(PATIENCE_S):
         while not all(wire.written for wire in wires):
             await asyncio.sleep(0)
-    sockets = [wire.protocol for wire in wires[:3]]
+    sockets = [wire.protocol for wire in wires[:4]]
     assert all(type(socket) is SocketProtocol for socket in sockets)
     for socket in sockets:
         socket.connection_lost(None)

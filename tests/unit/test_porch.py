@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
+import pytest
+
 from gateway.sockets import porch
 from gateway.sockets.door import Door
 from gateway.sockets.porch import Porch
@@ -44,6 +46,11 @@ class Street:
                 await asyncio.sleep(0)
 
 
+@pytest.fixture(autouse=True)
+def pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(porch, "EACH_TURN", 2)
+
+
 class Guest(asyncio.Protocol):
     """One who was let in."""
 
@@ -63,26 +70,26 @@ class Guest(asyncio.Protocol):
         self.street.door.exit()
 
 
-async def test_one_goes_in_each_turn_in_the_order_they_came_and_nobody_passes() -> None:
+async def test_a_few_go_in_each_turn_in_the_order_they_came_and_nobody_passes() -> None:
     street = Street()
-    street.comes(5)
-    assert street.inside == [0]
-    assert street.door.open == 5
+    street.comes(7)
+    assert street.inside == [0, 1]
+    assert street.door.open == 7
     after_each_turn = []
-    for _ in range(5):
+    for _ in range(4):
         await asyncio.sleep(0)
         street.comes()
         after_each_turn.append(len(street.inside))
-    assert after_each_turn == [2, 3, 4, 5, 6]
+    assert after_each_turn == [4, 6, 8, 10]
     await street.all_have_their_turn()
-    assert street.inside == list(range(10))
-    assert street.said == dict.fromkeys(range(10), b"request")
-    assert street.door.open == 10
+    assert street.inside == list(range(11))
+    assert street.said == dict.fromkeys(range(11), b"request")
+    assert street.door.open == 11
 
 
 async def test_whoever_comes_alone_need_not_wait() -> None:
     street = Street()
-    for number in range(3):
+    for number in range(6):
         street.comes()
         assert street.inside[-1] == number
         await asyncio.sleep(0)
@@ -90,36 +97,35 @@ async def test_whoever_comes_alone_need_not_wait() -> None:
 
 async def test_one_that_goes_while_it_waits_is_forgotten_and_frees_its_place_once() -> None:
     street = Street()
-    street.comes(4)
-    street.goes(2)
-    assert (street.door.open, len(street.porch.waiting)) == (3, 2)
-    street.wires[3].closing = True  # It has hung up, which is told in a later turn.
-    await street.all_have_their_turn()
-    await asyncio.sleep(0)
+    street.comes(5)
     street.goes(3)
-    assert street.inside == [0, 1]
-    assert street.door.open == 2
-    for number in (0, 1):
+    assert (street.door.open, len(street.porch.waiting)) == (4, 2)
+    street.wires[4].closing = True  # It has hung up, which is told in a later turn.
+    await street.all_have_their_turn()
+    street.goes(4)
+    assert street.inside == [0, 1, 2]
+    assert street.door.open == 3
+    for number in street.inside:
         street.goes(number)
     assert street.door.open == 0
 
 
 async def test_one_that_cannot_be_let_in_does_not_hold_up_the_others() -> None:
-    street, loop = Street(broken=1), asyncio.get_running_loop()
+    street, loop = Street(broken=2), asyncio.get_running_loop()
     loop.set_exception_handler(lambda *_: None)
-    street.comes(4)
+    street.comes(6)
     await street.all_have_their_turn()
-    assert street.said.keys() == {0, 2, 3}
-    street.goes(1)
-    assert street.door.open == 3
+    assert street.said.keys() == {0, 1, 3, 4, 5}
+    street.goes(2)
+    assert street.door.open == 5
 
 
 async def test_what_it_says_early_is_kept_for_later_and_bounded() -> None:
     street = Street()
-    street.comes(3)
-    _, patient, early = street.wires
+    street.comes(4)
+    patient, early = street.wires[2:]
     early.protocol.data_received(bytes(porch._KEPT_BYTES))
     assert (patient.paused, early.paused) == (False, True)
     await street.all_have_their_turn()
     assert not early.paused
-    assert street.said[2] == b"request" + bytes(porch._KEPT_BYTES)
+    assert street.said[3] == b"request" + bytes(porch._KEPT_BYTES)
