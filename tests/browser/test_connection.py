@@ -324,3 +324,15 @@ async def test_a_command_without_an_answer_is_sent_again_unchanged(modules: Page
     assert hold == "h1"
     assert question == "not sent"
     assert resume == {"epoch": 3, "version": 10}
+
+
+async def test_an_address_the_page_may_not_use_is_tried_again_like_any_other(modules: Page) -> None:
+    """As ``ws:`` on a page that came by ``https:``, behind a proxy that does not say so."""
+    body = """
+    let opened = 0;
+    const open = () => { if (++opened === 3) one.stop(); throw new Error("insecure"); };
+    const one = line({ open });
+    await one.run();
+    return [opened, said.filter(([status]) => status === "waiting").length];
+    """
+    assert await run_line(modules, body) == [3, 2]

@@ -139,7 +139,12 @@ export class Connection {
   /** One socket from opening to closing; resolves with the close code, and whether we were in. */
   #session(ticket) {
     return new Promise((resolve) => {
-      const socket = this.#open(ticket.url, SUBPROTOCOL);
+      let socket;
+      try {
+        socket = this.#open(ticket.url, SUBPROTOCOL);
+      } catch {
+        return resolve({ code: 1006, welcomed: false }); // an address this page may not use
+      }
       this.#socket = socket;
       this.#draining = false;
       const deadline = setTimeout(() => this.#abandon(), LIMITS.welcome);

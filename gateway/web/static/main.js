@@ -41,7 +41,9 @@ function start({ show, payment, element }) {
   const connection = new Connection({
     show,
     admit: (queueToken) => fetchTicket(show, shopper, queueToken),
-    open: (url, subprotocol) => new WebSocket(url, subprotocol),
+    // Behind a proxy that ends TLS without saying so, the ticket names a `ws:` address.
+    open: (url, subprotocol) =>
+      new WebSocket(location.protocol === "https:" ? url.replace(/^ws:/, "wss:") : url, subprotocol),
     onFrame: (frame) => {
       dispatch({ type: "frame", frame, at: Date.now() });
       if (frame.type === "checkout") purchase.heard(frame);
