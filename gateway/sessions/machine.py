@@ -31,7 +31,7 @@ _BYTES_PER_TOKEN = 4_096
 """A large frame costs more than a small one."""
 _MOST_BAD_FRAMES = 10
 _MOST_REFUSALS = 100
-"""Commands refused for this socket's rate before it is closed."""
+"""Commands refused for their rate before the socket is closed."""
 _FAREWELL_S = 30.0
 """How long a buyer stays when the show is over: the units are sold, the confirmation is to come."""
 
@@ -118,15 +118,13 @@ class Machine:
             return [Close(CloseCode.NORMAL)]
         cost = 1 + size / _BYTES_PER_TOKEN
         wait_ms = self.bucket.take(cost, now_s)
-        if wait_ms:
-            self._refusals += 1
-            if self._refusals > _MOST_REFUSALS:
-                return self._close(CloseCode.COMMAND_RATE)
-        elif self.shared:
-            # Another device may have taken it all, which is no reason to close this one.
+        if not wait_ms and self.shared:
             wait_ms = self.shared.take(cost, now_s)
         if not wait_ms:
             return []
+        self._refusals += 1
+        if self._refusals > _MOST_REFUSALS:
+            return self._close(CloseCode.COMMAND_RATE)
         error = RateLimited("Too many messages; slow down.", retry_after_ms=wait_ms)
         return [Refuse(error, None)]
 
