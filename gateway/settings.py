@@ -148,7 +148,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     commands_in_flight: Count = 16
     """Commands of one socket that may await their answer."""
     commands_per_shopper_per_s: Count = 40
-    """Commands all sockets of one shopper at this process may send together."""
+    """Commands all sockets of one shopper at this process may send together. Some of them may leave
+    the others nothing: those are told so, and if they go on asking, closed with 4029."""
     outbox_frames: Count = 256
     """Frames that may wait for one slow socket."""
     slow_grace_s: Seconds = 10

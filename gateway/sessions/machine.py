@@ -31,7 +31,7 @@ _BYTES_PER_TOKEN = 4_096
 """A large frame costs more than a small one."""
 _MOST_BAD_FRAMES = 10
 _MOST_REFUSALS = 100
-"""Commands refused for their rate before the socket is closed."""
+"""Commands refused for their rate, the socket's or the shopper's, before the socket is closed."""
 _FAREWELL_S = 30.0
 """How long a buyer stays when the show is over: the units are sold, the confirmation is to come."""
 
