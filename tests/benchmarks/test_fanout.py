@@ -24,7 +24,7 @@ from loadtest.fanout.sections import Bench, _knock, audiences
 from tests.depth import DEEP, deep
 
 CHIEF = ("holdfast", "floor")
-QUICK = ("writes", "door")
+QUICK = ("writes",)
 VIEWERS = 12
 README = Path(bench_fanout.__file__).parent / "README.md"
 

@@ -12,6 +12,7 @@ from gateway.sandbox.stripe.app import Settings
 from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.sandbox.stripe.server import serving
 from tests.bank import Bank
+from tests.depth import only_deep
 from tests.stripe_contract import violations
 from tests.stripe_inprocess import PAID
 from tests.stripe_seed import seed
@@ -303,6 +304,7 @@ def many_intents(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[st
     return path, seed(path, 10_000, lambda number: {"order": str(number)})
 
 
+@only_deep
 @pytest.mark.parametrize("more", [{}, {"expand[]": "data.latest_charge"}])
 async def test_ten_thousand_intents_are_read_in_no_time(
     more: dict[str, str], many_intents: tuple[str, list[str]]
