@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -75,6 +77,15 @@ class Shopper:
             payment={"payment_method": method},
             contact={"email": "shopper@example.com"},
         )
+
+
+def narrow(url: str) -> socket.socket:
+    """A connection to a server, of a client whose system keeps little of what is not read."""
+    client, where = socket.socket(), urlsplit(url)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    client.connect((where.hostname, where.port))
+    client.setblocking(False)  # noqa: FBT003
+    return client
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import socket as sockets
 import time
 from typing import Any
 
@@ -22,7 +21,7 @@ from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.settings import Settings
 from tests.integration.conftest import SHOW, UNLIMITED, Corner, Site, open_site
-from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
+from tests.shopper import PATIENCE_S, Message, Shopper, connected, narrow, shopping
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -284,24 +283,22 @@ async def test_a_client_that_asks_too_fast_is_told_and_then_closed(corner: Corne
 
 async def test_a_client_that_does_not_read_is_closed(settings: Settings) -> None:
     settings = msgspec.structs.replace(settings, outbox_frames=4, close_timeout_ms=5_000)
-    narrow = sockets.socket()
-    narrow.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4_096)
-    async with open_site(settings, UNLIMITED) as site:
-        host, _, port = site.url.removeprefix("http://").partition(":")
-        narrow.connect((host, int(port)))
-        async with connected(site.socket_url, sock=narrow, max_queue=1) as slow:
-            await slow.ask("connect", token=site.ticket("slow"), show=SHOW)
-            roster = (await site.gateway.listener.feed(site.shop)).roster
-            long = "x" * 5_000
-            price = Money(1, "EUR")
-            many = tuple(CatalogEntry(f"s{n}", "S", price, description=long) for n in range(40))
-            async with asyncio.timeout(PATIENCE_S):
-                while roster.of("slow"):
-                    await site.rooms.catalog.put(site.shop, many)
-            with contextlib.suppress(ConnectionClosed):
-                while True:
-                    await slow.socket.recv()
-            assert await slow.closed() == 4008
+    async with (
+        open_site(settings, UNLIMITED) as site,
+        connected(site.socket_url, sock=narrow(site.url), max_queue=1) as slow,
+    ):
+        await slow.ask("connect", token=site.ticket("slow"), show=SHOW)
+        roster = (await site.gateway.listener.feed(site.shop)).roster
+        long = "x" * 5_000
+        price = Money(1, "EUR")
+        many = tuple(CatalogEntry(f"s{n}", "S", price, description=long) for n in range(40))
+        async with asyncio.timeout(PATIENCE_S):
+            while roster.of("slow"):
+                await site.rooms.catalog.put(site.shop, many)
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await slow.socket.recv()
+        assert await slow.closed() == 4008
 
 
 async def test_redis_not_answering_sends_the_client_away_for_a_while(corner: Corner) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -20,7 +19,7 @@ from gateway.sockets import server
 from gateway.sockets.feed import Feed
 from gateway.sockets.outbox import Outbox
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site
-from tests.shopper import PATIENCE_S, Shopper, connected
+from tests.shopper import PATIENCE_S, Shopper, connected, narrow
 
 _LARGE = msgspec.Raw(msgspec.json.encode({"type": "filler", "text": "x" * 100_000}))
 
@@ -42,12 +41,7 @@ async def watched(
 @contextlib.asynccontextmanager
 async def small_shopper(site: Site, name: str) -> AsyncIterator[Shopper]:
     """A shopper whose system keeps little of what is not read."""
-    kept = socket.socket()
-    kept.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    where = urlsplit(site.url)
-    kept.connect((where.hostname, where.port))
-    kept.setblocking(False)  # noqa: FBT003
-    async with connected(site.socket_url, sock=kept) as shopper:
+    async with connected(site.socket_url, sock=narrow(site.url)) as shopper:
         welcome = await shopper.ask("connect", token=site.ticket(name), show=SHOW)
         shopper.welcome = welcome
         try:
