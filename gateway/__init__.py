@@ -52,6 +52,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     strict_json          a client's JSON into a type, strictly
     problems             an error as HTTP tells it
     cards                finds card numbers, which no door lets in
+    environment          reads the settings, and checks them
     settings, errors     every setting; every error and close code
     clock, process       time, handed in; how a process runs and stops
     sandbox              the other side of the wire: Stripe, a till, a Valkey

@@ -1,6 +1,6 @@
 """The command line: ``holdfast demo``, ``serve``, ``relay``, ``sweep`` and those below.
 
-Each command reads its settings from the environment (``gateway.settings``), does one thing, and
+Each command reads its settings from the environment (``gateway.environment``), does one thing, and
 ends with an exit code: 0 done, 1 not as it should be, 2 asked the wrong way.
 """
 

@@ -1,16 +1,12 @@
-"""Every setting, in one frozen object, read once from the environment.
+"""Every setting, in one frozen object; ``environment`` reads it.
 
 Names carry their units. ``REDIS_URL``, ``STRIPE_API_KEY`` and ``STRIPE_WEBHOOK_SECRET`` keep the
 names the rest of the world uses; everything else is ``HOLDFAST_`` and the field's name in capitals.
-A wrong or missing setting is named in one sentence (``SettingsError``) before anything starts.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from gateway.model import Currency, Id
@@ -28,7 +24,8 @@ _USUAL_NAMES = {
     "stripe_api_key": "STRIPE_API_KEY",
     "stripe_webhook_secret": "STRIPE_WEBHOOK_SECRET",
 }
-_HIDDEN = {"secret", "stripe_api_key", "stripe_webhook_secret", "redis_url", "claims_url"}
+HIDDEN = {"secret", "stripe_api_key", "stripe_webhook_secret", "redis_url", "claims_url"}
+"""Fields that may hold a secret: never shown, and may be given as files."""
 
 
 class SettingsError(Exception):
@@ -64,12 +61,34 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     metrics_port: Port = 0
-    """Where the relay and the sweep tell Prometheus what they do, if anywhere; the gateway does so
-    at ``/metrics``."""
+    """Where a process answers Prometheus and probes, apart from the public. Unset, the gateway does
+    so on its only port, and the relay and the sweep nowhere."""
     public_url: str | None = None
     """How browsers reach us, when a proxy changes it; tickets carry the socket's address."""
     allowed_origins: str = ""
     """Comma-separated origins whose pages may open sockets, besides our own."""
+    trusted_proxies: str = ""
+    """Comma-separated addresses or networks of proxies whose ``X-Forwarded-For`` is believed."""
+    tickets_per_address_per_s: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    """Tickets one address may ask for without a key, on average; it may burst to ten times as many.
+    0: no limit. Behind a proxy that is not trusted, everybody has its address."""
+    webhook_targets: str = ""
+    """Comma-separated networks that orders may be delivered to, besides public addresses: else a
+    webhook could make us call whatever only we can reach."""
+    header_timeout_s: Seconds = 10
+    """How long a connection may take to send a whole request head."""
+    body_timeout_s: Seconds = 30
+    """How long a request may take to send its body."""
+    connections: Count = 2_000
+    """Connections this process keeps that are no sockets; above it those idle the longest are cut,
+    or newcomers refused."""
+
+    log_format: Literal["text", "json"] = "text"
+    """How log lines are written: for people, or an object a line."""
+    otlp_url: str | None = None
+    """Where spans are sent (OTLP over HTTP); unset, none are made."""
+    trace_percent: Annotated[int, Meta(ge=0, le=100)] = 10
+    """How many of the requests that bring no trace begin one."""
 
     hold_ttl_s: Seconds = 120
     """How long a hold lasts, and how much one ``extend`` gives."""
@@ -207,7 +226,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         shown = {
-            name: "***" if name in _HIDDEN else getattr(self, name)
+            name: "***" if name in HIDDEN else getattr(self, name)
             for name in self.__struct_fields__
         }
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
@@ -216,121 +235,3 @@ class Settings(Struct, frozen=True, kw_only=True):
 def variable(field: str) -> str:
     """The environment variable of a field of ``Settings``."""
     return _USUAL_NAMES.get(field, f"HOLDFAST_{field.upper()}")
-
-
-LEAST_SECRET = {"secret": 32, "stripe_api_key": 16, "stripe_webhook_secret": 16}
-"""Characters a secret has at least, where it is needed."""
-
-
-def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) -> Settings:
-    """Read the settings; ``needs`` names the secrets the caller cannot do without.
-
-    Raises:
-        SettingsError: a variable is missing, unknown, or out of its bounds, or two contradict.
-    """
-    fields = {variable(field): field for field in Settings.__struct_fields__}
-    for name in environment:
-        if name.startswith("HOLDFAST_") and name not in fields:
-            raise SettingsError(f"{name} is not a setting of Holdfast.")
-    given: dict[str, Any] = {
-        field: environment[name] for name, field in fields.items() if environment.get(name)
-    }
-    try:
-        settings = msgspec.convert(given, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(_sentence(str(error))) from None
-    for name in needs:
-        given_length, least = len(getattr(settings, name)), LEAST_SECRET[name]
-        if not given_length:
-            raise SettingsError(f"{variable(name)} must be set.")
-        if given_length < least:
-            raise SettingsError(f"{variable(name)} must have at least {least} characters.")
-    _check_addresses(settings)
-    _check_relations(settings)
-    return settings
-
-
-def _sentence(reason: str) -> str:
-    """Turn msgspec's reason into one sentence that names the variable, and never its value."""
-    rule, _, path = reason.partition(" - at `$.")
-    return f"{variable(path.rstrip('`'))} is wrong: {rule[0].lower()}{rule[1:]}."
-
-
-_SCHEMES = {
-    "redis_url": {"redis", "rediss", "unix"},
-    "stripe_url": {"http", "https"},
-    "public_url": {"http", "https"},
-    "claims_url": {"sqlite", "postgresql"},
-}
-
-
-def _check_addresses(settings: Settings) -> None:
-    """An address that cannot be one would only be noticed by the first shopper."""
-    for name, schemes in _SCHEMES.items():
-        address = getattr(settings, name)
-        if not address:
-            continue
-        try:
-            parts = urlsplit(address)
-            good = parts.scheme in schemes and bool(_place(parts)) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
-            raise SettingsError(f"{variable(name)} must be an address such as {_EXAMPLES[name]}.")
-
-
-_EXAMPLES = {
-    "redis_url": "redis://127.0.0.1:6379/0",
-    "stripe_url": "http://127.0.0.1:12111",
-    "public_url": "https://shop.example.com",
-    "claims_url": "sqlite:///var/lib/holdfast/claims or postgresql://user@host/database",
-}
-
-
-def _place(parts: SplitResult) -> str | None:
-    """What an address cannot be without."""
-    match parts.scheme:
-        case "unix":
-            return parts.path
-        case "sqlite":
-            return "" if parts.netloc else parts.path.strip("/")
-        case "postgresql":
-            return parts.hostname or parts.query  # The host may be a folder, and is named there.
-        case _:
-            return parts.hostname
-
-
-def _check_relations(settings: Settings) -> None:
-    """Settings that are each good may still contradict one another."""
-    relations = [
-        ("hold_max_s", "hold_ttl_s", settings.hold_max_s >= settings.hold_ttl_s),
-        ("payment_budget_s", "hold_ttl_s", settings.payment_budget_s >= settings.hold_ttl_s),
-        (
-            "payment_budget_s",
-            "stripe_timeout_ms",
-            settings.payment_budget_s * 1000 > settings.stripe_timeout_ms,
-        ),
-        (
-            "redis_timeout_ms",
-            "reserve_script_ms",
-            settings.redis_timeout_ms > settings.reserve_script_ms,
-        ),
-        (
-            "shopper_retention_days",
-            "hold_max_s",
-            settings.shopper_retention_days * 86_400 > settings.hold_max_s,
-        ),
-        (
-            "shopper_retention_days",
-            "payment_budget_s",
-            settings.shopper_retention_days * 86_400 > settings.payment_budget_s,
-        ),
-        (
-            "hold_retention_s",
-            "payment_budget_s",
-            settings.hold_retention_s > settings.payment_budget_s,
-        ),
-    ]
-    for larger, smaller, holds in relations:
-        if not holds:
-            raise SettingsError(f"{variable(larger)} must not be less than {variable(smaller)}.")

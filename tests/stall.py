@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.checkout.records import Record, Records
+from gateway.environment import read
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, pairs
 from gateway.messages import Checkout, Payment
@@ -23,7 +24,7 @@ from gateway.model import (
     Movement,
     MovementKind,
 )
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 from gateway.stock import rows
 from gateway.stock.holds import Held, Holds, hold_id, order_id
 from gateway.stock.movements import Movements

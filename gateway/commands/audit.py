@@ -10,10 +10,11 @@ import msgspec
 
 from gateway import process
 from gateway.clock import Clock, SystemClock, rfc3339
+from gateway.environment import read
 from gateway.lane import served
 from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
 from gateway.rooms import opened
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 from gateway.shows.shows import shops
 from gateway.stock.audit import Verdict
 from gateway.stock.audit import audit as audit_shop

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from gateway.clock import SystemClock
-from gateway.settings import read
+from gateway.environment import read
 from gateway.tickets import Tokens
 
 _IMPORT_TIMEOUT_S = 60

@@ -10,10 +10,11 @@ import msgspec
 
 from gateway import process
 from gateway.clock import rfc3339
+from gateway.environment import read
 from gateway.errors import NotFound
 from gateway.recovery.rebuild import HISTORY_MS, Rebuilt
 from gateway.rooms import Rooms, opened
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 
 _DAY_MS = 86_400_000
 _MOST_DAYS = 400

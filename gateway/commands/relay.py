@@ -6,8 +6,8 @@ import os
 import sys
 
 from gateway import metrics, process
+from gateway.environment import read
 from gateway.pos import relay as pos_relay
-from gateway.settings import read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from gateway import app, process
-from gateway.settings import read
+from gateway.environment import read
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:

@@ -4,10 +4,10 @@ import argparse
 import os
 
 from gateway import metrics, process
+from gateway.environment import read
 from gateway.lane import Lane
 from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import of_process
-from gateway.settings import read
 from gateway.sweep import Sweep, serve
 
 

@@ -6,8 +6,9 @@ import re
 import sys
 
 from gateway.clock import SystemClock, rfc3339
+from gateway.environment import read
 from gateway.model import ID_PATTERN
-from gateway.settings import SettingsError, read
+from gateway.settings import SettingsError
 from gateway.tickets import SCOPES, Tokens
 
 

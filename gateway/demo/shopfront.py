@@ -8,7 +8,7 @@ import httpx
 from gateway.clock import SystemClock
 from gateway.demo.parts import SHOP, SHOW, Site, gateway_environment
 from gateway.demo.refusal import Breakdown
-from gateway.settings import read
+from gateway.environment import read
 from gateway.tickets import SCOPES, Tokens
 
 TITLE = "The Holdfast demo show"

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 from gateway import app
 from gateway.app import Gateway
-from gateway.settings import read
+from gateway.environment import read
 from gateway.sockets import fanout
 from loadtest.fanout.ticker import Ticker, control
 

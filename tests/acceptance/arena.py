@@ -18,10 +18,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.clock import SystemClock
+from gateway.environment import read
 from gateway.lane import Lane, served
 from gateway.model import Show
 from gateway.sandbox.warden import Warden
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 from gateway.shows.shows import Shows
 from gateway.tickets import Tokens
 from loadtest.servers import cpu_s

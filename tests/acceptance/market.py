@@ -10,11 +10,12 @@ import httpx
 
 from gateway.clock import SystemClock
 from gateway.demo.addresses import free_ports
+from gateway.environment import read
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.model import Show
 from gateway.sandbox.warden import Warden
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 from gateway.shows.shows import Shows
 from gateway.stock.audit import Verdict, audit
 from gateway.tickets import Tokens

@@ -17,9 +17,10 @@ from gateway.checkout.records import Record
 from gateway.checkout.turns import OnWait
 from gateway.claims.address import open_claims
 from gateway.clock import SystemClock
+from gateway.environment import read
 from gateway.lane import Durable, Lane, Reply, Word
 from gateway.scripts import Script
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 
 
 def die() -> None:

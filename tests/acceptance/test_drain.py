@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from gateway.clock import SystemClock
+from gateway.environment import read
 from gateway.lane import Lane, served
 from gateway.messages import SUBPROTOCOL
 from gateway.model import Show
@@ -25,7 +26,7 @@ from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.sandbox.warden import Warden
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 from gateway.shows.shows import Shows
 from gateway.stock.holds import Holds
 from gateway.tickets import Tokens

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock
+from gateway.environment import read
 from gateway.keys import ShopKeys
 from gateway.lane import served
 from gateway.model import CatalogEntry, Money, Movement, Show
@@ -24,7 +25,6 @@ from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.warden import Warden
-from gateway.settings import read
 from gateway.stock.audit import Verdict, audit
 from gateway.sweep import Sweep
 from tests.depth import deep, sample

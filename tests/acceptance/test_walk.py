@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from gateway.clock import SystemClock, parse_rfc3339
+from gateway.environment import read
 from gateway.sandbox import till
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
-from gateway.settings import read
 from gateway.tickets import Tokens
 from tests.processes import Process, environment, free_port
 from tests.shopper import shopping

@@ -21,13 +21,14 @@ from gateway.checkout.payment import Payments
 from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
 from gateway.clock import SystemClock
+from gateway.environment import read
 from gateway.lane import Lane, served
 from gateway.model import CatalogEntry, Money, Movement, Show
 from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.warden import Warden
-from gateway.settings import Settings, read
+from gateway.settings import Settings
 from gateway.sweep import Sweep
 from loadtest.postgres import QUICK, EmbeddedPostgres, PostgresMissingError
 from tests.claiming import Table

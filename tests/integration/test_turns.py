@@ -95,7 +95,7 @@ ASKER = """
 import asyncio, json, os, sys, time
 from gateway.checkout.turns import Endpoint, Turns
 from gateway.lane import served
-from gateway.settings import read
+from gateway.environment import read
 
 async def main():
     settings = read(os.environ)

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.demo.home import Home, new_secrets
 from gateway.demo.parts import Site, audit, crowd, gateway_environment, parts, private
+from gateway.environment import read
 from gateway.sandbox.stripe.faults import FaultPlan
-from gateway.settings import read
 
 
 def site(people: int = 0, *, keeps: bool = False) -> Site:

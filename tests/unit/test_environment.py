@@ -1,9 +1,12 @@
 """Settings: read once, and every mistake named in one sentence."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from gateway.settings import LEAST_SECRET, Settings, SettingsError, read, variable
+from gateway.environment import LEAST_SECRET, read
+from gateway.settings import Settings, SettingsError, variable
 
 GOOD = {
     "HOLDFAST_SECRET": "0123456789abcdef0123456789abcdef",
@@ -172,3 +175,26 @@ def test_times_and_sizes_carry_their_units() -> None:
     for name in msgspec.structs.asdict(read(GOOD)):
         if any(word in name for word in seconds):
             assert name.endswith(units), name
+
+
+def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(GOOD["HOLDFAST_SECRET"] + "\n")
+    others = {name: value for name, value in GOOD.items() if name != "HOLDFAST_SECRET"}
+    given = read(others | {"HOLDFAST_SECRET_FILE": str(file)})
+    assert given == read(GOOD)
+
+
+def test_a_secret_is_given_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="Set REDIS_URL or REDIS_URL_FILE, not both."):
+        read(GOOD | {"REDIS_URL": "redis://a:1/0", "REDIS_URL_FILE": str(tmp_path / "url")})
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="STRIPE_API_KEY_FILE names a file that cannot be read"):
+        read({"STRIPE_API_KEY_FILE": str(tmp_path / "missing")})
+
+
+def test_only_secrets_may_be_files() -> None:
+    with pytest.raises(SettingsError, match="HOLDFAST_HOLD_TTL_S_FILE is not a setting"):
+        read(GOOD | {"HOLDFAST_HOLD_TTL_S_FILE": "/dev/null"})
