@@ -1,0 +1,291 @@
+"""Who is erased is nowhere any more, and the books say what they said before."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from gateway.checkout.phases import Phase
+from gateway.checkout.refund import RefundRequest
+from gateway.clock import SystemClock
+from gateway.lane import pairs
+from gateway.model import Fulfillment, LineRequest, Money
+from gateway.orders import current
+from gateway.orders.stream import OrderStream
+from gateway.privacy.erase import Erasure, NotYet
+from gateway.privacy.walk import PSEUDONYM, Walk
+from gateway.reconcile.reconciler import Reconciler
+from gateway.sandbox.valkey import EmbeddedValkey
+from gateway.sandbox.warden import Warden
+from gateway.stock.audit import audit
+from gateway.stock.standing import freeze
+from tests.bank import Bank
+from tests.integration.conftest import SHOW, Corner
+from tests.integration.test_recovery import forgets, opened
+from tests.personal import EMAIL, PARKS, SHOPPER, TAKES, TEXTS, Person, traces
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+DAY_MS = 86_400_000
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def person(corner: Corner) -> Person:
+    await corner.sells("tee", 9)
+    return Person(corner.rooms, corner.shop)
+
+
+def erasure(person: Person) -> Erasure:
+    rooms = person.rooms
+    walk = Walk(rooms.lane, person.shop, rooms.claims)
+    return Erasure(walk, rooms.settings, rooms.clock, random.Random(1))
+
+
+async def ledger(person: Person) -> Any:
+    return await person.lane.command("XRANGE", person.keys.ledger, "-", "+")
+
+
+async def add_up(person: Person) -> None:
+    """No drift of the stock, and no difference to Stripe, now or when it has lain for long."""
+    assert (await audit(person.lane, person.shop)).drift == ()
+    since_ms = SystemClock().now_ms() - DAY_MS
+    found = await Reconciler(person.rooms.settler).look(person.shop, since_ms)
+    assert found.differences == {}
+
+
+async def told(person: Person, order: str) -> list[dict[str, Any]]:
+    """What the stream has of an order, oldest first."""
+    entries = await person.lane.command("XRANGE", person.keys.orders, "-", "+")
+    events = [msgspec.json.decode(pairs(fields)["event"]) for _, fields in entries]
+    return [event["data"] for event in events if event["subject"] == order]
+
+
+async def test_nothing_of_a_shopper_is_left_in_any_key_or_table(
+    warden: Warden, tmp_path: Path, shop: str
+) -> None:
+    server = EmbeddedValkey(warden.group, port=0, data_dir=tmp_path, appendfsync="always")
+    claims = tmp_path / "claims"
+    async with opened(server, shop, claims_url=f"sqlite://{claims}") as purchase:
+        await purchase.corner.sells("tee", 9)
+        person = Person(purchase.rooms, shop)
+        await person.lives()
+        texts, at = (*TEXTS, SHOPPER), person.keys.meta
+        before = await traces(person.lane, at, texts)
+        assert before.keys() == set(texts), "the search finds what is there"
+        places = {key.split(":")[2] for keys in before.values() for key in keys}
+        assert places == {
+            *("order", "orders", "hold", "shopper", "parked"),
+            *("questions", "line", "heard", "invited", "inside"),
+        }
+        assert EMAIL.encode() in kept_by(claims)
+        await add_up(person)
+        books = await ledger(person)
+
+        found = await erasure(person).erase(SHOPPER)
+        assert not found.nothing
+        assert await traces(person.lane, at, texts) == {}
+        assert [text for text in texts if text.encode() in kept_by(claims)] == []
+        await add_up(person)
+        assert await ledger(person) == books
+
+        again = await erasure(person).erase(SHOPPER)
+        assert again.nothing
+        assert len(await told(person, person.bought)) == 1
+        await add_up(person)
+
+
+def kept_by(claims: Path) -> bytes:
+    """All bytes of the table of claims, its log too."""
+    files = [path for path in claims.parent.iterdir() if path.name.startswith(claims.name)]
+    return b"".join(path.read_bytes() for path in files)
+
+
+async def test_a_rebuild_does_not_bring_the_shopper_back(
+    warden: Warden, tmp_path: Path, shop: str
+) -> None:
+    server = EmbeddedValkey(warden.group, port=0, data_dir=tmp_path, appendfsync="always")
+    async with opened(server, shop, claims_url=f"sqlite://{tmp_path}/claims") as purchase:
+        await purchase.corner.sells("tee", 9)
+        person, rooms = Person(purchase.rooms, shop), purchase.rooms
+        order = await person.buys()
+        await erasure(person).erase(SHOPPER)
+        await forgets(purchase)
+        assert await freeze(rooms.lane, shop)
+        await rooms.recovery.served(shop)
+        record = await rooms.records.find(shop, order)
+        assert record
+        assert record.contact is None
+        await rooms.settler.settle(shop, order)
+        assert await traces(rooms.lane, person.keys.meta, (*TEXTS, SHOPPER)) == {}
+        (event,) = await told(person, order)
+        assert (event["order_version"], event["contact"], event["erased"]) == (2, None, True)
+        record = await rooms.records.find(shop, order)
+        assert record
+        assert record.phase is Phase.CAPTURED
+
+
+async def test_the_pos_hears_of_it_by_the_next_version(person: Person) -> None:
+    await person.lives()
+    (before,) = await told(person, person.bought)
+    assert before["contact"]["email"] == EMAIL
+    await erasure(person).erase(SHOPPER)
+    (after,) = await told(person, person.bought)
+    assert (after["order_version"], after["contact"], after["erased"]) == (2, None, True)
+    assert "ship_to" not in after["fulfillment"]
+    same = ("id", "state", "lines", "total", "tenders", "show", "occurred_at")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    event = await current.find(person.lane, person.shop, person.bought)
+    assert event
+    assert event.data.erased
+    assert await person.lane.command("HLEN", person.keys.parked(PARKS)) == 0
+
+
+async def test_the_cursors_of_those_who_pull_stay_right(person: Person) -> None:
+    """One has read nothing, one all; another's order is between."""
+    stream = OrderStream(person.lane, person.shop)
+    other = Person(person.rooms, person.shop, "bob")
+    first, second, third = await person.buys("a"), await other.buys("b"), await person.buys("c")
+    page = await stream.page("", 2)
+    assert [event.data.id for event in page.orders] == [first, second]
+    await erasure(person).erase(SHOPPER)
+    rest = await stream.page(page.next, 10)
+    assert {(event.data.id, event.data.order_version) for event in rest.orders} == {
+        (first, 2),
+        (third, 2),
+    }
+    everything = await stream.page("", 10)
+    assert [event.data.id for event in everything.orders] == [second, first, third]
+    assert (await stream.page(rest.next, 10)).orders == ()
+
+
+async def test_an_order_can_be_refunded_afterwards(person: Person) -> None:
+    order = await person.buys()
+    await erasure(person).erase(SHOPPER)
+    rooms = person.rooms
+    await rooms.refunds.begin(person.shop, order, "k", RefundRequest())
+    await rooms.settler.settle(person.shop, order)
+    _, last = await told(person, order)
+    assert (last["order_version"], last["state"], last["contact"]) == (3, "canceled", None)
+    assert last["erased"]
+    await add_up(person)
+
+
+async def test_what_is_known_of_a_hold_is_only_that_it_ended(person: Person) -> None:
+    hold = await person.reserves("k")
+    await person.rooms.holds.release(person.shop, SHOPPER, hold)
+    await erasure(person).erase(SHOPPER)
+    state, shopper = await person.lane.command("HMGET", person.keys.hold(hold), "state", "shopper")
+    assert state == b"released"
+    assert shopper.decode().startswith(PSEUDONYM)
+    lines = (LineRequest("tee", 1),)
+    again = await person.rooms.holds.reserve(person.shop, SHOPPER, SHOW, "k", lines, Fulfillment())
+    assert again.hold.state == "released", "the same request holds nothing anew"
+
+
+async def refusal(person: Person, *, release: bool = False) -> str:
+    """Why one may not be erased; nothing is, then."""
+    found = await erasure(person).walk.find(SHOPPER)
+    with pytest.raises(NotYet) as refused:
+        await erasure(person).erase(SHOPPER, release=release)
+    assert await erasure(person).walk.find(SHOPPER) == found
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("release", [False, True])
+async def test_a_payment_under_way_is_let_end(person: Person, *, release: bool) -> None:
+    await person.buys("before")
+    order = await person.begins(await person.reserves("k"))
+    reason = await refusal(person, release=release)
+    assert reason == f"A payment of {order} is under way; try again when it has ended."
+
+
+async def test_a_refund_under_way_is_let_end(person: Person) -> None:
+    order = await person.buys()
+    await person.rooms.refunds.begin(person.shop, order, "k", RefundRequest())
+    assert (
+        await refusal(person) == f"A refund of {order} is under way; try again when it has ended."
+    )
+
+
+async def test_an_order_is_delivered_first(person: Person) -> None:
+    await person.buys("first")
+    await person.is_handed_on()
+    second = await person.buys("second")
+    assert (await refusal(person)).startswith(f"{second} is not delivered to the webhook ")
+    await person.lane.command("XGROUP", "DESTROY", person.keys.orders, PARKS)
+    group = ("XREADGROUP", "GROUP", TAKES, "relay", "COUNT", 9, "STREAMS", person.keys.orders, ">")
+    await person.lane.command(*group, at=person.keys.orders)
+    assert (await refusal(person)).startswith(f"{second} is not delivered to the webhook {TAKES}")
+    await person.is_handed_on()
+    await erasure(person).erase(SHOPPER)
+    assert (await erasure(person).walk.find(SHOPPER)).nothing
+
+
+async def test_an_active_hold_is_released_only_if_wanted(person: Person) -> None:
+    hold = await person.reserves("k")
+    assert (await refusal(person)).startswith(f"The shopper holds something ({hold});")
+    await erasure(person).erase(SHOPPER, release=True)
+    assert await person.rooms.movements.available(person.shop) == {"tee": 9}
+    assert (await erasure(person).walk.find(SHOPPER)).nothing
+    await add_up(person)
+
+
+async def test_a_refund_that_comes_in_between_is_told_too(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was looked at, then it was refunded, then it is erased: as what it is by now."""
+    order = await person.buys()
+    find, looks = Walk.find, 0
+
+    async def overtaken(walk: Walk, shopper: str) -> Any:
+        nonlocal looks
+        looks += 1
+        found = await find(walk, shopper)
+        if looks == 1:
+            await person.rooms.refunds.begin(
+                person.shop, order, "k", RefundRequest(Money(100, "EUR"))
+            )
+            await person.rooms.settler.settle(person.shop, order)
+        return found
+
+    monkeypatch.setattr(Walk, "find", overtaken)
+    await erasure(person).erase(SHOPPER)
+    assert looks == 2
+    (event,) = await told(person, order)
+    assert (event["order_version"], event["state"]) == (3, "partially_refunded")
+    assert (await erasure(person).walk.find(SHOPPER)).nothing
+    await add_up(person)
+
+
+async def test_an_order_whose_money_could_not_be_taken_is_told_to_nobody(person: Person) -> None:
+    bank = Bank(person.rooms.settings.stripe_url or "")
+    await bank.fails(capture_loses_percent=100, times=1)
+    order = await person.begins(await person.reserves("k"))
+    await person.rooms.settler.settle(person.shop, order)
+    record = await person.rooms.records.find(person.shop, order)
+    assert record
+    assert (record.phase, len(await told(person, order))) == (Phase.FAILED, 1)
+    await erasure(person).erase(SHOPPER)
+    assert await told(person, order) == []
+    await add_up(person)
+
+
+async def test_who_buys_meanwhile_is_let_finish(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hold came after the look: it is not cut off from its shopper."""
+    find = Walk.find
+
+    async def overtaken(walk: Walk, shopper: str) -> Any:
+        found = await find(walk, shopper)
+        if not found.active:
+            await person.reserves("late")
+        return found
+
+    monkeypatch.setattr(Walk, "find", overtaken)
+    assert (await person.buys()).startswith("o_")
+    with pytest.raises(NotYet, match="holds something"):
+        await erasure(person).erase(SHOPPER)
+    assert (await audit(person.lane, person.shop)).active_holds == 1
