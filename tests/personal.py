@@ -32,7 +32,7 @@ PARKS, TAKES = "gone", "till"
 """Webhooks: at one all is parked, the other takes all."""
 
 
-async def dump(lane: Lane, at: str) -> dict[str, bytes]:
+async def dump(lane: Lane, at: str, match: str = "*") -> dict[str, bytes]:
     """Every key of a server with all it holds, read by its type; a kind unknown here fails."""
     reading = {
         b"string": ("GET",),
@@ -44,7 +44,7 @@ async def dump(lane: Lane, at: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     cursor = b"0"
     while True:
-        cursor, keys = await lane.command("SCAN", cursor, "COUNT", 1_000, at=at)
+        cursor, keys = await lane.command("SCAN", cursor, "MATCH", match, "COUNT", 1_000, at=at)
         for key in keys:
             name = key.decode()
             command, *rest = reading[await lane.command("TYPE", name)]
@@ -59,9 +59,11 @@ def _flat(reply: object) -> bytes:
     return reply if isinstance(reply, bytes) else str(reply).encode()
 
 
-async def traces(lane: Lane, at: str, texts: tuple[str, ...]) -> dict[str, set[str]]:
+async def traces(
+    lane: Lane, at: str, texts: tuple[str, ...], match: str = "*"
+) -> dict[str, set[str]]:
     """Where texts are, in keys or in values: text → keys."""
-    held = await dump(lane, at)
+    held = await dump(lane, at, match)
     found: dict[str, set[str]] = {}
     for text in texts:
         keys = {key for key, value in held.items() if text in key or text.encode() in value}
@@ -136,9 +138,9 @@ class Person:
                     await parking.park(entry, "status 410", 1, "2026-11-21T20:11:54.123Z")
             await group.close()
 
-    async def lives(self) -> None:
-        """All of it."""
-        self.bought = await self.buys()
-        self.declined = await self.is_declined()
+    async def lives(self, key: str = "k") -> None:
+        """All of it; another key is another purchase."""
+        self.bought = await self.buys(key)
+        self.declined = await self.is_declined(f"{key} declined")
         await self.talks()
         await self.is_handed_on()
