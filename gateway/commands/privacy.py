@@ -145,7 +145,8 @@ async def _erase(settings: Settings, options: argparse.Namespace) -> int:
         return 0
     if not options.yes:
         raise SettingsError(f"To erase all of that, say so: --yes {shopper}")
-    sys.stdout.write(_closing(found))
+    if not found.nothing:
+        sys.stdout.write(_closing(found))
     return 0
 
 

@@ -73,7 +73,7 @@ async def test_nobody_elses_is_in_it(person: Person) -> None:
     text = msgspec.json.encode(export(await walk(person).find(SHOPPER), 0)).decode()
     assert [word for word in (order, "bob", "Bob") if word in text] == []
     nobody = export(await walk(person).find("nobody"), 0)
-    assert not (nobody.orders or nobody.holds or nobody.questions or nobody.queue)
+    assert (nobody.orders, nobody.holds, nobody.questions, nobody.queue) == ((), (), (), ())
 
 
 async def test_a_shopper_is_found_by_what_the_shop_knows(person: Person) -> None:
