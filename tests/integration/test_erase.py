@@ -11,6 +11,7 @@ import pytest_asyncio
 from gateway.checkout.phases import Phase
 from gateway.checkout.refund import RefundRequest
 from gateway.clock import SystemClock
+from gateway.keys import SHOPS
 from gateway.lane import pairs
 from gateway.model import Fulfillment, LineRequest, Money
 from gateway.orders import current
@@ -23,6 +24,7 @@ from gateway.sandbox.warden import Warden
 from gateway.stock.audit import audit
 from gateway.stock.standing import freeze
 from tests.bank import Bank
+from tests.handoff import handoff, running
 from tests.integration.conftest import SHOW, Corner
 from tests.integration.test_recovery import forgets, opened
 from tests.personal import EMAIL, PARKS, SHOPPER, TAKES, TEXTS, Person, traces
@@ -153,6 +155,34 @@ async def test_the_pos_hears_of_it_by_the_next_version(person: Person) -> None:
     assert event
     assert event.data.erased
     assert await person.lane.command("HLEN", person.keys.parked(PARKS)) == 0
+
+
+async def test_the_till_erases_as_well(person: Person) -> None:
+    """One order it has by then; the other it refused, and now gets without contact only."""
+    async with handoff(person.lane, person.shop, person.rooms.settings) as site:
+        await person.lane.command("SADD", SHOPS, person.shop)
+        await site.book.put("till", site.webhook)
+        async with running(site.relay()):
+            taken = await person.buys("taken")
+            await site.has(taken)
+            assert EMAIL in str((await site.http.get("/orders")).json())
+            await site.faults(status=410, count=1)
+            refused = await person.buys("refused")
+            await site.parks(1)
+            await site.settled()
+            await erasure(person).erase(SHOPPER)
+
+            async def all_there() -> bool:
+                # The relay knows of the version that was parked, and parks the next behind it.
+                await site.parking.retry()
+                told = (await site.http.get("/orders")).json()
+                return [event["data"].get("erased") for event in told] == [True, True]
+
+            await eventually(all_there)
+            assert sorted(await site.orders()) == sorted([taken, refused])
+            assert EMAIL not in str((await site.http.get("/orders")).json())
+            await site.settled()
+            assert await site.parking.count() == 0
 
 
 async def test_the_cursors_of_those_who_pull_stay_right(person: Person) -> None:
