@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import msgspec
 from msgspec import Struct
+from redis.crc import key_slot
 
 from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
@@ -35,6 +36,7 @@ _MOST_NAMED = 10
 
 Where = Literal["line", "heard", "invited", "inside"]
 _PLACES: tuple[Where, ...] = get_args(Where)
+_CHANGING = "The shop is moving to another server, or may have lost something; try again."
 _CONTACT = msgspec.json.Decoder(Contact)
 _QUESTION = msgspec.json.Decoder(tuple[str, str, str])
 _RECORD = msgspec.json.Decoder(dict[str, str])
@@ -196,9 +198,7 @@ class Walk:
 
     async def _pages(self) -> AsyncIterator[list[tuple[str, str]]]:
         """All keys of the shop, each as its kind and its name; one may come twice."""
-        begins, before = self.keys.every.removesuffix("*"), await stand(self.lane, self.shop)
-        if before.state is State.NEW:
-            raise NotFound(f"There is no shop {self.shop}.")
+        begins, server = self.keys.every.removesuffix("*"), await self._server()
         cursor = b"0"
         while True:
             scan = ("SCAN", cursor, "MATCH", self.keys.every, "COUNT", _KEYS)
@@ -209,9 +209,27 @@ class Walk:
             if int(cursor) == 0:
                 break
         # A cursor means nothing to another server.
-        after = await stand(self.lane, self.shop)
-        if after.state is not State.SERVING or after.here != before.here:
-            raise Unavailable("The server of the shop has changed, or lost something; try again.")
+        if await self._server() != server:
+            raise Unavailable(_CHANGING)
+
+    async def _server(self) -> str:
+        """The name of the one server that has all there is of the shop.
+
+        Raises:
+            NotFound: there is no such shop.
+            Unavailable: it may have lost something, or hands the shop's keys to another just now.
+        """
+        standing = await stand(self.lane, self.shop)
+        if standing.state is State.NEW:
+            raise NotFound(f"There is no shop {self.shop}.")
+        at = self.keys.meta
+        nodes = b""
+        if b"cluster_enabled:1" in await self.lane.command("INFO", "cluster", at=at):
+            nodes = await self.lane.command("CLUSTER", "NODES", at=at)
+        # One that has a slot on the move says so: [slot->-where to].
+        if standing.state is State.FROZEN or f"[{key_slot(at.encode())}-".encode() in nodes:
+            raise Unavailable(_CHANGING)
+        return standing.here
 
     async def _take(self, found: Found, page: list[tuple[str, str]]) -> None:
         """Keep what is the shopper's of some keys."""
