@@ -173,8 +173,9 @@ def _closing(found: Found) -> str:
     payments = ", ".join(there.payment_intents) or "no payment of these orders"
     return (
         "Erased. The ledger, the money and the order ids are as they were. What is left:\n"
-        f"  Stripe still has {payments}; find all by the search {there.search}, and redact them\n"
-        "  there once they can be neither refunded nor disputed any more (.github/PRIVACY.md).\n"
+        f"  Stripe still has {payments}; all are found there by the search\n"
+        f"  {there.search}.\n"
+        "  Redact them once they can be neither refunded nor disputed (.github/PRIVACY.md).\n"
         "  The POS hears of each sold order once more, without contact, and erases its own copy.\n"
         "  The append-only file has it until BGREWRITEAOF, backups as long as you keep them.\n"
     )

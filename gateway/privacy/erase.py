@@ -161,6 +161,9 @@ class Erasure:
             await lane.command("ZREM", keys.questions(question.show), question.member)
         for place in found.places:
             await lane.command("ZREM", place_key(keys, place.where, place.show), found.shopper)
+        for told in found.entries:
+            if told.order not in found.orders:  # Only a claim still knows it.
+                await lane.command("XDEL", keys.orders, told.id)
         for delivery in found.deliveries:
             await lane.command("HDEL", keys.parked(delivery.webhook), delivery.entry)
 

@@ -134,8 +134,11 @@ class Walk:
         """
         found = Found(self.shop, shopper)
         found.visits = _texts(await self.lane.command("HGETALL", self.keys.shopper(shopper)))
+        others = set[tuple[str, str]]()
         async for page in self._pages():
-            await self._take(found, page)
+            await self._take_records(found, page)
+            others.update(key for key in page if key[0] not in {"order", "hold"})
+        await self._take_others(found, sorted(others))
         if self.claims:
             async for sale in self.claims.kept(self.shop):
                 if record_of(sale).get("shopper") == shopper:
@@ -231,8 +234,8 @@ class Walk:
             raise Unavailable(_CHANGING)
         return standing.here
 
-    async def _take(self, found: Found, page: list[tuple[str, str]]) -> None:
-        """Keep what is the shopper's of some keys."""
+    async def _take_records(self, found: Found, page: list[tuple[str, str]]) -> None:
+        """Keep the shopper's orders and holds of some keys."""
         for kind, mine, key in (
             ("order", found.orders, self.keys.order),
             ("hold", found.holds, self.keys.hold),
@@ -242,7 +245,12 @@ class Walk:
             for name, (owner,) in zip(names, owners, strict=True):
                 if owner == found.shopper.encode():
                     mine[name] = _texts(await self.lane.command("HGETALL", key(name)))
-        for kind, name in page:
+                    if not mine[name]:  # Its time was over just now.
+                        del mine[name]
+
+    async def _take_others(self, found: Found, keys: list[tuple[str, str]]) -> None:
+        """Keep what the shopper has among that of others."""
+        for kind, name in keys:
             if kind == "questions":
                 found.questions += await self._questions(name, found.shopper)
             elif kind in _PLACES:

@@ -1,5 +1,6 @@
 """Who is erased is nowhere any more, and the books say what they said before."""
 
+import contextlib
 import random
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import pytest_asyncio
 
 from gateway.checkout.phases import Phase
 from gateway.checkout.refund import RefundRequest
+from gateway.claims.sale import Sale
+from gateway.claims.sqlite import SqliteClaims
 from gateway.clock import SystemClock
+from gateway.errors import Unavailable
 from gateway.keys import SHOPS
-from gateway.lane import pairs
+from gateway.lane import pairs, served
 from gateway.model import Fulfillment, LineRequest, Money
 from gateway.orders import current
 from gateway.orders.stream import OrderStream
@@ -317,6 +321,38 @@ async def test_an_order_whose_money_could_not_be_taken_is_told_to_nobody(person:
     await erasure(person).erase(SHOPPER)
     assert await told(person, order) == []
     await add_up(person)
+
+
+async def test_what_the_replicas_do_not_have_is_not_called_erased(person: Person) -> None:
+    """There is none. Once there is, erasing again says so of all that was erased before."""
+    await person.buys()
+    patient = msgspec.structs.replace(person.rooms.settings, wait_replicas=1, wait_timeout_ms=20)
+    async with served(patient) as lane:
+        walk = Walk(lane, person.shop)
+        unsure = Erasure(walk, patient, person.rooms.clock, random.Random(1))
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="not on the replicas yet"):
+                await unsure.erase(SHOPPER)
+    assert (await erasure(person).erase(SHOPPER)).nothing
+
+
+async def test_what_only_a_claim_still_knows_is_erased_too(person: Person, tmp_path: Path) -> None:
+    order, rooms = await person.buys(), person.rooms
+    record = await rooms.records.find(person.shop, order)
+    kept = msgspec.json.encode(await rooms.records.kept(person.shop, order))
+    assert record
+    async with contextlib.aclosing(SqliteClaims(tmp_path / "claims", rooms.settings)) as claims:
+        sale = Sale(person.shop, order, record.intent or "", record.hold, record.units, kept, 1)
+        await claims.claim(sale)
+        await person.lane.command("DEL", person.keys.order(order))
+        walk = Walk(person.lane, person.shop, claims)
+        assert await walk.shopper_of(order) == SHOPPER
+        assert await walk.shopper_at(EMAIL) == SHOPPER
+        await Erasure(walk, rooms.settings, rooms.clock, random.Random(1)).erase(SHOPPER)
+        (left,) = [one async for one in claims.kept(person.shop)]
+        assert [text for text in (*TEXTS, SHOPPER) if text.encode() in left.record] == []
+        assert (left.order, left.units) == (order, record.units)
+        assert await told(person, order) == []
 
 
 async def test_who_buys_meanwhile_is_let_finish(
