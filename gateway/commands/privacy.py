@@ -21,7 +21,8 @@ from gateway.lane import served
 from gateway.model import ID_PATTERN
 from gateway.privacy.erase import Erasure, NotYet
 from gateway.privacy.export import at_stripe, export
-from gateway.privacy.walk import Found, Walk
+from gateway.privacy.found import Found
+from gateway.privacy.walk import Walk
 from gateway.settings import Settings, SettingsError
 
 _PROGRESS_S = 2.0

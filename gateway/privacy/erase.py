@@ -18,7 +18,8 @@ from gateway.keys import ShopKeys
 from gateway.lane import Reply
 from gateway.orders import entry
 from gateway.orders.entry import OrderEvent
-from gateway.privacy.walk import PSEUDONYM, Found, Texts, Walk, place_key, record_of
+from gateway.privacy.found import PSEUDONYM, Found, Texts, place_key, record_of
+from gateway.privacy.walk import Walk
 from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.stock.holds import Holds

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gateway.clock import rfc3339
 from gateway.model import Timestamp
-from gateway.privacy.walk import Delivery, Found, Place, Question, Texts, record_of
+from gateway.privacy.found import Delivery, Found, Place, Question, Texts, record_of
 
 _TIMES = frozenset(
     {

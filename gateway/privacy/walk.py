@@ -6,26 +6,32 @@ time, and the shop goes on selling meanwhile. What comes into being during a wal
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from dataclasses import dataclass
 
 import msgspec
-from msgspec import Struct
 from redis.crc import key_slot
 
-from gateway.claims.sale import Sale
 from gateway.claims.table import Claims
 from gateway.errors import Invalid, NotFound, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply, pairs
 from gateway.model import Contact
 from gateway.orders.stream import Entry, read_entry
-from gateway.pos.parked import Parked, Parking
+from gateway.pos.parked import Parking
+from gateway.privacy.found import (
+    PLACES,
+    PSEUDONYM,
+    Delivery,
+    Found,
+    Place,
+    Question,
+    Texts,
+    Where,
+    place_key,
+    record_of,
+)
 from gateway.stock.standing import State, stand
-
-PSEUDONYM = "erased_"
-"""How the ids begin that stand for erased shoppers; no ticket carries one."""
 
 _KEYS = 1_000
 """Keys looked at in one step of the walk: well under a millisecond of the server's time."""
@@ -34,76 +40,12 @@ _SLICE = 200
 _MOST_NAMED = 10
 """Shoppers of one address that are named."""
 
-Where = Literal["line", "heard", "invited", "inside"]
-_PLACES: tuple[Where, ...] = get_args(Where)
 _CHANGING = "The shop is moving to another server, or may have lost something; try again."
 _CONTACT = msgspec.json.Decoder(Contact)
 _QUESTION = msgspec.json.Decoder(tuple[str, str, str])
-_RECORD = msgspec.json.Decoder(dict[str, str])
 
-Texts = dict[str, str]
 Progress = Callable[[int], None]
 """Told how many keys and entries were looked at so far."""
-
-
-class Question(Struct, frozen=True):
-    """A question asked during a show; ``member`` is how the show keeps it."""
-
-    show: str
-    at_ms: int
-    text: str
-    member: bytes
-
-
-class Place(Struct, frozen=True):
-    """A place in or behind the line before a show; what the number means depends on which."""
-
-    show: str
-    where: Where
-    number: int
-
-
-class Delivery(Struct, frozen=True):
-    """A delivery that a webhook has parked."""
-
-    webhook: str
-    entry: str
-    parked: Parked
-
-
-@dataclass(slots=True)
-class Found:
-    """What is stored about one shopper of one shop. Hashes are as Redis has them."""
-
-    shop: str
-    shopper: str
-    visits: Texts = field(default_factory=dict)
-    orders: dict[str, Texts] = field(default_factory=dict)
-    holds: dict[str, Texts] = field(default_factory=dict)
-    questions: list[Question] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    deliveries: list[Delivery] = field(default_factory=list)
-    claims: list[Sale] = field(default_factory=list)
-    webhooks: set[str] = field(default_factory=set)
-    """Those with anything parked, whoever's it is."""
-
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing is stored."""
-        stored = (self.visits, self.orders, self.holds, self.questions, self.places, self.claims)
-        return not any(stored)
-
-    @property
-    def active(self) -> list[str]:
-        """Holds that are not over."""
-        return sorted(name for name, hold in self.holds.items() if hold["state"] == "active")
-
-    def written(self, order: str) -> list[str]:
-        """Ids of the entries of an order: in the stream, and of parked deliveries."""
-        ids = {one.id for one in self.entries if one.order == order}
-        ids |= {one.entry for one in self.deliveries if one.parked.order == order}
-        return sorted(ids)
 
 
 def _silent(_: int) -> None:
@@ -253,7 +195,7 @@ class Walk:
         for kind, name in keys:
             if kind == "questions":
                 found.questions += await self._questions(name, found.shopper)
-            elif kind in _PLACES:
+            elif kind in PLACES:
                 found.places += await self._place(name, kind, found.shopper)
             elif kind == "parked":
                 found.webhooks.add(name)
@@ -297,25 +239,9 @@ class Walk:
         self.progress(self.looked_at)
 
 
-def place_key(keys: ShopKeys, where: Where, show: str) -> str:
-    """The key that keeps places of one kind."""
-    made: Mapping[Where, Callable[[str], str]] = {
-        "line": keys.line,
-        "heard": keys.heard,
-        "invited": keys.invited,
-        "inside": keys.inside,
-    }
-    return made[where](show)
-
-
 def _is_at(contact: str | bytes | None, email: str) -> bool:
     """Whether a contact has this address, written in small letters."""
     return contact is not None and _CONTACT.decode(contact).email.casefold() == email
-
-
-def record_of(sale: Sale) -> Texts:
-    """The order's record as a claim keeps it."""
-    return _RECORD.decode(sale.record)
 
 
 def _texts(reply: Reply) -> Texts:

@@ -21,7 +21,8 @@ from gateway.model import Fulfillment, LineRequest, Money
 from gateway.orders import current
 from gateway.orders.stream import OrderStream
 from gateway.privacy.erase import Erasure, NotYet
-from gateway.privacy.walk import PSEUDONYM, Walk
+from gateway.privacy.found import PSEUDONYM
+from gateway.privacy.walk import Walk
 from gateway.reconcile.reconciler import Reconciler
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
