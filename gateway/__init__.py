@@ -38,6 +38,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     tickets              shoppers' tickets and programs' keys
     recovery             a server that may have lost writes: freeze, rebuild, thaw
     reconcile            Redis against Stripe against the order stream, and the repairs
+    privacy              what is stored about one shopper: shown, and erased
     pos                  the relay process: delivers orders, retries, parks
     checkout             payments and refunds in recovery points; how Stripe is asked
     stock                holds, movements, the sweep of deadlines, the audit

@@ -20,6 +20,7 @@ _COMMANDS = {
     "sweep": ("sweep", "expire holds, and go on with payments nobody came back for"),
     "audit": ("audit", "recompute every quantity from the ledger and name each drift"),
     "rebuild": ("rebuild", "write sales again that a server has lost"),
+    "privacy": ("privacy", "show all that is stored about one shopper, or erase it"),
     "import": ("import_catalog", "import a Shopify product CSV into a gateway"),
     "token": ("token", "sign a key for a program, or a ticket for a shopper"),
     "till": ("till", "run a small point of sale that receives orders"),

@@ -49,7 +49,7 @@ class Record(Struct, frozen=True, kw_only=True):
     epoch: int = 1
     """Of the stock, when the attempt began."""
     contact: Contact | None = None
-    """Missing only of a sale that was written again from what Stripe knows."""
+    """Missing of a sale that was written again from what Stripe knows, and once it is erased."""
     pinned: bool = False
     """Its method may take the money at once: the units stay held until it has ended."""
     ship_to: Address | None = None
