@@ -21,6 +21,7 @@ from gateway.pos.patience import AWAY_MAX_S, Patience
 from gateway.pos.queues import SerialQueues
 from gateway.pos.tally import WebhookTally
 from gateway.settings import Settings
+from gateway.traces import about
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,10 @@ class Courier:
 
     async def _bring(self, entry: Entry) -> None:
         """See one entry through: delivered, skipped or parked."""
+        with about(shop=self._parking.shop, order=entry.order):
+            await self._see_through(entry)
+
+    async def _see_through(self, entry: Entry) -> None:
         acknowledge = partial(self._orders.acknowledge, self._parking.webhook, entry.id)
         if not await self._may_go(entry.order):
             await self._patience.insist(acknowledge)

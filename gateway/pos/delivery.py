@@ -15,10 +15,11 @@ import httpx
 from standardwebhooks import Webhook as Signer
 
 from gateway.clock import Clock
-from gateway.orders.entry import CONTENT_TYPE
+from gateway.orders.entry import CONTENT_TYPE, traceparent_of
 from gateway.orders.stream import Entry
 from gateway.pos.backoff import retry_after_s
 from gateway.pos.webhooks import Webhook
+from gateway.traces import Kind, Tracer, parse, traceparent
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Line:
         timeout_s: for one delivery as a whole.
         connections: most connections at once; callers keep to it.
         tls: shared by all lines, for it takes long to make.
+        tracer: a delivery is a step of the trace its event came about in.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Line:
         connections: int,
         tls: ssl.SSLContext,
         clock: Clock,
+        tracer: Tracer | None = None,
     ) -> None:
         self._url = webhook.url
         self._signer = Signer(webhook.secret)
         self._timeout_s = timeout_s
         self._clock = clock
+        self._tracer = tracer or Tracer()
         self._http = httpx.AsyncClient(
             verify=tls,
             # Connecting has less, so that a host which swallows packets counts as unreachable.
@@ -100,14 +104,18 @@ class Line:
         await self._http.aclose()
 
     async def _post(self, entry: Entry) -> Outcome:
-        request = self._http.build_request(
-            "POST", self._url, content=entry.event, headers=self._headers(entry)
-        )
-        response = await self._http.send(request, stream=True)
-        try:
-            await _read_some(response)
-        finally:
-            await response.aclose()
+        trace = parse(traceparent_of(entry.event))
+        told = {"http.request.method": "POST", "cloudevents.event_id": entry.event_id}
+        with self._tracer.enter(trace, "deliver order", Kind.CLIENT, told) as step:
+            request = self._http.build_request(
+                "POST", self._url, content=entry.event, headers=self._headers(entry)
+            )
+            response = await self._http.send(request, stream=True)
+            try:
+                await _read_some(response)
+            finally:
+                await response.aclose()
+            step.note({"http.response.status_code": response.status_code})
         return self._judge(response)
 
     def _headers(self, entry: Entry) -> dict[str, str]:
@@ -116,7 +124,9 @@ class Line:
         signature = self._signer.sign(
             entry.event_id, datetime.fromtimestamp(now_s, UTC), entry.event.decode()
         )
+        here = traceparent()
         return {
+            **({"traceparent": here} if here else {}),
             "content-type": CONTENT_TYPE,
             "user-agent": "holdfast",
             "webhook-id": entry.event_id,

@@ -1,13 +1,16 @@
 """Performs what a shopper's session asks for: each command becomes one frame, or an error."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.checkout.desk import Desk
-from gateway.errors import Forbidden, Frozen, Invalid, ShowNotLive
+from gateway.errors import Forbidden, Frozen, HoldfastError, Invalid, ShowNotLive
 from gateway.keys import ShopKeys
 from gateway.lane import pairs
 from gateway.messages import (
+    SUBPROTOCOL,
     AnyCommand,
     Ask,
     Checkout,
@@ -23,9 +26,10 @@ from gateway.messages import (
 )
 from gateway.model import Hold, Show
 from gateway.rooms import Rooms
-from gateway.stock.holds import Held, held
+from gateway.stock.holds import Held, held, hold_id
 from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
+from gateway.traces import Kind, Step, Trace, about, parse, within
 
 _MOST_ORDERS = 50
 """Orders of one shopper that a welcome names, the newest."""
@@ -99,6 +103,8 @@ class Session:
     shopper: str
     rooms: Rooms
     desk: Desk
+    trace: Trace | None = None
+    """Of the commands that name none."""
 
     async def perform(self, command: AnyCommand) -> Frame:
         """Do what a command asks for; the frame is its answer but for the ``id``.
@@ -108,17 +114,40 @@ class Session:
         Raises:
             HoldfastError: what the client is told instead.
         """
-        try:
-            return await self._perform(command)
-        except Frozen:
-            await self.rooms.recovery.served(self.shop)
-            return await self._perform(command)
+        ids = self.ids(command)
+        with about(**ids), self._step(command, ids):
+            try:
+                return await self._perform(command)
+            except Frozen:
+                await self.rooms.recovery.served(self.shop)
+                return await self._perform(command)
+
+    def ids(self, command: AnyCommand) -> dict[str, str]:
+        """What log lines about a command carry."""
+        known = {"session": self.id, "request": f"{self.id}-{command.id}", "shop": self.shop}
+        match command:
+            case Reserve():
+                known["hold"] = hold_id(self.shop, self.shopper, command.key)
+            case Extend() | Release() | Checkout():
+                known["hold"] = command.hold
+        return known
+
+    def _step(self, command: AnyCommand, ids: Mapping[str, str]) -> Step:
+        """A command as a step of its trace; those about one hold meet in one trace."""
+        tracer, name = self.rooms.tracer, type(command).__name__.lower()
+        trace = parse(command.traceparent) or self.trace
+        return tracer.enter(
+            trace or tracer.fresh(ids.get("hold") or ids["request"]),
+            f"live/{name}",
+            Kind.SERVER,
+            {"rpc.system.name": SUBPROTOCOL, "rpc.method": name},
+        )
 
     async def _perform(self, command: AnyCommand) -> Frame:
         rooms, shop, shopper = self.rooms, self.shop, self.shopper
         match command:
             case Reserve():
-                return reserved(await self.reserve(command))
+                return reserved(await self._decide(command))
             case Extend():
                 return _hold(await rooms.holds.extend(shop, shopper, command.hold))
             case Release():
@@ -140,6 +169,22 @@ class Session:
         Raises:
             HoldfastError: what the client is told instead.
         """
+        return self._traced(command) if self.rooms.tracer.on else self._decide(command)
+
+    def _traced(self, command: Reserve) -> asyncio.Future[Words]:
+        ids = self.ids(command)
+        with about(**ids):
+            step = self._step(command, ids)
+        try:
+            with within(step):
+                answer = self._decide(command)
+        except HoldfastError as error:
+            step.end(error)
+            raise
+        answer.add_done_callback(partial(_end, step))
+        return answer
+
+    def _decide(self, command: Reserve) -> asyncio.Future[Words]:
         return self.rooms.holds.decide(
             self.shop, self.shopper, self.show, command.key, command.lines, command.fulfillment
         )
@@ -152,6 +197,17 @@ def reserved(words: Words) -> Frame:
         HoldfastError: what the client is told instead.
     """
     return _hold(held(words))
+
+
+def _end(step: Step, answer: asyncio.Future[Words]) -> None:
+    """The reservation is decided."""
+    if answer.cancelled():
+        step.end("cancelled")
+    elif error := answer.exception():
+        step.end(error)
+    else:
+        step.note({"holdfast.outcome": answer.result()[0].lower()})
+        step.end()
 
 
 def _hold(now: Held) -> HoldFrame:

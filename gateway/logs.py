@@ -1,0 +1,133 @@
+"""The log lines of a process: one an event, on standard error, for people or as JSON.
+
+Every line carries the ids that are known where it is written: of the request, session, shop, hold,
+order and trace. Who the shopper is stands in none of them. As a last line of defence, what looks
+like a secret, a shopper's token, an e-mail address or a card number is blotted out, whoever wrote
+the line: we, a library, or a traceback.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from gateway import traces
+from gateway.cards import without_card_numbers
+from gateway.clock import rfc3339
+from gateway.settings import Settings
+
+_BLOT = "[redacted]"
+_LEAST = 4
+"""Characters of a password we look for; shorter ones are part of any text."""
+
+_SHAPES = re.compile(
+    r"""
+    eyJ[\w-]{6,}(?:\.[\w-]*){1,2}                        # a token: a ticket, or a program's key
+    | \b(?:pi|seti)_[A-Za-z0-9]+_secret_[A-Za-z0-9]+     # lets a page pay
+    | \b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]+             # Stripe's keys
+    | \bwhsec_[A-Za-z0-9+/=_-]+                          # signs webhooks
+    | (?<=://)[^\s/@'"]*:[^\s/@'"]+(?=@)                 # user and password of an address
+    | [\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}   # an e-mail address
+    """,
+    re.VERBOSE,
+)
+
+
+def start(settings: Settings) -> None:
+    """Send the log lines of this process to standard error, as the settings say.
+
+    What the libraries say at INFO stays out, for it may hold addresses with what clients put into
+    them. An error that ends the process is a line like any other.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    shape = JsonLines if settings.log_format == "json" else TextLines
+    handler.setFormatter(shape(Redaction(secrets_of(settings))))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("gateway").setLevel(logging.INFO)
+    sys.excepthook = _fatal
+
+
+def _fatal(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("gateway").critical("the process ends", exc_info=(kind, error, trace))
+
+
+def secrets_of(settings: Settings) -> Iterator[str]:
+    """Every text of the settings that nobody may read."""
+    yield settings.secret
+    yield settings.stripe_api_key
+    yield from (one.strip() for one in settings.stripe_webhook_secret.split(","))
+    for address in (settings.redis_url, settings.claims_url, settings.otlp_url or ""):
+        parts = urlsplit(address)
+        query = dict(parse_qsl(parts.query))
+        for password in (parts.password, query.get("password"), query.get("sslpassword")):
+            yield from (password or "", unquote(password or ""))
+
+
+class Redaction:
+    """Blots out secrets: those it is given, and whatever has the shape of one."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        known = {secret for secret in secrets if len(secret) >= _LEAST}
+        longest_first = sorted(known, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def __call__(self, text: str) -> str:
+        """The text without them."""
+        text = _SHAPES.sub(_BLOT, self._known.sub(_BLOT, text))
+        return without_card_numbers(text, _BLOT)
+
+    def __repr__(self) -> str:
+        return "Redaction(***)"
+
+
+def known() -> Mapping[str, str]:
+    """The ids of where we are."""
+    here = traces.here()
+    return {**traces.ids(), "trace": here.trace_id} if here else traces.ids()
+
+
+class TextLines(logging.Formatter):
+    """Lines for people; the ids stand at the end."""
+
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._redact = redact
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the library's name)
+        """One line, before the traceback that may follow."""
+        said = super().formatMessage(record)
+        words = " ".join(f"{name}={value}" for name, value in known().items())
+        return f"{said} [{words}]" if words else said
+
+    def format(self, record: logging.LogRecord) -> str:
+        """What is written of a record."""
+        return self._redact(super().format(record))
+
+
+class JsonLines(logging.Formatter):
+    """An object a line; a traceback is text within it."""
+
+    def __init__(self, redact: Redaction) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """What is written of a record."""
+        line = {
+            "time": rfc3339(int(record.created * 1000)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._redact(record.getMessage()),
+            **{name: self._redact(value) for name, value in known().items()},
+        }
+        if record.exc_info:
+            line["exception"] = self._redact(self.formatException(record.exc_info))
+        if record.stack_info:
+            line["stack"] = self._redact(record.stack_info)
+        return msgspec.json.encode(line).decode()
