@@ -280,7 +280,7 @@ class Tracer:
         if not (self.on and trace.sampled and self._may()):
             return _Passing(trace) if trace.span_id else NOTHING
         known = {f"holdfast.{word}": value for word, value in ids().items()}
-        return Span(self, name, kind, trace, known | dict(attributes))
+        return Span(self, name, kind, trace, {**known, **attributes})
 
     def _may(self) -> bool:
         second = self.now_ns() // 1_000_000_000

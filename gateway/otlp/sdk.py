@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from requests import Session
 
 from gateway.settings import Settings
-from gateway.traces import Span, Trace, Tracer
+from gateway.traces import Attributes, Span, Trace, Tracer
 
 _QUEUE, _BATCH = 4_096, 256
 """Spans that may wait, and those of one request; about 1 KB each."""
@@ -75,13 +75,13 @@ class _Translation:
     scope: InstrumentationScope = InstrumentationScope("holdfast")  # noqa: RUF009 (never changes)
 
     def __call__(self, span: Span) -> ReadableSpan:
-        failed = {"error.type": span.error} if span.error else {}
+        failed: Attributes = {"error.type": span.error} if span.error else {}
         return ReadableSpan(
             span.name,
             context=_place(span.trace),
             parent=_place(span.before) if span.before.span_id else None,
             resource=self.resource,
-            attributes=span.attributes | failed,
+            attributes={**span.attributes, **failed},
             kind=SpanKind[span.kind],
             status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
             start_time=span.started_ns,

@@ -23,7 +23,7 @@ from gateway.lane import Lane, Reply
 from gateway.model import MAX_PAYMENT, LineRequest
 from gateway.scripts import load, of_script
 from gateway.settings import Settings
-from gateway.traces import Kind, Span, current
+from gateway.traces import Attributes, Kind, Span, current
 
 _RETRY_AFTER_MS = 200
 
@@ -148,7 +148,7 @@ def _steps(group: Sequence[_Waiting]) -> list[Span]:
     if not traced:
         return []
     script = load("hold_reserve")
-    told = {**of_script(script), "db.operation.batch.size": len(group)}
+    told: Attributes = {**of_script(script), "db.operation.batch.size": len(group)}
     return [span.child(f"EVALSHA {script.name}", Kind.CLIENT, told) for span in traced]
 
 
