@@ -26,11 +26,11 @@ _LEAST = 4
 
 _SHAPES = re.compile(
     r"""
-    eyJ[\w-]{6,}(?:\.[\w-]*){1,2}                        # a token: a ticket, or a program's key
+    (?<![\w-])eyJ[\w-]{6,}+(?:\.[\w-]*+){1,2}            # a token: a ticket, or a program's key
     | \b(?:pi|seti)_[A-Za-z0-9]+_secret_[A-Za-z0-9]+     # lets a page pay
     | \b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]+             # Stripe's keys
     | \bwhsec_[A-Za-z0-9+/=_-]+                          # signs webhooks
-    | (?<=://)[^\s/@'"]*:[^\s/@'"]+(?=@)                 # user and password of an address
+    | (?<=://)[^\s/@:'"]*+:[^\s/@'"]++(?=@)              # user and password of an address
     | [\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}   # an e-mail address
     """,
     re.VERBOSE,
