@@ -31,7 +31,7 @@ _SHAPES = re.compile(
     | \b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]+             # Stripe's keys
     | \bwhsec_[A-Za-z0-9+/=_-]+                          # signs webhooks
     | (?<=://)[^\s/@:'"]*+:[^\s/@'"]++(?=@)              # user and password of an address
-    | [\w.+%-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}   # an e-mail address
+    | (?<![\w.+%-])[\w.+%-]++@[\w-]++(?:\.[\w-]++)++     # an e-mail address
     """,
     re.VERBOSE,
 )

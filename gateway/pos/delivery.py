@@ -15,11 +15,11 @@ import httpx
 from standardwebhooks import Webhook as Signer
 
 from gateway.clock import Clock
-from gateway.orders.entry import CONTENT_TYPE, traceparent_of
+from gateway.orders.entry import CONTENT_TYPE
 from gateway.orders.stream import Entry
 from gateway.pos.backoff import retry_after_s
 from gateway.pos.webhooks import Webhook
-from gateway.traces import Kind, Tracer, parse, traceparent
+from gateway.traces import Kind, span, traceparent
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,6 @@ class Line:
         timeout_s: for one delivery as a whole.
         connections: most connections at once; callers keep to it.
         tls: shared by all lines, for it takes long to make.
-        tracer: a delivery is a step of the trace its event came about in.
     """
 
     def __init__(
@@ -67,13 +66,11 @@ class Line:
         connections: int,
         tls: ssl.SSLContext,
         clock: Clock,
-        tracer: Tracer | None = None,
     ) -> None:
         self._url = webhook.url
         self._signer = Signer(webhook.secret)
         self._timeout_s = timeout_s
         self._clock = clock
-        self._tracer = tracer or Tracer()
         self._http = httpx.AsyncClient(
             verify=tls,
             # Connecting has less, so that a host which swallows packets counts as unreachable.
@@ -104,9 +101,8 @@ class Line:
         await self._http.aclose()
 
     async def _post(self, entry: Entry) -> Outcome:
-        trace = parse(traceparent_of(entry.event))
         told = {"http.request.method": "POST", "cloudevents.event_id": entry.event_id}
-        with self._tracer.enter(trace, "deliver order", Kind.CLIENT, told) as step:
+        with span("deliver order", Kind.CLIENT, told) as step:
             request = self._http.build_request(
                 "POST", self._url, content=entry.event, headers=self._headers(entry)
             )

@@ -178,12 +178,11 @@ class Relay:
         route = Route(
             orders=OrderStream(self._lane, shop),
             group=OrderGroup(self._lane, shop, name),
-            line=Line(
-                *(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, clock, self._tracer)
-            ),
+            line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, clock),
             parking=Parking(self._lane, shop, name),
         )
-        return Courier(route, settings, self._patience, self._tally.of(shop, name))
+        tally = self._tally.of(shop, name)
+        return Courier(route, settings, self._patience, tally, self._tracer)
 
 
 @contextlib.contextmanager

@@ -113,7 +113,8 @@ async def test_one_trace_from_the_socket_to_the_till(
     assert parent("EVALSHA hold_reserve") == "live/reserve"
     assert parent("POST /v1/stripe/webhook") == "live/checkout"
     assert parent("EVALSHA hold_commit") == parent("Stripe capture") == "settle"
-    assert parent("deliver order") == "settle"
+    assert parent("relay order") == "settle"
+    assert parent("deliver order") == "relay order"
     commit = spans["EVALSHA hold_commit"]
     assert by_id[by_id[commit.parent_id].parent_id].name == "POST /v1/stripe/webhook"
     # What is written down and handed on names the span it comes from.
