@@ -5,7 +5,7 @@ It speaks OTLP over HTTP as far as our own exporter does, and is given to ``HOLD
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -68,8 +68,8 @@ def _received(service: str, span: Sent) -> Received:
     )
 
 
-def _read(attributes: "Iterator[KeyValue] | object") -> dict[str, str | int | bool]:
-    return {one.key: _value(one.value) for one in attributes}  # type: ignore[attr-defined]
+def _read(attributes: Iterable[KeyValue]) -> dict[str, str | int | bool]:
+    return {one.key: _value(one.value) for one in attributes}
 
 
 def _value(value: AnyValue) -> str | int | bool:

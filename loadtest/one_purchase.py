@@ -47,7 +47,8 @@ async def _run(collector: Collector, home: Home, group: int) -> list[Received]:
     family = Family(group, home.logs, EmbeddedValkey(group))
     try:
         redis_url = await family.start_valkey()
-        site = Site(home, redis_url, *free_ports(3))
+        port, stripe_port, till_port = free_ports(3)
+        site = Site(home, redis_url, port, stripe_port, till_port)
         async with httpx.AsyncClient(trust_env=False, timeout=_PATIENCE_S) as client:
             await family.start(tuple(_traced(parts(site), collector, home)), client)
             ware = read_ware(None)

@@ -148,7 +148,7 @@ async def test_each_task_is_in_its_own_trace(tracer: Tracer) -> None:
             await asyncio.sleep(0)
             now = traces.here()
             assert traces.ids() == {"order": trace_id}
-            return now and now.trace_id
+            return now.trace_id if now else None
 
     ids = [f"{number:032x}" for number in range(1, 20)]
     assert await asyncio.gather(*map(go, ids)) == ids
