@@ -1,7 +1,6 @@
 """Performs what a shopper's session asks for: each command becomes one frame, or an error."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -115,7 +114,9 @@ class Session:
             HoldfastError: what the client is told instead.
         """
         ids = self.ids(command)
-        with about(**ids), self._step(command, ids):
+        # What is about one hold meets in one trace, on whichever socket it is said.
+        trace = self._trace(command, ids.get("hold") or ids["request"])
+        with about(**ids), self._step(command, trace):
             try:
                 return await self._perform(command)
             except Frozen:
@@ -132,16 +133,14 @@ class Session:
                 known["hold"] = command.hold
         return known
 
-    def _step(self, command: AnyCommand, ids: Mapping[str, str]) -> Step:
-        """A command as a step of its trace; those about one hold meet in one trace."""
-        tracer, name = self.rooms.tracer, type(command).__name__.lower()
-        trace = parse(command.traceparent) or self.trace
-        return tracer.enter(
-            trace or tracer.fresh(ids.get("hold") or ids["request"]),
-            f"live/{name}",
-            Kind.SERVER,
-            {"rpc.system.name": SUBPROTOCOL, "rpc.method": name},
-        )
+    def _trace(self, command: AnyCommand, seed: str) -> Trace | None:
+        """The trace a command is part of: its own, the socket's, or one that it begins."""
+        return parse(command.traceparent) or self.trace or self.rooms.tracer.fresh(seed)
+
+    def _step(self, command: AnyCommand, trace: Trace | None) -> Step:
+        name = type(command).__name__.lower()
+        told = {"rpc.system.name": SUBPROTOCOL, "rpc.method": name}
+        return self.rooms.tracer.enter(trace, f"live/{name}", Kind.SERVER, told)
 
     async def _perform(self, command: AnyCommand) -> Frame:
         rooms, shop, shopper = self.rooms, self.shop, self.shopper
@@ -169,12 +168,15 @@ class Session:
         Raises:
             HoldfastError: what the client is told instead.
         """
-        return self._traced(command) if self.rooms.tracer.on else self._decide(command)
+        if self.rooms.tracer.on:
+            trace = self._trace(command, hold_id(self.shop, self.shopper, command.key))
+            if trace and trace.sampled:
+                return self._reserve_within(command, trace)
+        return self._decide(command)
 
-    def _traced(self, command: Reserve) -> asyncio.Future[Words]:
-        ids = self.ids(command)
-        with about(**ids):
-            step = self._step(command, ids)
+    def _reserve_within(self, command: Reserve, trace: Trace) -> asyncio.Future[Words]:
+        with about(**self.ids(command)):
+            step = self._step(command, trace)
         try:
             with within(step):
                 answer = self._decide(command)

@@ -17,6 +17,7 @@ from gateway.lane import pairs
 from gateway.orders.entry import traceparent_of
 from gateway.pos import relay
 from gateway.pos.webhooks import WebhookBook
+from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
 from gateway.stock.holds import order_id
 from gateway.traces import parse
@@ -25,9 +26,11 @@ from tests.acceptance.place import SECOND_STEP, Place
 from tests.bank import Bank
 from tests.handoff import Receiver
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site
+from tests.processes import Process, environment, free_port
 from tests.shopper import Message, Shopper, shopping
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+UNUSED = "http://127.0.0.1:9"
 BROUGHT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
@@ -207,6 +210,38 @@ async def test_a_request_is_a_step_named_by_its_route(
     assert span.attributes["http.response.status_code"] == 404
 
 
+async def test_another_attempt_is_in_its_own_trace(site: Site) -> None:
+    await site.sells("tee", 5)
+    async with site.shopper("ann") as ann:
+        hold = await held(ann)
+        order, records = order_id(hold["id"]), site.rooms.records
+        payment = {"payment_method": "pm_card_chargeDeclined"}
+        asked = {"hold": hold["id"], "expected_total": hold["total"], "payment": payment}
+        contact = {"email": "ann@example.com"}
+        await ann.ask("checkout", **asked, contact=contact, traceparent=BROUGHT)
+        first = await records.find(site.shop, order)
+        await ann.pays(hold)
+        second = await records.find(site.shop, order)
+    assert first
+    assert second
+    assert (first.traceparent, second.traceparent) == (BROUGHT, None)
+
+
+async def test_what_a_gateway_still_has_is_sent_when_it_ends(
+    redis_url: str, shop: str, warden: Warden, collector: Collector
+) -> None:
+    port = free_port()
+    env = environment(redis_url, UNUSED, shop, otlp_url=collector.url, port=port, drain_s=1)
+    url, brought = f"http://127.0.0.1:{port}", BROUGHT.replace(TRACE, "b" * 32)
+    async with Process(warden, ["-m", "gateway", "serve"], env) as gateway:
+        await gateway.answers(f"{url}/readyz")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get(f"{url}/v1/catalog", headers={"traceparent": brought})
+        await gateway.stop()
+    [span] = collector.of("b" * 32)
+    assert span.attributes["http.response.status_code"] == 401
+
+
 async def test_a_socket_takes_a_well_formed_trace_only(site: Site) -> None:
     async with site.shopper("ann") as ann:
         refused = await ann.ask("ask", text="?", traceparent="00-short-01")
@@ -217,7 +252,7 @@ async def test_a_socket_takes_a_well_formed_trace_only(site: Site) -> None:
 
 
 async def test_a_collector_that_is_away_holds_nobody_up(settings: Settings) -> None:
-    away = msgspec.structs.replace(settings, otlp_url="http://127.0.0.1:9", trace_percent=100)
+    away = msgspec.structs.replace(settings, otlp_url=UNUSED, trace_percent=100)
     async with asyncio.timeout(15), open_site(away, UNLIMITED) as site:
         await site.sells("tee", 5)
         async with site.shopper("ann") as ann:
