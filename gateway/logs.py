@@ -7,6 +7,7 @@ the line: we, a library, or a traceback.
 """
 
 import logging
+import random
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from gateway import traces
-from gateway.cards import without_card_numbers
+from gateway.cards import holds_card_number, without_card_numbers
 from gateway.clock import rfc3339
 from gateway.settings import Settings
 
@@ -35,6 +36,20 @@ _SHAPES = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+REQUEST_ID = "X-Request-ID"
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+"""Without digits an id is never taken for a card number."""
+
+
+def request_id_of(headers: Mapping[str, str], rng: random.Random) -> str:
+    """The id of a request: the one its caller gave, if it is sane, else one of ours."""
+    given = headers.get(REQUEST_ID, "")
+    if _SANE_ID.fullmatch(given) and not holds_card_number(given):
+        return given
+    return f"{rng.getrandbits(80):020x}".translate(_LETTERS)
 
 
 def start(settings: Settings) -> None:

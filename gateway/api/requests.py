@@ -5,18 +5,14 @@ or ignored. Requests to our own routes begin a trace; those of a page's files an
 """
 
 import random
-import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.cards import holds_card_number
 from gateway.checkout.webhook import ROUTE as STRIPE_ROUTE
+from gateway.logs import REQUEST_ID, request_id_of
 from gateway.traces import Kind, Step, Tracer, about, parse
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
-_LETTERS = str.maketrans("0123456789", "ghijklmnop")
-"""Without digits an id is never taken for a card number."""
 _BROKEN = 500
 
 
@@ -33,21 +29,16 @@ class Requests:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
-        request_id = self._id(headers.get("x-request-id", ""))
+        request_id = request_id_of(headers, self._rng)
         with about(request=request_id), self._step(scope, headers, request_id) as step:
 
             async def told(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                    MutableHeaders(scope=message)[REQUEST_ID] = request_id
                     _note(step, scope, message["status"])
                 await send(message)
 
             await self._app(scope, receive, told)
-
-    def _id(self, given: str) -> str:
-        if _ID.fullmatch(given) and not holds_card_number(given):
-            return given
-        return f"{self._rng.getrandbits(80):020x}".translate(_LETTERS)
 
     def _step(self, scope: Scope, headers: Headers, request_id: str) -> Step:
         brought = headers.getlist("traceparent")

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import traces
 from gateway.api.requests import Requests
 from gateway.cards import holds_card_number
+from gateway.logs import request_id_of
 from gateway.traces import Span, Tracer
 
 BROUGHT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -60,8 +61,8 @@ async def test_any_other_is_replaced(given: str) -> None:
 
 
 async def test_our_ids_differ_and_are_never_taken_for_card_numbers() -> None:
-    app = Requests(Inside(), Tracer(), random.Random(1))
-    made = {app._id("") for _ in range(1_000)}
+    rng = random.Random(1)
+    made = {request_id_of({}, rng) for _ in range(1_000)}
     assert len(made) == 1_000
     assert not any(map(holds_card_number, made))
 
