@@ -61,9 +61,7 @@ def start(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     shape = JsonLines if settings.log_format == "json" else TextLines
     handler.setFormatter(shape(Redaction(secrets_of(settings))))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("gateway").setLevel(logging.INFO)
     sys.excepthook = _fatal
 

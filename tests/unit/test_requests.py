@@ -74,7 +74,8 @@ async def test_a_trace_is_gone_on_with_and_a_bad_one_is_no_error() -> None:
     twice = [("traceparent", BROUGHT), ("traceparent", BROUGHT)]
     for bad in ({"traceparent": "00-no-01"}, twice):
         answer = await ask(inside, Tracer(), headers=bad)
-        assert (answer.status_code, inside.traceparent) == (200, None)
+        assert answer.status_code == 200
+        assert not inside.traceparent
 
 
 @pytest.mark.parametrize(
