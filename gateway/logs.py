@@ -19,7 +19,7 @@ import msgspec
 from gateway import traces
 from gateway.cards import holds_card_number, without_card_numbers
 from gateway.clock import rfc3339
-from gateway.settings import Settings
+from gateway.settings import HIDDEN, Settings
 
 _BLOT = "[redacted]"
 _LEAST = 4
@@ -71,15 +71,15 @@ def _fatal(kind: type[BaseException], error: BaseException, trace: TracebackType
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:
-    """Every text of the settings that nobody may read."""
-    yield settings.secret
-    yield settings.stripe_api_key
-    yield from (one.strip() for one in settings.stripe_webhook_secret.split(","))
-    for address in (settings.redis_url, settings.claims_url, settings.otlp_url or ""):
-        parts = urlsplit(address)
-        query = dict(parse_qsl(parts.query))
-        for password in (parts.password, query.get("password"), query.get("sslpassword")):
-            yield from (password or "", unquote(password or ""))
+    """Every text of the settings that nobody may read; of an address that is its password."""
+    for name in (*HIDDEN, "otlp_url"):
+        text = getattr(settings, name) or ""
+        if "://" in text:
+            parts = urlsplit(text)
+            query = [value for word, value in parse_qsl(parts.query) if "password" in word]
+            yield from (parts.password or "", unquote(parts.password or ""), *query)
+        else:
+            yield from (one.strip() for one in text.split(","))
 
 
 class Redaction:

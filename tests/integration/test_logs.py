@@ -23,7 +23,7 @@ from gateway.pos import relay
 from gateway.pos.webhooks import WebhookBook
 from gateway.sessions.session import Session
 from gateway.settings import Settings
-from gateway.stock.holds import order_id
+from gateway.stock.holds import hold_id, order_id
 from tests.acceptance.place import Place
 from tests.bank import CAPTURE, CREATE, Bank
 from tests.handoff import Receiver
@@ -122,10 +122,11 @@ async def test_a_purchase_with_mishaps(
     async with site.shopper("ann") as ann:
         await pays(ann, "declined", "pm_card_visa_chargeDeclinedInsufficientFunds")
         await place.bank.fails(lose_reply_percent=100, endpoint=CREATE, times=1)
-        lost = order_id((await pays(ann, "lost", traceparent=BROUGHT))["id"])
+        lost = order_id(hold_id(site.shop, "ann", "lost"))
+        till.refusals |= {f"evt_{lost}_1": 1}
+        await pays(ann, "lost", traceparent=BROUGHT)
         await place.comes_to(lost, Phase.CAPTURED)
         await place.bank.fails(error_500_percent=100, endpoint=CAPTURE, times=1)
-        till.refusals |= {f"evt_{lost}_1": 1}
         await place.comes_to(order_id((await pays(ann, "broken"))["id"]), Phase.CAPTURED)
         await breaks(ann, monkeypatch)
     async with connected(site.socket_url) as stranger:

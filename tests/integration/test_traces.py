@@ -24,6 +24,7 @@ from gateway.traces import parse
 from loadtest.collector import Collector, collecting
 from tests.acceptance.place import SECOND_STEP, Place
 from tests.bank import Bank
+from tests.depth import only_deep
 from tests.handoff import Receiver
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site
 from tests.processes import Process, environment, free_port
@@ -227,6 +228,7 @@ async def test_another_attempt_is_in_its_own_trace(site: Site) -> None:
     assert (first.traceparent, second.traceparent) == (BROUGHT, None)
 
 
+@only_deep
 async def test_what_a_gateway_still_has_is_sent_when_it_ends(
     redis_url: str, shop: str, warden: Warden, collector: Collector
 ) -> None:

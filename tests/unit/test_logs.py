@@ -13,7 +13,7 @@ import pytest
 
 from gateway.environment import read
 from gateway.logs import JsonLines, Redaction, TextLines, secrets_of
-from gateway.settings import Settings
+from gateway.settings import HIDDEN, Settings
 from gateway.traces import Tracer, about, parse
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -136,6 +136,13 @@ def test_a_secret_is_blotted_out_wherever_it_stands(
 )
 def test_what_is_no_secret_stays(text: str, redact: Redaction) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("name", sorted(HIDDEN))
+def test_no_setting_that_may_hold_a_secret_is_forgotten(name: str) -> None:
+    written = "scheme://user:the%2Fsecret@host/0" if name.endswith("_url") else "the%2Fsecret"
+    settings = msgspec.structs.replace(read(SETTINGS), **{name: written})
+    assert Redaction(secrets_of(settings))("it is the%2Fsecret.") == "it is [redacted]."
 
 
 def test_nobody_reads_the_secrets_off_the_redaction(redact: Redaction) -> None:
