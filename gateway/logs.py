@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
@@ -36,7 +36,6 @@ _SHAPES = re.compile(
     """,
     re.VERBOSE,
 )
-
 
 REQUEST_ID = "X-Request-ID"
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -74,12 +73,21 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     """Every text of the settings that nobody may read; of an address that is its password."""
     for name in (*HIDDEN, "otlp_url"):
         text = getattr(settings, name) or ""
-        if "://" in text:
-            parts = urlsplit(text)
-            query = [value for word, value in parse_qsl(parts.query) if "password" in word]
-            yield from (parts.password or "", unquote(parts.password or ""), *query)
+        if name.endswith("_url"):
+            yield from _passwords(urlsplit(text))
         else:
-            yield from (one.strip() for one in text.split(","))
+            yield text
+    yield from (one.strip() for one in settings.stripe_webhook_secret.split(","))
+
+
+def _passwords(address: SplitResult) -> Iterator[str]:
+    """As they are written there, and as they are meant."""
+    written = [address.password or ""]
+    for pair in address.query.split("&"):
+        name, _, value = pair.partition("=")
+        written += [value] if "password" in name else []
+    for password in written:
+        yield from (password, unquote(password))
 
 
 class Redaction:

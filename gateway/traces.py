@@ -35,6 +35,8 @@ TRACEPARENT = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z"
 
 _ANY_VERSION = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED, _KNOWN_FLAGS = 1, 3
+_FAILURE = 500
+"""The least status, as in HTTP, of an error that is no refusal."""
 _SAMPLED_BY = 56
 """Bits at the end of a trace's id that decide whether it is sampled, as W3C level 2 asks."""
 
@@ -136,6 +138,8 @@ class Span(Step):
     ended_ns: int = 0
     error: str | None = None
     """The code or the type of the error it ended in."""
+    failed: bool = False
+    """Whether that is a failure: that something is sold out is none."""
     _token: "Token[Span | Trace | None] | None" = None
 
     def __post_init__(self) -> None:
@@ -158,8 +162,11 @@ class Span(Step):
     def end(self, error: BaseException | str | None = None) -> None:
         """It is over; with the error it ended in."""
         if isinstance(error, BaseException):
-            error = str(getattr(error, "code", type(error).__name__))
-        self.error = error
+            code, status = getattr(error, "code", None), getattr(error, "status", _FAILURE)
+            self.error = code if isinstance(code, str) else type(error).__name__
+            self.failed = not (isinstance(status, int) and status < _FAILURE)
+        elif error:
+            self.error, self.failed = error, True
         self.ended_ns = self.tracer.now_ns()
         self.tracer.keep(self)
 

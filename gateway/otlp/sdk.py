@@ -83,7 +83,7 @@ class _Translation:
             resource=self.resource,
             attributes={**span.attributes, **failed},
             kind=SpanKind[span.kind],
-            status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
+            status=Status(StatusCode.ERROR, span.error) if span.failed else Status(),
             start_time=span.started_ns,
             end_time=span.ended_ns,
             instrumentation_scope=self.scope,

@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanKind, StatusCode
 
-from gateway.errors import SoldOut
+from gateway.errors import SoldOut, Unavailable
 from gateway.otlp.address import open_tracer
 from gateway.otlp.sdk import _FLUSH_S, _Translation, _within
 from gateway.settings import Settings, SettingsError
@@ -20,12 +20,14 @@ def test_a_span_is_theirs_with_its_place_its_time_and_its_error() -> None:
     kept: list[Span] = []
     tracer = Tracer(kept.append, percent=100)
     step = tracer.enter(parse(f"00-{TRACE}-{SPAN}-01"), "step", Kind.CLIENT, {"a": 1})
-    with pytest.raises(SoldOut), step:
+    with pytest.raises(Unavailable), step:
+        raise Unavailable("Not now.")
+    with pytest.raises(SoldOut), tracer.enter(parse(f"00-{TRACE}-{SPAN}-01"), "refused"):
         raise SoldOut("Only 1 left.")
     with tracer.enter(tracer.fresh("h_1"), "first"):
         pass
     translate = _Translation(Resource({"service.name": "gateway"}))
-    theirs, first = map(translate, kept)
+    theirs, refused, first = map(translate, kept)
     assert theirs.context
     assert theirs.parent
     assert (f"{theirs.context.trace_id:032x}", f"{theirs.parent.span_id:016x}") == (TRACE, SPAN)
@@ -33,8 +35,12 @@ def test_a_span_is_theirs_with_its_place_its_time_and_its_error() -> None:
     assert theirs.context.trace_flags.sampled
     assert (theirs.name, theirs.kind) == ("step", SpanKind.CLIENT)
     assert (theirs.start_time, theirs.end_time) == (kept[0].started_ns, kept[0].ended_ns)
-    assert dict(theirs.attributes or {}) == {"a": 1, "error.type": "sold_out"}
-    assert (theirs.status.status_code, theirs.status.description) == (StatusCode.ERROR, "sold_out")
+    assert dict(theirs.attributes or {}) == {"a": 1, "error.type": "unavailable"}
+    assert (theirs.status.status_code, theirs.status.description) == (
+        *(StatusCode.ERROR, "unavailable"),
+    )
+    assert dict(refused.attributes or {}) == {"error.type": "sold_out"}
+    assert refused.status.status_code is StatusCode.UNSET, "to be sold out is no failure"
     assert first.parent is None
     assert first.status.status_code is StatusCode.UNSET
 
