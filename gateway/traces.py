@@ -230,6 +230,13 @@ def about(**ids: str) -> Iterator[None]:
         _ids.reset(token)
 
 
+def learned(**ids: str) -> None:
+    """Add ids that are known only now to those of the block, and of the span, we are in."""
+    _ids.set({**_ids.get(), **ids})
+    if now := current():
+        now.note({f"holdfast.{word}": value for word, value in ids.items()})
+
+
 def ids() -> Mapping[str, str]:
     """The ids known here: ``request``, ``session``, ``shop``, ``hold``, ``order``."""
     return _ids.get()

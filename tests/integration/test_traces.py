@@ -208,6 +208,7 @@ async def test_a_request_is_a_step_named_by_its_route(
     [span] = collector.of("a" * 32)
     assert (span.name, span.kind) == ("GET /v1/orders/{order}", "server")
     assert span.attributes["holdfast.request"] == "r-1"
+    assert span.attributes["holdfast.shop"] == settings.shop
     assert span.attributes["http.response.status_code"] == 404
 
 

@@ -82,6 +82,16 @@ def test_a_step_is_kept_with_where_it_comes_from(tracer: Tracer, kept: list[Span
     assert traces.here() is None
 
 
+def test_what_is_learned_late_is_known_until_the_block_ends(
+    tracer: Tracer, kept: list[Span]
+) -> None:
+    with about(request="r"), tracer.enter(parse(BROUGHT), "step"):
+        traces.learned(shop="demo")
+        assert traces.ids() == {"request": "r", "shop": "demo"}
+    assert traces.ids() == {}
+    assert kept[0].attributes == {"holdfast.request": "r", "holdfast.shop": "demo"}
+
+
 def test_an_error_is_told_by_its_code_and_nothing_else_of_it(
     tracer: Tracer, kept: list[Span]
 ) -> None:
