@@ -54,7 +54,10 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     problems             an error as HTTP tells it
     cards                finds card numbers, which no door lets in
     environment          reads the settings, and checks them
+    logs                 log lines, with ids and without secrets
+    otlp                 sends spans to a collector
     settings, errors     every setting; every error and close code
     clock, process       time, handed in; how a process runs and stops
+    traces               which trace a request is in, and its steps
     sandbox              the other side of the wire: Stripe, a till, a Valkey
 """

@@ -19,6 +19,7 @@ from gateway.shows.shows import shops
 from gateway.stock.standing import Position, State
 from gateway.stock.sweeper import ClockJumped, expire_due
 from gateway.stock.witness import Witness
+from gateway.traces import about
 
 log = logging.getLogger(__name__)
 
@@ -183,12 +184,13 @@ class Sweep:
         return [task for tasks in self._settling.values() for task in tasks]
 
     async def _settle(self, shop: str, order: str) -> None:
-        try:
-            await self.rooms.settler.settle(shop, order)
-        except HoldfastError as error:
-            log.warning("sweep: shop %s: order %s: %s", shop, order, error.message)
-        except Exception:
-            log.exception("sweep: shop %s: order %s: a step failed", shop, order)
+        with about(shop=shop, order=order):
+            try:
+                await self.rooms.settler.settle(shop, order)
+            except HoldfastError as error:
+                log.warning("sweep: shop %s: order %s: %s", shop, order, error.message)
+            except Exception:
+                log.exception("sweep: shop %s: order %s: a step failed", shop, order)
 
 
 async def serve(sweep: Sweep, reconciler: Reconciler) -> None:

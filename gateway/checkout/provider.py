@@ -18,6 +18,7 @@ from gateway.checkout.turns import LONGEST_PAUSE_MS, Endpoint, OnWait, Turns
 from gateway.clock import Clock
 from gateway.errors import Unavailable
 from gateway.settings import Settings
+from gateway.traces import Kind, span
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +120,12 @@ class Provider:
             CalledOff: ``on_wait`` said so.
         """
         for _ in range(_TRIES):
-            await self._turns.take(endpoint, on_wait)
+            with span("wait for a turn at Stripe"):
+                await self._turns.take(endpoint, on_wait)
             try:
                 async with self._at_once:
-                    answer = await _in_our_words(request)
+                    with span(f"Stripe {endpoint}", Kind.CLIENT, {"peer.service": "stripe"}):
+                        answer = await _in_our_words(request)
             except _NoAnswer as silence:
                 await self._slow_down(endpoint, silence)
             else:

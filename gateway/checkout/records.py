@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from gateway import traces
 from gateway.checkout.phases import Phase
 from gateway.checkout.refund import Refund
 from gateway.errors import (
@@ -23,10 +24,11 @@ from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply, Word, pairs
 from gateway.messages import Checkout, OrderView
 from gateway.model import UNITS, Address, Contact, Fulfillment, Line, Money, OrderState, Units
-from gateway.scripts import Script, load
+from gateway.scripts import Script, load, of_script
 from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
+from gateway.traces import Kind
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -61,6 +63,8 @@ class Record(Struct, frozen=True, kw_only=True):
     """Of an attempt under way: ``queued`` before Stripe is asked, then what Stripe last said,
     ``requires_action`` or ``processing``."""
     decline_code: str | None = None
+    traceparent: str | None = None
+    """The trace its checkout was part of; who settles it goes on there."""
     reason: str | None = None
     """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
     units were sold), ``mismatch``, ``capture_refused``, ``sold_twice`` (a unit is another
@@ -151,6 +155,8 @@ class Records:
         }
         if checkout.ship_to:
             details["ship_to"] = msgspec.json.encode(checkout.ship_to).decode()
+        if trace := traces.traceparent():
+            details["traceparent"] = trace
         reply, durable = await self._run(
             load("pay_begin"),
             (
@@ -316,10 +322,12 @@ class Records:
         self, script: Script, keys: Sequence[str], args: Sequence[Word], *, durably: bool
     ) -> tuple[Reply, bool]:
         """Run a script; its reply, and ``False`` if it had to be durable and is not yet."""
-        if not durably:
-            return await self.lane.call(script, keys, args), True
-        durable = await self.lane.call_durably(script, keys, args)
-        return durable.reply, durable.replicas >= self.settings.wait_replicas
+        with traces.span(f"EVALSHA {script.name}", Kind.CLIENT, of_script(script)) as step:
+            if not durably:
+                return await self.lane.call(script, keys, args), True
+            durable = await self.lane.call_durably(script, keys, args)
+            step.note({"holdfast.replicas": durable.replicas})
+            return durable.reply, durable.replicas >= self.settings.wait_replicas
 
     async def fail(self, shop: str, record: Record, reason: str) -> bool:
         """Undo a commit whose money could not be captured; ``False`` when it was, after all."""

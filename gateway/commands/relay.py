@@ -5,7 +5,7 @@ import asyncio
 import os
 import sys
 
-from gateway import metrics, process
+from gateway import logs, metrics, process
 from gateway.environment import read
 from gateway.pos import relay as pos_relay
 
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the relay, or have it deliver again what it gave up."""
-    process.log_to_stderr()
     settings = read(os.environ, needs=())
+    logs.start(settings)
     if options.retry_parked:
         count = asyncio.run(pos_relay.retry_parked(settings))
         sys.stdout.write(f"{count} orders will be delivered once more\n")

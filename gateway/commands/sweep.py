@@ -3,9 +3,10 @@
 import argparse
 import os
 
-from gateway import metrics, process
+from gateway import logs, metrics, process
 from gateway.environment import read
 from gateway.lane import Lane
+from gateway.otlp.address import open_tracer
 from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import of_process
 from gateway.sweep import Sweep, serve
@@ -17,9 +18,9 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Run the sweep until it is told to stop."""
-    process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
-    rooms = of_process(settings, Lane(settings))
+    logs.start(settings)
+    rooms = of_process(settings, Lane(settings), open_tracer(settings, "sweep"))
     reconciler = Reconciler(rooms.settler)
     sweep = Sweep(rooms)
     metrics.serve(settings, metrics.registry_of_sweep(rooms, reconciler, sweep.jumped))

@@ -23,6 +23,7 @@ from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import OrderStream
+from gateway.otlp.address import open_tracer
 from gateway.pos.courier import IN_FLIGHT, Courier, Route
 from gateway.pos.delivery import Line
 from gateway.pos.parked import Parking
@@ -32,6 +33,7 @@ from gateway.pos.webhooks import Webhook, WebhookBook
 from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.shows.shows import shops
+from gateway.traces import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class Relay:
         patience: Patience,
         owner: str,
         lease_ms: int = LEASE_MS,
+        tracer: Tracer | None = None,
     ) -> None:
         self._lane = lane
         self._settings = settings
@@ -79,6 +82,7 @@ class Relay:
         self._patience = patience
         self._owner = owner
         self._lease_ms = lease_ms
+        self._tracer = tracer
         self._tls = ssl.create_default_context()
         self._shops: list[str] = []
         self._leased: set[str] = set()
@@ -177,7 +181,8 @@ class Relay:
             line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, clock),
             parking=Parking(self._lane, shop, name),
         )
-        return Courier(route, settings, self._patience, self._tally.of(shop, name))
+        tally = self._tally.of(shop, name)
+        return Courier(route, settings, self._patience, tally, self._tracer)
 
 
 @contextlib.contextmanager
@@ -192,8 +197,12 @@ def _warned(what: str) -> Iterator[None]:
 async def run(settings: Settings, registry: CollectorRegistry) -> None:
     """Relay until cancelled, with the real clock and a connection to Redis of its own."""
     patience = Patience(SystemClock(), asyncio.sleep, random.SystemRandom())
-    async with served(settings) as lane:
-        await Relay(lane, settings, Tally(registry), patience, owner=uuid.uuid4().hex).run()
+    tracer = open_tracer(settings, "relay")
+    async with contextlib.aclosing(tracer), served(settings) as lane:
+        relay = Relay(
+            *(lane, settings, Tally(registry), patience), owner=uuid.uuid4().hex, tracer=tracer
+        )
+        await relay.run()
 
 
 async def retry_parked(settings: Settings) -> int:

@@ -55,6 +55,7 @@ from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
 from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
+from gateway.traces import about, parse
 
 T = TypeVar("T")
 
@@ -225,7 +226,8 @@ class Connection:
         except HoldfastError as error:
             frame = error
         except Exception:
-            log.exception("sockets: a command failed")
+            with about(**self.session.ids(command) if self.session else {}):
+                log.exception("sockets: a command failed")
             frame = _our_fault()
         self._reply(command, frame)
 
@@ -260,7 +262,8 @@ class Connection:
         seat = self._take_seat(feed, ticket)
         joined = await join(rooms, ticket, await feed.show(ticket.show))
         self.session = Session(
-            secrets.token_hex(8), ticket.shop, ticket.show, ticket.sub, rooms, self.desk
+            secrets.token_hex(8),
+            *(ticket.shop, ticket.show, ticket.sub, rooms, self.desk, parse(command.traceparent)),
         )
         self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)
