@@ -1,7 +1,8 @@
 """The record of an order and its payment, and a method per script that moves it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -109,6 +110,17 @@ class NotDurable(Exception):
     """It is written, but not yet on the replicas asked for: act on it later."""
 
 
+WHYS = frozenset(
+    {
+        *("released", "expired", "gone", "mismatch", "capture_refused", "sold_twice"),
+        *("card_declined", "insufficient_funds", "expired_card", "incorrect_cvc", "fraudulent"),
+        *("generic_decline", "do_not_honor", "processing_error", "authentication_required"),
+        *("payment_intent_authentication_failure", "invalid_payment_method"),
+    }
+)
+"""Why an order moved, in the words that are told apart when they are counted: ours, and the most
+frequent of Stripe's many."""
+
 _JSON_FIELDS = {"lines", "fulfillment", "contact", "ship_to", "units", "refunds"}
 
 
@@ -118,6 +130,9 @@ class Records:
 
     lane: Lane
     settings: Settings
+    moved: Counter[tuple[Phase, str]] = field(default_factory=Counter)
+    """Orders this process has moved to a phase, by it and why (``reason``, ``decline_code``). Two
+    processes that move one at the same moment both count it, which is rare."""
 
     async def find(self, shop: str, order: str) -> Record | None:
         """Read a record; ``None`` when there is none."""
@@ -308,6 +323,9 @@ class Records:
             ),
             durably=durably,
         )
+        if reply[0] == b"MOVED" and phase is not record.phase:
+            why = fields.get("reason") or fields.get("decline_code") or ""
+            self.moved[phase, why if why in WHYS else "other" if why else ""] += 1
         if not durable:
             raise NotDurable
         return bool(reply[0] == b"MOVED")
@@ -337,6 +355,8 @@ class Records:
             ),
             (record.order, reason),
         )
+        if reply[0] == b"FAILED":
+            self.moved[Phase.FAILED, reason] += 1
         return bool(reply[0] == b"FAILED")
 
     async def due(self, shop: str, limit: int) -> list[str]:

@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.pos.tally import Tally
 from gateway.sockets import tally as sockets
-from gateway.sockets.tally import Histogram
 
 
 def test_figures_are_kept_by_shop_and_webhook() -> None:
@@ -30,15 +29,6 @@ def test_a_relay_that_left_says_nothing_of_what_is_in_hand() -> None:
     text = generate_latest(registry).decode()
     assert "holdfast_relay_in_hand{" not in text
     assert 'holdfast_relay_parked_total{shop="acme",webhook="till"} 1.0' in text
-
-
-def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
-    histogram = Histogram(bounds_s=(0.1, 1.0))
-    for took_s in (0.05, 0.1, 0.5, 7.0):
-        histogram.observe(took_s)
-    histogram.observe(1.0, times=10)
-    assert histogram.counts == [2, 11, 1]
-    assert round(histogram.sum_s, 6) == 17.65
 
 
 def test_peers_may_close_with_any_code_and_few_are_told_apart() -> None:
