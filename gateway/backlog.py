@@ -85,7 +85,7 @@ class Backlog:
             return
         found: list[Waiting] = []
         for at in range(0, len(known), _SHOPS_AT_ONCE):
-            some = (_of_shop(self.lane, shop) for shop in known[at : at + _SHOPS_AT_ONCE])
+            some = (of_shop(self.lane, shop) for shop in known[at : at + _SHOPS_AT_ONCE])
             answers = await asyncio.gather(*some, return_exceptions=True)
             found += [one for one in answers if isinstance(one, Waiting)]
         self.waiting = together(found)
@@ -93,7 +93,12 @@ class Backlog:
             self.read.beat()
 
 
-async def _of_shop(lane: Lane, shop: str) -> Waiting:
+async def of_shop(lane: Lane, shop: str) -> Waiting:
+    """What waits in one shop.
+
+    Raises:
+        Unavailable, Overloaded: its server does not answer.
+    """
     keys, now_ms = ShopKeys(shop), await now(lane, shop)
     holds, first, payments, due, stock = await asyncio.gather(
         lane.command("ZCARD", keys.deadlines),

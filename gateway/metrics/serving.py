@@ -183,5 +183,5 @@ class _Office:
         return ""
 
 
-def _say(status: HTTPStatus, **said: object) -> _Answer:
+def _say(status: HTTPStatus, /, **said: object) -> _Answer:
     return status, _JSON, msgspec.json.encode(said)
