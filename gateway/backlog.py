@@ -5,6 +5,7 @@ should do while no relay runs. Several sweeps read the same; take the highest.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ from gateway.pulse import Pulse
 from gateway.shows.shows import shops
 from gateway.stock import rows
 from gateway.stock.now import now
+
+log = logging.getLogger(__name__)
 
 PHASES = (Phase.PAYING, Phase.COMMITTED, Phase.VOIDING)
 """In which a payment waits for somebody."""
@@ -74,23 +77,38 @@ class Backlog:
     async def run(self) -> None:
         """Read again and again, until cancelled; while a server is silent its shops are missing."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except HoldfastError as error:
+                log.debug("backlog: %s", error.message)
+            except Exception:
+                # Whatever is wrong with the figures, holds lapse and payments go on.
+                log.exception("backlog: it could not be read")
             await asyncio.sleep(_EVERY_S)
 
     async def look(self) -> None:
-        """Read it once."""
-        try:
-            known = await shops(self.lane)
-        except HoldfastError:
-            return
+        """Read it once. Shops that do not answer are missing from the figures.
+
+        Raises:
+            Unavailable, Overloaded: nobody tells which shops there are; the figures stay.
+        """
+        known = await shops(self.lane)
         found: list[Waiting] = []
         for at in range(0, len(known), _SHOPS_AT_ONCE):
-            some = (of_shop(self.lane, shop) for shop in known[at : at + _SHOPS_AT_ONCE])
-            answers = await asyncio.gather(*some, return_exceptions=True)
-            found += [one for one in answers if isinstance(one, Waiting)]
+            some = (self._of_shop(shop) for shop in known[at : at + _SHOPS_AT_ONCE])
+            found += [one for one in await asyncio.gather(*some) if one]
         self.waiting = together(found)
         if len(found) == len(known):
             self.read.beat()
+
+    async def _of_shop(self, shop: str) -> Waiting | None:
+        try:
+            return await of_shop(self.lane, shop)
+        except HoldfastError as error:
+            log.debug("backlog: shop %s: %s", shop, error.message)
+        except Exception:
+            log.exception("backlog: shop %s: it could not be read", shop)
+        return None
 
 
 async def of_shop(lane: Lane, shop: str) -> Waiting:

@@ -85,6 +85,10 @@ class _NoAnswer(Exception):
         self.why = why
 
 
+OUTCOMES = ("ok", "declined", "refused", "broken", "too_much", "under_way", "silence")
+"""What may become of a request: ``broken`` is status 5xx, ``too_much`` 429, ``under_way`` 409."""
+
+
 def _word(error: Declined | NotPossible | Broken | _NoAnswer) -> str:
     """What is counted of a request that brought no good answer."""
     match error:
@@ -103,8 +107,7 @@ class Asked:
     """What became of this process' requests, each time one was sent."""
 
     answers: Counter[tuple[Endpoint, str]] = field(default_factory=Counter)
-    """``ok``, ``declined``, ``refused``, ``broken`` (5xx), ``too_much`` (429), ``under_way`` (409)
-    or ``silence``."""
+    """By one of ``OUTCOMES``."""
     took: dict[Endpoint, Histogram] = field(
         default_factory=lambda: {one: Histogram(SLOW_BOUNDS_S) for one in Endpoint}
     )

@@ -2,7 +2,9 @@
 
     gateway     sockets, commands, stock told: what a gateway counts by itself
     sweep       what was found wrong, and what waits in all shops
-    rooms       Redis, Stripe, payments, recovery: the same in a gateway and in a sweep
+    rooms       Stripe, payments, recovery: the same in a gateway and in a sweep
+    relay       whether a relay gets on; ``pos.tally`` has what it did
+    lane        how Redis answers
     process     the interpreter's own numbers, and which version runs
     serving     the port on which a relay or a sweep answers Prometheus and probes
     families    our counts and histograms as Prometheus' client wants them

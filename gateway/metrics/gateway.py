@@ -17,6 +17,9 @@ from gateway.sockets.door import Door
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.tally import Tally
 
+_NOBODY: dict[str, int] = {"full": 0, "draining": 0}
+"""What is counted from the beginning: a count that appears with 1 was never seen to grow."""
+
 
 def registry(
     rooms: Rooms, desk: Desk, listener: NewsListener, door: Door, tally: Tally
@@ -58,7 +61,7 @@ def _of_door(door: Door) -> Iterable[Metric]:
         "holdfast_refused",
         "Upgrades refused.",
         ("reason",),
-        (((reason,), count) for reason, count in door.refused.items()),
+        (((reason,), count) for reason, count in {**_NOBODY, **door.refused}.items()),
     )
 
 

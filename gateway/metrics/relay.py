@@ -9,8 +9,8 @@ from prometheus_client.registry import Collector
 
 from gateway.lane import Lane
 from gateway.metrics.families import gauge
+from gateway.metrics.lane import of_lane
 from gateway.metrics.process import registry_of_process
-from gateway.metrics.rooms import of_lane
 from gateway.pulse import Pulse
 
 

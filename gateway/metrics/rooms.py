@@ -1,21 +1,21 @@
-"""What a gateway and a sweep tell alike: Redis, Stripe, payments, claims, recovery."""
+"""What a gateway and a sweep tell alike: Stripe, payments, claims, recovery, and Redis."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from itertools import product
 
 from prometheus_client.core import Metric
 
+from gateway.checkout.phases import Phase
+from gateway.checkout.provider import OUTCOMES, Provider
+from gateway.checkout.turns import Endpoint
+from gateway.claims.table import Claims
 from gateway.metrics.families import counter, counters, gauge, histogram
-
-if TYPE_CHECKING:  # A relay tells of its lane, and has none of the others.
-    from gateway.checkout.provider import Provider
-    from gateway.claims.table import Claims
-    from gateway.lane import Lane
-    from gateway.recovery.recovery import Recovery
-    from gateway.rooms import Rooms
+from gateway.metrics.lane import of_lane
+from gateway.recovery.recovery import Recovery
+from gateway.rooms import Rooms
 
 
-def of_rooms(rooms: "Rooms") -> Iterable[Metric]:
+def of_rooms(rooms: Rooms) -> Iterable[Metric]:
     """Everything below."""
     yield from of_lane(rooms.lane)
     yield from _of_stripe(rooms.payments.provider)
@@ -24,24 +24,7 @@ def of_rooms(rooms: "Rooms") -> Iterable[Metric]:
     yield from _of_recovery(rooms.recovery)
 
 
-def of_lane(lane: "Lane") -> Iterable[Metric]:
-    """How Redis answers."""
-    yield gauge("holdfast_redis_waiting", "Requests waiting for Redis.", lane.waiting)
-    yield counter("holdfast_redis_round_trips", "Round trips to Redis.", lane.round_trips)
-    yield counter(
-        "holdfast_redis_failures",
-        "Round trips that brought no answer in time; they are repeated.",
-        lane.times.failed,
-    )
-    yield histogram(
-        "holdfast_redis_round_trip_seconds",
-        "What a round trip takes; waited: something in it waited for replicas or a disk.",
-        "kind",
-        {"plain": lane.times.plain, "waited": lane.times.waited},
-    )
-
-
-def _of_stripe(provider: "Provider") -> Iterable[Metric]:
+def _of_stripe(provider: Provider) -> Iterable[Metric]:
     """How Stripe answers, and how long one waits to ask it."""
     yield gauge(
         "holdfast_stripe_waiting",
@@ -58,25 +41,26 @@ def _of_stripe(provider: "Provider") -> Iterable[Metric]:
         "Requests to Stripe, by what became of them; too_much is status 429, broken is 5xx.",
         ("endpoint", "outcome"),
         (
-            ((str(endpoint), outcome), count)
-            for (endpoint, outcome), count in provider.asked.answers.items()
+            ((str(endpoint), outcome), provider.asked.answers[endpoint, outcome])
+            for endpoint, outcome in product(Endpoint, OUTCOMES)
         ),
     )
     yield histogram(
         "holdfast_stripe_request_seconds",
         "What a request to Stripe takes, without the queue before it.",
         "endpoint",
-        {str(endpoint): took for endpoint, took in provider.asked.took.items() if took.total},
+        {str(endpoint): took for endpoint, took in provider.asked.took.items()},
     )
 
 
-def _of_payments(rooms: "Rooms") -> Iterable[Metric]:
+def _of_payments(rooms: Rooms) -> Iterable[Metric]:
     """How purchases end."""
+    moved = {(Phase.CAPTURED, ""): 0, **rooms.records.moved}
     yield counters(
         "holdfast_purchases",
         "Purchases this process has moved on: captured is a confirmed sale.",
         ("outcome", "reason"),
-        (((str(phase), why), count) for (phase, why), count in rooms.records.moved.items()),
+        (((str(phase), why), count) for (phase, why), count in moved.items()),
     )
     yield counters(
         "holdfast_refunds",
@@ -86,7 +70,7 @@ def _of_payments(rooms: "Rooms") -> Iterable[Metric]:
     )
 
 
-def _of_claims(claims: "Claims | None") -> Iterable[Metric]:
+def _of_claims(claims: Claims | None) -> Iterable[Metric]:
     """Nothing unless the mode is strict."""
     if claims:
         yield gauge("holdfast_claims_waiting", "Sales that wait to be claimed.", claims.waiting)
@@ -95,7 +79,7 @@ def _of_claims(claims: "Claims | None") -> Iterable[Metric]:
         )
 
 
-def _of_recovery(recovery: "Recovery") -> Iterable[Metric]:
+def _of_recovery(recovery: Recovery) -> Iterable[Metric]:
     """Shops that had to be frozen, those served again, and the sales that were written again."""
     yield gauge(
         "holdfast_shops_frozen",

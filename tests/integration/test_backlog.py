@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from gateway.backlog import Backlog, Waiting, of_shop, together
+from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
@@ -102,6 +103,7 @@ async def test_while_redis_is_silent_the_figures_stay_and_their_age_grows(lane: 
     backlog = Backlog(Lane(lane.settings))
     backlog.lane._closed = True
     backlog.waiting, before = Waiting(parked=7), backlog.read._beat_s
-    await backlog.look()
+    with pytest.raises(Unavailable):
+        await backlog.look()
     assert backlog.waiting.parked == 7
     assert backlog.read._beat_s == before
