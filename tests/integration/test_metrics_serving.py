@@ -20,8 +20,9 @@ from gateway.metrics.relay import registry_of_relay
 from gateway.metrics.serving import Health, answering, listen
 from gateway.pulse import Pulse
 from gateway.readiness import Readiness
+from gateway.sandbox.warden import Warden
 from gateway.settings import Settings, SettingsError
-from tests.processes import free_port
+from tests.processes import Process, environment, free_port
 
 
 @dataclass
@@ -165,3 +166,21 @@ async def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
 async def test_without_a_port_nothing_is_opened(settings: Settings) -> None:
     assert settings.metrics_port == 0
     assert listen(settings) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "figure"),
+    [("relay", "holdfast_relay_turn_age_seconds"), ("sweep", "holdfast_backlog_age_seconds")],
+)
+async def test_a_real_process_answers_there_and_stops_cleanly(
+    warden: Warden, redis_url: str, shop: str, command: str, figure: str
+) -> None:
+    port = free_port()
+    stripe = f"http://127.0.0.1:{free_port()}"  # Nobody is there, and nobody pays.
+    env = environment(redis_url, stripe, shop, metrics_port=port, environment=shop)
+    async with Process(warden, ["-m", "gateway", command], env) as process:
+        await process.answers(f"http://127.0.0.1:{port}/readyz")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/livez")).json() == {"status": "alive"}
+            assert figure in (await client.get("/metrics")).text
+        assert await process.stop() == 0
