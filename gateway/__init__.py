@@ -26,6 +26,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
 
     __main__, commands   the command line
     demo                 a whole shop on one machine, with nothing configured
+    doctor               looks at a deployment from outside
     app                  the gateway process: joins the rooms, opens the doors
     metrics              what Prometheus is told
     sweep                the sweep process

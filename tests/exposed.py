@@ -10,8 +10,7 @@ from prometheus_client.core import Metric
 
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
-from gateway.checkout.phases import Phase
-from gateway.checkout.records import WHYS
+from gateway.checkout.phases import WHYS, Phase
 from gateway.claims.table import Claims
 from gateway.clock import SystemClock
 from gateway.errors import CloseCode, HoldfastError

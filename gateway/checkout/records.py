@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from gateway.checkout.phases import Phase
+from gateway.checkout.phases import Phase, why_in_few_words
 from gateway.checkout.refund import Refund
 from gateway.errors import (
     CompletionInProgress,
@@ -109,17 +109,6 @@ class CommitRefused(Exception):
 class NotDurable(Exception):
     """It is written, but not yet on the replicas asked for: act on it later."""
 
-
-WHYS = frozenset(
-    {
-        *("released", "expired", "gone", "mismatch", "capture_refused", "sold_twice"),
-        *("card_declined", "insufficient_funds", "expired_card", "incorrect_cvc", "fraudulent"),
-        *("generic_decline", "do_not_honor", "processing_error", "authentication_required"),
-        *("payment_intent_authentication_failure", "invalid_payment_method"),
-    }
-)
-"""Why an order moved, in the words that are told apart when they are counted: ours, and the most
-frequent of Stripe's many."""
 
 _JSON_FIELDS = {"lines", "fulfillment", "contact", "ship_to", "units", "refunds"}
 
@@ -324,8 +313,7 @@ class Records:
             durably=durably,
         )
         if reply[0] == b"MOVED" and phase is not record.phase:
-            why = fields.get("reason") or fields.get("decline_code") or ""
-            self.moved[phase, why if why in WHYS else "other" if why else ""] += 1
+            self.moved[phase, why_in_few_words(fields)] += 1
         if not durable:
             raise NotDurable
         return bool(reply[0] == b"MOVED")

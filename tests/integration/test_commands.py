@@ -52,6 +52,7 @@ def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) 
         "relay",
         "sweep",
         "audit",
+        "doctor",
         "rebuild",
         "import",
         "token",
