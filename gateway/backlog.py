@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from gateway.checkout.phases import Phase
+from gateway.durability import Durability
 from gateway.errors import HoldfastError
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply, pairs
@@ -70,6 +71,7 @@ class Backlog:
     """Keeps what waits in all shops, as it was a few seconds ago."""
 
     lane: Lane
+    durability: Durability
     waiting: Waiting = field(default_factory=Waiting)
     read: Pulse = field(default_factory=Pulse)
     """Beats whenever everything was read."""
@@ -87,11 +89,12 @@ class Backlog:
             await asyncio.sleep(_EVERY_S)
 
     async def look(self) -> None:
-        """Read it once. Shops that do not answer are missing from the figures.
+        """Read it once, and how the servers are. Shops that do not answer are missing.
 
         Raises:
             Unavailable, Overloaded: nobody tells which shops there are; the figures stay.
         """
+        await self.durability.report()
         known = await shops(self.lane)
         found: list[Waiting] = []
         for at in range(0, len(known), _SHOPS_AT_ONCE):

@@ -60,7 +60,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         settings = self.rooms.settings
-        self.backlog = Backlog(self.rooms.lane)
+        self.backlog = Backlog(self.rooms.lane, self.rooms.durability)
         # A payment waits in the queue before its budget counts, and what it waits is added.
         longest_s = settings.hold_max_s + settings.payment_budget_s + 2 * settings.stripe_queue_s
         self._witness = Witness(self.rooms.clock, settings.clock_tolerance_s * 1000, longest_s)

@@ -13,6 +13,7 @@ from gateway.checkout.payment import Payments
 from gateway.checkout.phases import WHYS, Phase
 from gateway.claims.table import Claims
 from gateway.clock import SystemClock
+from gateway.durability import Server
 from gateway.errors import CloseCode, HoldfastError
 from gateway.lane import Lane
 from gateway.metrics.gateway import registry as registry_of_gateway
@@ -79,6 +80,9 @@ def everything(claims: Claims | None = None, *, happened: bool = True) -> Expose
 
 
 def _happen(rooms: Rooms, door: Door, tally: Sockets) -> None:
+    rooms.durability.servers["a"] = Server(
+        version="8.0", replicas=1, in_cluster=False, knows_wait=True, config={}
+    )
     for phase in Phase:
         for why in ("", "other", *WHYS):
             rooms.records.moved[phase, why] += 1

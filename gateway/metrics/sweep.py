@@ -14,6 +14,7 @@ from gateway.metrics.process import registry_of_process
 from gateway.metrics.rooms import of_rooms
 from gateway.reconcile.differences import Difference
 from gateway.reconcile.reconciler import Reconciler
+from gateway.rooms import Rooms
 from gateway.sweep import Sweep
 
 
@@ -61,6 +62,7 @@ class _Sweep(Collector):
             self.sweep.pulse.age_s,
         )
         yield from _of_backlog(self.sweep.backlog)
+        yield from _of_servers(self.sweep.rooms)
         yield from of_rooms(self.sweep.rooms)
 
 
@@ -98,3 +100,24 @@ def _of_backlog(backlog: Backlog) -> Iterable[Metric]:
         now.shortfall_units,
     )
     yield gauge("holdfast_backlog_age_seconds", "How old these figures are.", backlog.read.age_s)
+
+
+def _of_servers(rooms: Rooms) -> Iterable[Metric]:
+    """How the servers of Redis are, of several the worst; nothing of one that does not answer."""
+    servers = [server for server in rooms.durability.servers.values() if server]
+    if servers:
+        yield gauge(
+            "holdfast_redis_fullness_ratio",
+            "Share of its memory that the fullest server uses; 0 where it has no limit.",
+            max(server.fullness for server in servers),
+        )
+        yield gauge(
+            "holdfast_redis_replicas",
+            "Replicas of the primary that has the fewest.",
+            min(server.replicas for server in servers),
+        )
+    yield gauge(
+        "holdfast_redis_replicas_wanted",
+        "Replicas a sale must be on; with fewer, checkout is paused.",
+        rooms.settings.wait_replicas,
+    )

@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from gateway.backlog import Backlog, Waiting, of_shop, together
+from gateway.clock import SystemClock
+from gateway.durability import Durability
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
@@ -100,7 +102,8 @@ def test_of_several_shops_counts_are_added_and_the_oldest_counts() -> None:
 
 
 async def test_while_redis_is_silent_the_figures_stay_and_their_age_grows(lane: Lane) -> None:
-    backlog = Backlog(Lane(lane.settings))
+    away = Lane(lane.settings)
+    backlog = Backlog(away, Durability(away, lane.settings, SystemClock()))
     backlog.lane._closed = True
     backlog.waiting, before = Waiting(parked=7), backlog.read._beat_s
     with pytest.raises(Unavailable):

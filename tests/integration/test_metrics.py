@@ -102,4 +102,6 @@ async def test_a_sweep_tells_what_it_found_and_what_waits(site: Site) -> None:
     assert told["holdfast_clocks_off"] == 1
     assert told["holdfast_holds_active"] >= 1
     assert told["holdfast_shops"] >= 1
+    assert told["holdfast_redis_replicas"] == told["holdfast_redis_replicas_wanted"] == 0
+    assert told["holdfast_redis_fullness_ratio"] == 0
     assert told["holdfast_sweep_turn_age_seconds"] < 60
