@@ -68,7 +68,7 @@ async def test_a_deployment_that_is_well(site: Site) -> None:
         "reach": "ok",
         "clock": "ok",
         "ready": "warning",  # What undermines durability in these tests.
-        "metrics": "ok",
+        "metrics": "skipped",
         "ticket": "ok",
         "socket": "ok",
         "origin": "ok",
@@ -116,9 +116,7 @@ async def test_a_clock_that_is_off_is_named(site: Site) -> None:
 async def test_who_is_not_ready_says_why(site: Site) -> None:
     site.gateway.door.draining = True
     outcomes = await reach.reach(patient(site.url, site.rooms.settings))
-    assert "is told to go away" in said(outcomes, "ready") or "was told to go" in said(
-        outcomes, "ready"
-    )
+    assert "was told to go away" in said(outcomes, "ready")
     assert states(outcomes)["ready"] == "failed"
 
 
