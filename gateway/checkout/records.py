@@ -120,8 +120,7 @@ class Records:
     lane: Lane
     settings: Settings
     moved: Counter[tuple[Phase, str]] = field(default_factory=Counter)
-    """Orders this process has moved to a phase, by it and why (``reason``, ``decline_code``). Two
-    processes that move one at the same moment both count it, which is rare."""
+    """Orders moved from here, to a phase and why. Of two who do it at one moment both count it."""
 
     async def find(self, shop: str, order: str) -> Record | None:
         """Read a record; ``None`` when there is none."""
@@ -343,8 +342,7 @@ class Records:
             ),
             (record.order, reason),
         )
-        if reply[0] == b"FAILED":
-            self.moved[Phase.FAILED, reason] += 1
+        self.moved[Phase.FAILED, reason] += reply[0] == b"FAILED"
         return bool(reply[0] == b"FAILED")
 
     async def due(self, shop: str, limit: int) -> list[str]:

@@ -76,12 +76,14 @@ def listen(settings: Settings) -> socket.socket | None:
     """
     if not settings.metrics_port:
         return None
+    where = (settings.host, settings.metrics_port)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.metrics_port), backlog=_AT_ONCE)
+        return socket.create_server(where, family=family, backlog=_AT_ONCE)
     except OSError as error:
-        where, why = f"{settings.host}:{settings.metrics_port}", os.strerror(error.errno or 0)
+        why = os.strerror(error.errno or 0).lower()
         raise SettingsError(
-            f"{variable('metrics_port')} cannot be used: {where}: {why.lower()}."
+            f"{variable('metrics_port')} cannot be used: {where[0]}:{where[1]}: {why}."
         ) from None
 
 
