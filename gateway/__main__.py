@@ -19,6 +19,7 @@ _COMMANDS = {
     "relay": ("relay", "deliver confirmed orders to the point of sale"),
     "sweep": ("sweep", "expire holds, and go on with payments nobody came back for"),
     "audit": ("audit", "recompute every quantity from the ledger and name each drift"),
+    "doctor": ("doctor", "check a deployment from outside, and name what mends it"),
     "rebuild": ("rebuild", "write sales again that a server has lost"),
     "privacy": ("privacy", "show all that is stored about one shopper, or erase it"),
     "import": ("import_catalog", "import a Shopify product CSV into a gateway"),

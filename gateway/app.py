@@ -25,7 +25,7 @@ from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
 from gateway.clock import Clock, SystemClock
 from gateway.lane import Lane
-from gateway.metrics import registry
+from gateway.metrics.gateway import registry
 from gateway.otlp.address import open_tracer
 from gateway.process import allow_files
 from gateway.rooms import Rooms, join

@@ -1,7 +1,8 @@
 """The record of an order and its payment, and a method per script that moves it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway import traces
-from gateway.checkout.phases import Phase
+from gateway.checkout.phases import Phase, why_in_few_words
 from gateway.checkout.refund import Refund
 from gateway.errors import (
     CompletionInProgress,
@@ -122,6 +123,8 @@ class Records:
 
     lane: Lane
     settings: Settings
+    moved: Counter[tuple[Phase, str]] = field(default_factory=Counter)
+    """Orders moved from here, to a phase and why. Of two who do it at one moment both count it."""
 
     async def find(self, shop: str, order: str) -> Record | None:
         """Read a record; ``None`` when there is none."""
@@ -314,6 +317,8 @@ class Records:
             ),
             durably=durably,
         )
+        if reply[0] == b"MOVED" and phase is not record.phase:
+            self.moved[phase, why_in_few_words(fields)] += 1
         if not durable:
             raise NotDurable
         return bool(reply[0] == b"MOVED")
@@ -345,6 +350,7 @@ class Records:
             ),
             (record.order, reason),
         )
+        self.moved[Phase.FAILED, reason] += reply[0] == b"FAILED"
         return bool(reply[0] == b"FAILED")
 
     async def due(self, shop: str, limit: int) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway import process
+from gateway import logs
 from gateway.claims.address import open_claims
 from gateway.clock import Clock, SystemClock
 from gateway.environment import read
@@ -59,8 +59,8 @@ def _id(text: str) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Show or erase a shopper; 1 when nothing is stored, or it may not be erased now."""
-    process.log_to_stderr()
     settings = read(os.environ, needs=())
+    logs.start(settings)
     return asyncio.run(
         _export(settings, options) if options.what == "export" else _erase(settings, options)
     )

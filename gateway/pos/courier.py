@@ -225,7 +225,9 @@ class Courier:
                 await self._patience.pause(silences, _SILENCE_MAX_S)
 
     async def _fly(self, entry: Entry, settle: Settle) -> Outcome:
+        began_s = self._patience.clock.monotonic_s()
         outcome = await self._line.post(entry)
+        self._tally.took.observe(self._patience.clock.monotonic_s() - began_s)
         if outcome.verdict is Verdict.DONE:
             await self._patience.insist(settle)
             self._tally.delivered.inc()

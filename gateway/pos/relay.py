@@ -15,12 +15,10 @@ import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
-
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, Unavailable
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, served
+from gateway.lane import Lane, served, serving
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import OrderStream
 from gateway.otlp.address import open_tracer
@@ -30,6 +28,7 @@ from gateway.pos.parked import Parking
 from gateway.pos.patience import Patience
 from gateway.pos.tally import Tally
 from gateway.pos.webhooks import Webhook, WebhookBook
+from gateway.pulse import Pulse
 from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.shows.shows import shops
@@ -64,6 +63,7 @@ class Relay:
     Args:
         owner: an id no other relay has, for the leases.
         lease_ms: how long a lease lasts, in milliseconds.
+        pulse: beats whenever all shops were looked at.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Relay:
         patience: Patience,
         owner: str,
         lease_ms: int = LEASE_MS,
+        pulse: Pulse | None = None,
         tracer: Tracer | None = None,
     ) -> None:
         self._lane = lane
@@ -82,6 +83,7 @@ class Relay:
         self._patience = patience
         self._owner = owner
         self._lease_ms = lease_ms
+        self._pulse = pulse or Pulse(patience.clock)
         self._tracer = tracer
         self._tls = ssl.create_default_context()
         self._shops: list[str] = []
@@ -97,6 +99,7 @@ class Relay:
         try:
             while True:
                 await self._scan()
+                self._pulse.beat()
                 await self._patience.sleep(_SCAN_S)
         finally:
             await self._stop(list(self._desks))
@@ -194,15 +197,13 @@ def _warned(what: str) -> Iterator[None]:
         log.warning("relay: %s: %s", what, error)
 
 
-async def run(settings: Settings, registry: CollectorRegistry) -> None:
-    """Relay until cancelled, with the real clock and a connection to Redis of its own."""
+async def run(lane: Lane, settings: Settings, tally: Tally, pulse: Pulse) -> None:
+    """Relay until cancelled, with the real clock, over a lane of its own."""
     patience = Patience(SystemClock(), asyncio.sleep, random.SystemRandom())
     tracer = open_tracer(settings, "relay")
-    async with contextlib.aclosing(tracer), served(settings) as lane:
-        relay = Relay(
-            *(lane, settings, Tally(registry), patience), owner=uuid.uuid4().hex, tracer=tracer
-        )
-        await relay.run()
+    async with contextlib.aclosing(tracer), serving(lane):
+        owner = uuid.uuid4().hex
+        await Relay(*(lane, settings, tally, patience, owner), pulse=pulse, tracer=tracer).run()
 
 
 async def retry_parked(settings: Settings) -> int:

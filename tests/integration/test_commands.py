@@ -53,6 +53,7 @@ def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) 
         "relay",
         "sweep",
         "audit",
+        "doctor",
         "rebuild",
         "privacy",
         "import",

@@ -18,9 +18,12 @@ from prometheus_client import CollectorRegistry
 
 from gateway.cards import holds_card_number
 from gateway.checkout.phases import Phase
+from gateway.lane import Lane
 from gateway.logs import JsonLines, Redaction, TextLines, secrets_of
 from gateway.pos import relay
+from gateway.pos.tally import Tally
 from gateway.pos.webhooks import WebhookBook
+from gateway.pulse import Pulse
 from gateway.sessions.session import Session
 from gateway.settings import Settings
 from gateway.stock.holds import hold_id, order_id
@@ -90,7 +93,9 @@ async def place(settings: Settings, till: Receiver) -> AsyncIterator[Place]:
     async with open_site(settings, UNLIMITED) as site, httpx.AsyncClient(trust_env=False) as client:
         await site.sells("tee", 9, limit=3)
         await WebhookBook(site.rooms.lane, site.shop).put("till", till.webhook)
-        relaying = asyncio.create_task(relay.run(settings, CollectorRegistry()))
+        relaying = asyncio.create_task(
+            relay.run(Lane(settings), settings, Tally(CollectorRegistry()), Pulse())
+        )
         yield Place(site, Bank(site.stripe_url), client)
         relaying.cancel()
         await asyncio.gather(relaying, return_exceptions=True)

@@ -13,10 +13,12 @@ from prometheus_client import CollectorRegistry
 
 from gateway.checkout.phases import Phase
 from gateway.keys import ShopKeys
-from gateway.lane import pairs
+from gateway.lane import Lane, pairs
 from gateway.orders.entry import traceparent_of
 from gateway.pos import relay
+from gateway.pos.tally import Tally
 from gateway.pos.webhooks import WebhookBook
+from gateway.pulse import Pulse
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
 from gateway.stock.holds import order_id
@@ -48,7 +50,9 @@ async def shop_of(settings: Settings, till: Receiver) -> AsyncIterator[Place]:
         await site.sells("tee", 5)
         await WebhookBook(site.rooms.lane, site.shop).put("till", till.webhook)
         till.go.set()
-        relaying = asyncio.create_task(relay.run(settings, CollectorRegistry()))
+        relaying = asyncio.create_task(
+            relay.run(Lane(settings), settings, Tally(CollectorRegistry()), Pulse())
+        )
         try:
             yield Place(site, Bank(site.stripe_url), client)
         finally:
