@@ -112,7 +112,7 @@ class Ask(Command, frozen=True, tag="ask"):
 
 
 class Refresh(Command, frozen=True, tag="refresh"):
-    """A new token before the old one expires."""
+    """Go on for longer: with the token of the last ``welcome`` or ``refresh``, or a new ticket."""
 
     token: Token
 
@@ -154,7 +154,10 @@ class _Greeting(Frame, frozen=True, kw_only=True):
     orders: tuple[OrderView, ...]
     now: str
     ping_s: int
+    token: str
+    """Good for the next ``connect``, or for ``refresh``; once."""
     token_ttl_s: int
+    """How long it is good, and this session lasts without ``refresh``."""
     catalog_tag: str
     """Names the catalogue as it is now; ``resume`` may repeat it."""
 
@@ -209,6 +212,13 @@ class OrderFrame(Frame, frozen=True, tag="order", kw_only=True):
 
 class Ok(Frame, frozen=True, tag="ok"):
     """Done; there is nothing more to say."""
+
+
+class Refreshed(Frame, frozen=True, tag="ok", kw_only=True):
+    """The reply to ``refresh``: the token for the next ``connect`` or ``refresh``, as in ``welcome``."""
+
+    token: str
+    token_ttl_s: int
 
 
 class ErrorFrame(Frame, frozen=True, tag="error", kw_only=True):

@@ -154,7 +154,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Comma-separated payment methods to take besides cards that cannot be authorized first, such
     as ``ideal``. Units stay held until such a payment is known to have ended."""
 
-    ticket_ttl_s: Seconds = 900
+    ticket_ttl_s: Seconds = 120
+    """How long a ticket we hand out is good for the one session it opens."""
+    session_ttl_s: Seconds = 900
+    """How long a session lasts without being refreshed, and the token it comes back with."""
     connect_timeout_s: Seconds = 10
     ping_s: Seconds = 20
     """Sockets are pinged this often, and closed when the answer takes as long again."""

@@ -17,7 +17,7 @@ from gateway.errors import Overloaded, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.settings import Settings
-from gateway.tickets import TicketExpired
+from gateway.tickets import TicketExpired, mark
 from tests.depth import many
 from tests.entrance import SHOW, Entrance
 from tests.integration.conftest import UNLIMITED, Site, open_site
@@ -32,7 +32,7 @@ PLACES = GUESTS // 4
 def entrance(settings: Settings, lane: Lane) -> Entrance:
     """The way into a show for three."""
     limited = msgspec.structs.replace(
-        settings, show_viewers=3, invitation_s=30, queue_silence_s=30, ticket_ttl_s=900
+        settings, show_viewers=3, invitation_s=30, queue_silence_s=30, session_ttl_s=900
     )
     return Entrance(lane, limited)
 
@@ -199,10 +199,10 @@ async def test_who_is_in_comes_again_at_once_also_when_it_is_full(entrance: Entr
     await entrance.comes("ann")
     await entrance.later(900)
     assert await entrance.asks("ann") == 0
-    await entrance.admission.stays(entrance.ticket("ann"))
+    await entrance.stays("ann")
     await entrance.later(1_000)
     assert await entrance.asks("ann") == 0
-    await entrance.later(30)  # past the ticket and the time to come again
+    await entrance.later(30)  # past the session and the time to come again
     assert await ask(entrance, "bob", "ann") == [1, 2]
 
 
@@ -225,7 +225,7 @@ async def test_the_farther_back_the_later_one_asks_again_but_never_too_late(
 
     async def waits(shoppers: int, silence_s: int = 30) -> list[int]:
         settings = msgspec.structs.replace(entrance.settings, queue_silence_s=silence_s)
-        other = Admission(entrance.lane, settings, random.Random(1))
+        other = Admission(entrance.lane, settings, entrance.tokens, random.Random(1))
         asking = (other.ask(settings.shop, SHOW, f"s-{n}") for n in range(shoppers))
         places = await asyncio.gather(*asking)
         return [place.retry_after_ms for place in places if isinstance(place, Place)]
@@ -274,12 +274,70 @@ async def test_a_line_that_is_asked_all_the_time_does_not_expire(entrance: Entra
         assert await entrance.lane.command("PTTL", key) > 100_000
 
 
-async def test_without_a_limit_nothing_is_asked(settings: Settings, lane: Lane) -> None:
+async def test_without_a_limit_no_line_is_asked(settings: Settings, lane: Lane) -> None:
     free = Entrance(lane, settings)
     before = lane.round_trips
     assert await free.asks("ann") == 0
-    await free.comes("ann")
     assert lane.round_trips == before
+    await free.comes("ann")
+    inside = free.keys.inside(SHOW)
+    assert not await lane.command("EXISTS", inside)
+
+
+@pytest.fixture(params=["with a limit", "without a limit"])
+def any_entrance(request: pytest.FixtureRequest, entrance: Entrance) -> Entrance:
+    return entrance if request.param == "with a limit" else for_so_many(entrance, 0)
+
+
+async def test_a_ticket_opens_one_session(any_entrance: Entrance) -> None:
+    entrance, used = any_entrance, any_entrance.ticket("ann", needs_place=False)
+    await entrance.uses(*used, "one")
+    await entrance.uses(*used, "one")  # its reply was lost
+    for ticket in (used, (used[0], f"{used[1][:-4]}abcd")):
+        with pytest.raises(TicketExpired, match="was used"):
+            await entrance.uses(*ticket, "two")
+    with pytest.raises(TicketExpired, match="was used"):
+        await entrance.admission.stays(*used, "two")
+    await entrance.comes("ann", needs_place=False)
+
+
+async def test_it_is_known_that_a_ticket_was_used_for_as_long_as_it_is_good(
+    any_entrance: Entrance,
+) -> None:
+    ticket, token = any_entrance.ticket("ann", needs_place=False)
+    await any_entrance.uses(ticket, token)
+    left_ms = await any_entrance.lane.command("PTTL", any_entrance.keys.ticket(mark(token)))
+    good_ms = any_entrance.settings.ticket_ttl_s * 1000
+    assert good_ms + 30_000 < left_ms < good_ms + 90_000
+
+
+async def test_of_many_who_come_at_once_with_one_ticket_one_comes_in(
+    any_entrance: Entrance,
+) -> None:
+    ticket = any_entrance.ticket("ann", needs_place=False)
+
+    async def comes() -> bool:
+        try:
+            await any_entrance.uses(*ticket)
+        except TicketExpired:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*(comes() for _ in range(100)))) == 1
+
+
+async def test_who_was_in_comes_again_with_the_token_of_the_session(entrance: Entrance) -> None:
+    await entrance.asks("ann")
+    ticket, token = entrance.ticket("ann")
+    await entrance.uses(ticket, token)
+    await entrance.later(800)
+    await entrance.counted(3)
+    assert await entrance.asks("bob") == 1
+    after, following = entrance.tokens.sign_next(ticket)[::-1]
+    assert after.needs_place
+    await entrance.uses(after, following)
+    with pytest.raises(TicketExpired):
+        await entrance.comes("bob")
 
 
 async def test_a_lost_reply_gives_nobody_a_second_place(
@@ -368,13 +426,14 @@ async def test_at_the_door_of_a_full_show(settings: Settings) -> None:
             body = {"show": SHOW, "shopper": "bob"}
             assert (await client.post(f"{site.url}/v1/tickets", json=body)).status_code == 202
             renewed = await let_in(site, client, "ann")
-            assert (await ann.ask("refresh", token=renewed))["type"] == "ok"
-        async with shopping(site.socket_url, renewed, SHOW):
-            pass
+            renewed = (await ann.ask("refresh", token=renewed))["token"]
+        async with shopping(site.socket_url, renewed, SHOW) as again:
+            following = again.welcome["token"]
         await site.rooms.lane.command("DEL", ShopKeys(site.shop).inside(SHOW))
         await site.rooms.lane.command("DEL", ShopKeys(site.shop).invited(SHOW))
         async with connected(site.socket_url) as late:
-            error = await late.ask("connect", token=renewed, show=SHOW)
+            error = await late.ask("connect", token=following, show=SHOW)
+            assert "Your place was kept for a while" in error["message"]
             assert (error["code"], await late.closed()) == ("unauthenticated", 4001)
         own = site.ticket("cid")  # as the shop itself would sign it
         async with shopping(site.socket_url, own, SHOW):
