@@ -2,8 +2,8 @@
 
 A show takes ``show_viewers``. Taken are as many as are counted, and the places kept for those who
 were let in and are not counted yet. Who is in may leave and come again without waiting, for as long
-as the session would have lasted and a little longer. Without a limit nothing is asked of a line, and
-all that is written is that the ticket was used.
+as the session would have lasted and a little longer. Without a limit there is no line, and all that
+is written is that the ticket was used.
 
 A ticket that a shop signs itself needs no place: its shopper is counted, but never waits. Nor does
 who is in need one for another device, and many who were in may come back together. So a show can
@@ -27,8 +27,8 @@ from gateway.tickets import Ticket, TicketExpired, Tokens, mark
 
 Said = Literal["let_in", "queued", "line_full", "late", "used"]
 SAID: tuple[Said, ...] = get_args(Said)
-"""A ticket, a place in the line, that the line is too long, that the place was not kept, or that the
-ticket was used."""
+"""A ticket, a place in the line, that the line is too long, that the place was not kept, or that
+the ticket was used."""
 
 PROCESS_SILENT_MS = 3_000
 """A process whose viewer count is older than this is gone."""
@@ -131,7 +131,11 @@ class Admission:
         takes no round trip of its own from whoever asks for more at once.
         """
         return self._note(
-            ticket, token, session, ticket.needs_place, counted_within_ms=_COUNTED_WITHIN_MS
+            ticket,
+            token,
+            session,
+            needs_place=ticket.needs_place,
+            counted_within_ms=_COUNTED_WITHIN_MS,
         )
 
     async def stays(self, ticket: Ticket, token: str, session: str) -> None:
@@ -140,7 +144,9 @@ class Admission:
         Raises:
             TicketExpired: it was used.
         """
-        self.let_in(await self._note(ticket, token, session, needs_place=False, counted_within_ms=0))
+        self.let_in(
+            await self._note(ticket, token, session, needs_place=False, counted_within_ms=0)
+        )
 
     def let_in(self, reply: Reply) -> None:
         """Take the reply of ``arrives``.
@@ -165,7 +171,8 @@ class Admission:
         ticket: Ticket,
         token: str,
         session: str,
-        needs_place: bool,  # noqa: FBT001
+        *,
+        needs_place: bool,
         counted_within_ms: int,
     ) -> asyncio.Future[Reply]:
         keys, settings = ShopKeys(ticket.shop), self.settings

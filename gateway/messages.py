@@ -215,7 +215,7 @@ class Ok(Frame, frozen=True, tag="ok"):
 
 
 class Refreshed(Frame, frozen=True, tag="ok", kw_only=True):
-    """The reply to ``refresh``: the token for the next ``connect`` or ``refresh``, as in ``welcome``."""
+    """The reply to ``refresh``: what ``welcome`` says of the token for the next time."""
 
     token: str
     token_ttl_s: int

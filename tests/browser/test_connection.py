@@ -108,7 +108,8 @@ async def test_a_catalogue_that_has_changed_since_the_welcome_is_asked_for_again
 async def test_each_socket_is_opened_with_the_token_of_the_last_welcome(modules: Page) -> None:
     body = """
       let asked = 0;
-      line({ admit: async () => ({ token: "t" + ++asked, url: "ws://modules.test/v1/live" }) }).run();
+      const url = "ws://modules.test/v1/live";
+      line({ admit: async () => ({ token: "t" + ++asked, url }) }).run();
       (await opened(1)).onclose({ code: 1012 });
       (await opened(2)).onclose({ code: 1006 });
       const unwelcome = await socket(3);
@@ -127,13 +128,14 @@ async def test_each_socket_is_opened_with_the_token_of_the_last_welcome(modules:
 async def test_a_session_that_could_not_be_prolonged_is_prolonged_later(modules: Page) -> None:
     body = """
       let asked = 0;
-      line({ admit: async () => ({ token: "t" + ++asked, url: "ws://modules.test/v1/live" }) }).run();
+      const url = "ws://modules.test/v1/live";
+      line({ admit: async () => ({ token: "t" + ++asked, url }) }).run();
       const first = await opened(1, { token_ttl_s: 10 });
       const with_token = [];
       first.send = (text) => {
         const { id, token } = JSON.parse(text);
         with_token.push(token);
-        tell(first, with_token.length === 1 ? { type: "error", id, code: "unavailable", message: "" }
+        tell(first, with_token.length === 1 ? { type: "error", id, code: "unavailable" }
           : { type: "ok", id, token: "fresh", token_ttl_s: 900 });
       };
       for (let turn = 0; with_token.length < 2 && turn < 50; turn++)

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.async_api import Locator, Page, Route, WebSocketRoute
+    from playwright.async_api import Locator, Page, Request, Route, WebSocketRoute
 
     from tests.browser.conftest import Demo, NewPage
 
@@ -366,6 +366,8 @@ async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: New
 
         socket.on_message(from_page)
 
+    tickets: list[Request] = []
+    page.on("request", lambda asked: TICKETS.search(asked.url) and tickets.append(asked))
     await page.route_web_socket(SOCKET, patch)
     await arrive(page, demo)
     cards = await page.locator(".product").count()
@@ -376,3 +378,5 @@ async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: New
     assert await page.evaluate("window.seen") == []
     assert await page.locator(".product").count() == cards
     assert ["resume" in connect for connect in connects] == [False, True]
+    assert connects[0]["token"] != connects[1]["token"]
+    assert len(tickets) == 1

@@ -17,7 +17,7 @@ from gateway.errors import Overloaded, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.settings import Settings
-from gateway.tickets import TicketExpired, mark
+from gateway.tickets import TicketExpired
 from tests.depth import many
 from tests.entrance import SHOW, Entrance
 from tests.integration.conftest import UNLIMITED, Site, open_site
@@ -282,62 +282,6 @@ async def test_without_a_limit_no_line_is_asked(settings: Settings, lane: Lane) 
     await free.comes("ann")
     inside = free.keys.inside(SHOW)
     assert not await lane.command("EXISTS", inside)
-
-
-@pytest.fixture(params=["with a limit", "without a limit"])
-def any_entrance(request: pytest.FixtureRequest, entrance: Entrance) -> Entrance:
-    return entrance if request.param == "with a limit" else for_so_many(entrance, 0)
-
-
-async def test_a_ticket_opens_one_session(any_entrance: Entrance) -> None:
-    entrance, used = any_entrance, any_entrance.ticket("ann", needs_place=False)
-    await entrance.uses(*used, "one")
-    await entrance.uses(*used, "one")  # its reply was lost
-    for ticket in (used, (used[0], f"{used[1][:-4]}abcd")):
-        with pytest.raises(TicketExpired, match="was used"):
-            await entrance.uses(*ticket, "two")
-    with pytest.raises(TicketExpired, match="was used"):
-        await entrance.admission.stays(*used, "two")
-    await entrance.comes("ann", needs_place=False)
-
-
-async def test_it_is_known_that_a_ticket_was_used_for_as_long_as_it_is_good(
-    any_entrance: Entrance,
-) -> None:
-    ticket, token = any_entrance.ticket("ann", needs_place=False)
-    await any_entrance.uses(ticket, token)
-    left_ms = await any_entrance.lane.command("PTTL", any_entrance.keys.ticket(mark(token)))
-    good_ms = any_entrance.settings.ticket_ttl_s * 1000
-    assert good_ms + 30_000 < left_ms < good_ms + 90_000
-
-
-async def test_of_many_who_come_at_once_with_one_ticket_one_comes_in(
-    any_entrance: Entrance,
-) -> None:
-    ticket = any_entrance.ticket("ann", needs_place=False)
-
-    async def comes() -> bool:
-        try:
-            await any_entrance.uses(*ticket)
-        except TicketExpired:
-            return False
-        return True
-
-    assert sum(await asyncio.gather(*(comes() for _ in range(100)))) == 1
-
-
-async def test_who_was_in_comes_again_with_the_token_of_the_session(entrance: Entrance) -> None:
-    await entrance.asks("ann")
-    ticket, token = entrance.ticket("ann")
-    await entrance.uses(ticket, token)
-    await entrance.later(800)
-    await entrance.counted(3)
-    assert await entrance.asks("bob") == 1
-    after, following = entrance.tokens.sign_next(ticket)[::-1]
-    assert after.needs_place
-    await entrance.uses(after, following)
-    with pytest.raises(TicketExpired):
-        await entrance.comes("bob")
 
 
 async def test_a_lost_reply_gives_nobody_a_second_place(

@@ -5,10 +5,8 @@ import contextlib
 import json
 import logging
 import time
-import uuid
 from typing import Any
 
-import jwt
 import msgspec
 import pytest
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -22,29 +20,11 @@ from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.stripe.faults import FaultPlan
 from gateway.settings import Settings
 from tests.integration.conftest import SHOW, UNLIMITED, Corner, Site, open_site
-from tests.shopper import PATIENCE_S, Message, Shopper, connected, narrow, shopping
+from tests.shopper import PATIENCE_S, Message, Shopper, connected, narrow, refused_at
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OURS = [Subprotocol(SUBPROTOCOL)]
-
-
-def ticket(
-    site: Site, shopper: str, expires_in_s: float, show: str = SHOW, **claimed: object
-) -> str:
-    """A ticket as the shop itself would sign it."""
-    claims = {"sub": shopper, "shop": site.shop, "show": show, "jti": uuid.uuid4().hex[:12]}
-    claims |= claimed
-    secret = site.rooms.tokens.shop_secret(site.shop)
-    return jwt.encode(claims | {"exp": int(time.time() + expires_in_s)}, secret, algorithm="HS256")
-
-
-async def refused_connect(site: Site, token: str, show: str = SHOW) -> tuple[str, int]:
-    """The code of the error and of the close that meet a connect."""
-    async with connected(site.socket_url) as shopper:
-        error = await shopper.ask("connect", token=token, show=show)
-        assert error["type"] == "error"
-        return error["code"], await shopper.closed()
 
 
 async def until(happened: Any) -> None:
@@ -77,7 +57,7 @@ async def test_the_welcome_is_all_a_client_needs(corner: Corner) -> None:
     async with connected(corner.socket_url) as ann:
         welcome = await ann.ask(
             "connect",
-            token=ticket(corner, "ann", 60),
+            token=corner.ticket("ann"),
             show=SHOW,
             resume={"epoch": 1, "version": 1},
         )
@@ -173,93 +153,6 @@ async def test_a_page_the_shop_named_is_let_in(settings: Settings) -> None:
                 pass
 
 
-async def test_bad_tickets(corner: Corner) -> None:
-    forged = jwt.encode(
-        {"sub": "ann", "shop": corner.shop, "show": SHOW, "exp": int(time.time()) + 60},
-        "x" * 32,
-        algorithm="HS256",
-    )
-    assert await refused_connect(corner, forged) == ("unauthenticated", 4500)
-    assert await refused_connect(corner, "nonsense") == ("unauthenticated", 4500)
-    expired = ticket(corner, "ann", -60)
-    assert await refused_connect(corner, expired) == ("unauthenticated", 4001)
-    elsewhere = ticket(corner, "ann", 60, show="other")
-    assert await refused_connect(corner, elsewhere) == ("forbidden", 4500)
-    assert await refused_connect(corner, elsewhere, "other") == ("not_found", 4500)
-    key = corner.rooms.tokens.sign_key(corner.shop, ("admin",))
-    assert await refused_connect(corner, key) == ("unauthenticated", 4500)
-
-
-async def test_a_session_that_runs_out_ends_the_socket_and_a_new_ticket_prolongs_it(
-    corner: Corner,
-) -> None:
-    soon = int(time.time()) + 2
-    async with (
-        shopping(corner.socket_url, ticket(corner, "ann", 60, until=soon), SHOW) as ann,
-        shopping(corner.socket_url, ticket(corner, "ann", 60, until=soon), SHOW) as also_ann,
-    ):
-        assert ann.welcome["token_ttl_s"] <= 2
-        other = await also_ann.ask("refresh", token=ticket(corner, "bob", 60))
-        assert (other["type"], other["code"]) == ("error", "forbidden")
-        stale = await also_ann.ask("refresh", token=ticket(corner, "ann", -60))
-        assert stale["code"] == "unauthenticated"
-        good = await also_ann.ask("refresh", token=ticket(corner, "ann", 60))
-        assert good.keys() == {"type", "id", "token", "token_ttl_s"}
-        assert good["type"] == "ok"
-        assert 898 <= good["token_ttl_s"] <= 900
-        assert await ann.closed() == 4001
-        assert (await also_ann.ask("ask", text="Still here?"))["type"] == "ok"
-
-
-async def test_a_ticket_is_used_once_and_the_welcome_brings_the_next(corner: Corner) -> None:
-    signed_here, signed_there = corner.ticket("ann"), ticket(corner, "bob", 60)
-    for token in (signed_here, signed_there):
-        async with shopping(corner.socket_url, token, SHOW) as shopper:
-            assert await refused_connect(corner, token) == ("unauthenticated", 4001)
-            following = shopper.welcome["token"]
-        async with shopping(corner.socket_url, following, SHOW) as again:
-            assert await refused_connect(corner, token) == ("unauthenticated", 4001)
-            assert await refused_connect(corner, following) == ("unauthenticated", 4001)
-            assert again.welcome["token"] not in {token, following}
-
-
-async def test_a_refresh_uses_its_ticket_up_and_brings_the_next(corner: Corner) -> None:
-    async with corner.shopper("ann") as ann, corner.shopper("ann") as other:
-        token = ann.welcome["token"]
-        following = (await ann.ask("refresh", token=token))["token"]
-        again = await ann.ask("refresh", token=token)  # its answer was lost
-        assert again["type"] == "ok"
-        used = await other.ask("refresh", token=token)
-        assert (used["code"], used["message"]) == (
-            "unauthenticated",
-            "This ticket was used; ask for another.",
-        )
-        assert await refused_connect(corner, token) == ("unauthenticated", 4001)
-        assert (await other.ask("ask", text="Still here?"))["type"] == "ok"
-    async with shopping(corner.socket_url, following, SHOW):
-        pass
-
-
-async def test_who_cannot_be_served_comes_back_with_the_same_ticket(corner: Corner) -> None:
-    token, most = corner.ticket("ann"), corner.rooms.settings.sockets_per_shopper
-    async with contextlib.AsyncExitStack() as others:
-        for _ in range(most):
-            await others.enter_async_context(corner.shopper("ann"))
-        assert await refused_connect(corner, token) == ("limit_exceeded", 4504)
-    async with shopping(corner.socket_url, token, SHOW):
-        pass
-
-
-async def test_taking_the_ticket_costs_no_round_trip(corner: Corner) -> None:
-    async with corner.shopper("first"):  # the shop is known here from now on
-        before = corner.rooms.lane.round_trips
-        for number in range(20):
-            async with corner.shopper(f"shopper-{number}"):
-                pass
-        # Besides, the viewers are counted now and then.
-        assert corner.rooms.lane.round_trips - before < 30
-
-
 async def test_the_first_frame_is_connect(corner: Corner) -> None:
     async with connected(corner.socket_url) as shopper:
         error = await shopper.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
@@ -286,7 +179,10 @@ async def test_a_shopper_has_so_many_sockets(corner: Corner) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(8):
             await stack.enter_async_context(corner.shopper("ann"))
-        assert await refused_connect(corner, corner.ticket("ann")) == ("limit_exceeded", 4504)
+        assert await refused_at(corner.socket_url, corner.ticket("ann"), SHOW) == (
+            "limit_exceeded",
+            4504,
+        )
         await stack.enter_async_context(corner.shopper("bob"))
     async with corner.shopper("ann"):
         pass
@@ -297,7 +193,10 @@ async def test_an_ended_show_lets_nobody_in_and_everybody_out(corner: Corner) ->
         await corner.rooms.shows.move(corner.shop, SHOW, "ended")
         await ann.hears("show", show=SHOW, state="ended")
         assert await ann.closed() == 4510
-    assert await refused_connect(corner, corner.ticket("bob")) == ("show_not_live", 4510)
+    assert await refused_at(corner.socket_url, corner.ticket("bob"), SHOW) == (
+        "show_not_live",
+        4510,
+    )
 
 
 async def test_whoever_holds_something_when_the_show_ends_may_pay(corner: Corner) -> None:
