@@ -380,3 +380,27 @@ async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: New
     assert ["resume" in connect for connect in connects] == [False, True]
     assert connects[0]["token"] != connects[1]["token"]
     assert len(tickets) == 1
+
+
+async def test_the_page_talks_to_its_gateway_and_to_nobody_else(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await new_page()
+    await page.add_init_script("""
+      window.violations = [];
+      addEventListener("securitypolicyviolation",
+        (violation) => violations.push(violation.effectiveDirective));
+    """)
+    await arrive(page, demo)
+    await hold(page)
+    assert await page.evaluate("violations") == []
+    blocked = await page.evaluate("""async () => {
+      await fetch("http://localhost:9/").catch(() => {});
+      new WebSocket("ws://localhost:9/v1/live");
+      const script = document.createElement("script");
+      script.textContent = "window.foreign = true";
+      document.body.append(script);
+      await new Promise((next) => setTimeout(next));
+      return [violations, window.foreign === undefined];
+    }""")
+    assert blocked == [["connect-src", "connect-src", "script-src-elem"], True]
