@@ -393,6 +393,7 @@ async def test_the_page_talks_to_its_gateway_and_to_nobody_else(
     blocked = """async () => {
       await fetch("http://localhost:9/").catch(() => {});
       new WebSocket("ws://localhost:9/v1/live");
+      await new Promise((next) => setTimeout(next));
       return seen;
     }"""
     assert await page.evaluate(blocked) == ["connect-src", "connect-src"]

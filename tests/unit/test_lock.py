@@ -48,10 +48,6 @@ def test_every_file_that_would_be_installed_has_a_hash() -> None:
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"]) for file in files), name
 
 
-def test_the_lock_is_the_projects(uv: str) -> None:
-    run(uv, "lock", "--check")
-
-
 def test_one_command_lists_what_an_installation_is_made_of(uv: str) -> None:
     [command] = re.findall(r"`uv (export [^`]*cyclonedx[^`]*)`", GUIDE.read_text())
     listed = json.loads(run(uv, *command.partition(" > ")[0].split()))
