@@ -55,5 +55,6 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     environment          reads the settings, and checks them
     settings, errors     every setting; every error and close code
     clock, process       time, handed in; how a process runs and stops
+    discreet             what is shown of a thing that holds a secret
     sandbox              the other side of the wire: Stripe, a till, a Valkey
 """

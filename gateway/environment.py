@@ -6,6 +6,7 @@ may hold a secret can be given as a file instead, as orchestrators mount them:
 """
 
 import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,16 @@ def _check_addresses(settings: Settings) -> None:
         try:
             parts = urlsplit(address)
             good = parts.scheme in schemes and bool(_place(parts)) and parts.port != 0
+            good = good and not (parts.scheme == "postgresql" and _MISREAD.search(address))
         except ValueError:
             good = False
         if not good:
             raise SettingsError(f"{variable(name)} must be an address such as {_EXAMPLES[name]}.")
 
+
+_MISREAD = re.compile(r"%(?![0-9A-Fa-f]{2})|@[^/]*@")
+"""What Postgres would take for something else, and say in its errors: half of a password, say, for
+a host."""
 
 _EXAMPLES = {
     "redis_url": "redis://127.0.0.1:6379/0",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway.discreet import Discreet
 from gateway.model import (
     Address,
     CatalogEntry,
@@ -45,7 +46,7 @@ class Resume(Struct, frozen=True):
     catalog_tag: Id | None = None
 
 
-class Payment(Struct, frozen=True, omit_defaults=True):
+class Payment(Discreet, frozen=True, omit_defaults=True):
     """Exactly one token of the payment provider; card data never comes here."""
 
     confirmation_token: ConfirmationTokenId | None = None
@@ -61,7 +62,7 @@ class Payment(Struct, frozen=True, omit_defaults=True):
         return self.confirmation_token or self.payment_method or ""
 
 
-class Command(Struct, frozen=True, tag_field="type", tag=str.lower):
+class Command(Discreet, frozen=True, tag_field="type", tag=str.lower):
     """A client's request."""
 
     id: CommandId
@@ -120,7 +121,7 @@ class Refresh(Command, frozen=True, tag="refresh"):
 AnyCommand = Connect | Reserve | Extend | Release | Checkout | Ask | Refresh
 
 
-class Frame(Struct, frozen=True, tag_field="type", tag=str.lower, omit_defaults=True):
+class Frame(Discreet, frozen=True, tag_field="type", tag=str.lower, omit_defaults=True):
     """Something the gateway says; with ``id`` it is the reply to that command."""
 
     id: int | UnsetType = UNSET

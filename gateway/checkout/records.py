@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
 
 from gateway.checkout.phases import Phase
 from gateway.checkout.refund import Refund
+from gateway.discreet import Discreet
 from gateway.errors import (
     CompletionInProgress,
     Frozen,
@@ -29,7 +29,7 @@ from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class Record(Discreet, frozen=True, kw_only=True):
     """One order, as Redis keeps it. Times are ms by Redis' clock."""
 
     order: str

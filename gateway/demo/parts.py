@@ -81,7 +81,7 @@ class Part:
     name: str
     module: str
     arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     ready: str | None = None
 
 
