@@ -16,7 +16,7 @@ SECRET = frozenset(
 """Fields whose values open something, or are somebody's own."""
 
 
-class Discreet(Struct):
+class Discreet(Struct, frozen=True):
     """A struct whose ``repr`` has ``***`` for what nobody else may read."""
 
     def __repr__(self) -> str:

@@ -23,7 +23,12 @@ def ticket(
     site: Site, shopper: str, expires_in_s: float, show: str = SHOW, **claimed: object
 ) -> str:
     """A ticket as the shop itself would sign it."""
-    claims = {"sub": shopper, "shop": site.shop, "show": show, "jti": uuid.uuid4().hex[:12]}
+    claims: dict[str, object] = {
+        "sub": shopper,
+        "shop": site.shop,
+        "show": show,
+        "jti": uuid.uuid4().hex[:12],
+    }
     claims |= claimed
     secret = site.rooms.tokens.shop_secret(site.shop)
     return jwt.encode(claims | {"exp": int(time.time() + expires_in_s)}, secret, algorithm="HS256")

@@ -60,9 +60,10 @@ def test_what_is_not_public_is_fenced(kind: str) -> None:
 
 def test_no_address_is_open_that_python_calls_private() -> None:
     dice, fence = random.Random(1), Fence()
-    four = (IPv4Address(dice.getrandbits(32)) for _ in range(20_000))
-    six = (IPv6Address((0x2 << 124) + dice.getrandbits(124)) for _ in range(2_000))
-    wrong = [one for one in (*four, *six) if fence.allows(str(one)) and not one.is_global]
+    some: list[IPv4Address | IPv6Address] = []
+    some += [IPv4Address(dice.getrandbits(32)) for _ in range(20_000)]
+    some += [IPv6Address((0x2 << 124) + dice.getrandbits(124)) for _ in range(2_000)]
+    wrong = [one for one in some if fence.allows(str(one)) and not one.is_global]
     assert wrong == []
 
 
