@@ -60,6 +60,16 @@ def test_what_we_sign_we_read() -> None:
     assert TOKENS.read_ticket(token) == Ticket("ann", "demo", "tonight", NOW_S + 120)
 
 
+def test_what_we_sign_others_read_too() -> None:
+    token, expires_ms = TOKENS.sign_ticket("demo", "tonight", "ann", needs_place=True)
+    claims = jwt.decode(
+        token, TOKENS.shop_secret("demo"), algorithms=["HS256"], options={"verify_exp": False}
+    )
+    ours = {"sub": "ann", "shop": "demo", "show": "tonight", "exp": expires_ms // 1000}
+    assert claims.items() >= (ours | {"needs_place": True}).items()
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
+
+
 def test_a_shop_can_sign_tickets_itself() -> None:
     assert TOKENS.read_ticket(signed()).sub == "ann"
     extra = signed(iat=NOW_S + 3, jti="1", name="Ann")
