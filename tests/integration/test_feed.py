@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 import uuid
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -235,7 +236,7 @@ async def test_what_changes_while_a_viewer_joins_is_not_missed(
     read = asyncio.Event()
     changed = asyncio.Event()
 
-    async def slow_join(*words: object) -> Joined:
+    async def slow_join(*words: Any) -> Joined:
         joined = await session.join(*words)
         read.set()
         await changed.wait()
