@@ -26,18 +26,22 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
 
     __main__, commands   the command line
     demo                 a whole shop on one machine, with nothing configured
+    doctor               looks at a deployment from outside
     app                  the gateway process: joins the rooms, opens the doors
-    sweep                the sweep process
     metrics              what Prometheus is told
+    sweep                the sweep process
     sockets              one browser: frames, outbox, roster, feed, endpoint
     api                  HTTP for the shop's programs, Stripe and SREs
     web                  the page at /
     sessions             what one connected shopper may do, as a pure machine
     rooms                everything below, joined: what the doors are given
+    readiness            what is wrong with a process, in words
     admission            the line before a full show, in order of arrival
     tickets              shoppers' tickets and programs' keys
     recovery             a server that may have lost writes: freeze, rebuild, thaw
     reconcile            Redis against Stripe against the order stream, and the repairs
+    privacy              what is stored about one shopper: shown, and erased
+    backlog              what waits in all shops, and for how long
     pos                  the relay process: delivers orders, retries, parks
     checkout             payments and refunds in recovery points; how Stripe is asked
     stock                holds, movements, the sweep of deadlines, the audit
@@ -53,8 +57,12 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     problems             an error as HTTP tells it
     cards                finds card numbers, which no door lets in
     environment          reads the settings, and checks them
+    logs                 log lines, with ids and without secrets
+    otlp                 sends spans to a collector
     settings, errors     every setting; every error and close code
+    histogram, pulse     how long things take; whether they still move
     clock, process       time, handed in; how a process runs and stops
+    traces               which trace a request is in, and its steps
     discreet             what is shown of a thing that holds a secret
     sandbox              the other side of the wire: Stripe, a till, a Valkey
 """

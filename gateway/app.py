@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.api import routes as api
 from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
+from gateway.api.requests import Requests
 from gateway.api.tickets import SOCKET_PATH
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
@@ -24,7 +25,8 @@ from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
 from gateway.clock import Clock, SystemClock
 from gateway.lane import Lane
-from gateway.metrics import registry
+from gateway.metrics.gateway import registry
+from gateway.otlp.address import open_tracer
 from gateway.process import allow_files
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
@@ -77,6 +79,7 @@ class Gateway:
             await self.rooms.payments.aclose()
             if self.rooms.claims:
                 await self.rooms.claims.aclose()
+            await self.rooms.tracer.aclose()
 
 
 def _stop_unless_cancelled(task: asyncio.Task[None]) -> None:
@@ -96,8 +99,9 @@ def assemble(
     payments: Payments,
     claims: Claims | None = None,
 ) -> Gateway:
-    """Make a gateway; nothing is opened yet."""
-    rooms = join(settings, clock, rng, lane, payments, claims)
+    """Make a gateway; nothing is opened yet but the way of its spans."""
+    tracer = open_tracer(settings, "gateway")
+    rooms = join(settings, clock, rng, lane, payments, claims, tracer)
     desk = Desk(rooms.settler, settings, rng)
     door = Door(settings.sockets)
     return Gateway(rooms, desk, NewsListener(rooms), door, Drain(door, settings.drain_s))
@@ -118,7 +122,7 @@ def application(gateway: Gateway) -> ASGIApp:
     rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
     endpoint = Endpoint(rooms, desk, listener, door)
     numbers = registry(rooms, desk, listener, door, listener.tally)
-    requests = Starlette(
+    app = Starlette(
         routes=[
             *api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin),
             *pages.routes(rooms.settings),
@@ -127,6 +131,7 @@ def application(gateway: Gateway) -> ASGIApp:
         exception_handlers=HANDLERS,
         lifespan=lifespan,
     )
+    requests = Requests(app, rooms.tracer, rooms.rng)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == SOCKET_PATH:

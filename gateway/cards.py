@@ -59,6 +59,9 @@ the letters asked for, a card number could be dressed up as one of the first two
 _LIST = 6
 """So many numbers, each larger than the one before, are a list: of sizes, or of years."""
 
+_LONG = re.compile(r"[0-9](?:[\s._-]{0,3}[0-9]){11,}")
+"""What may be one, in a text that is known to hold one."""
+
 _OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212"
 _DOTS = "\u00b7\u2022\u30fb"
@@ -86,6 +89,13 @@ def refuse_card_numbers(text: str) -> None:
 def holds_card_number(text: str) -> bool:
     """Whether something in a text looks like a card number and has its check digit."""
     return next(card_numbers(text), None) is not None
+
+
+def without_card_numbers(text: str, instead: str) -> str:
+    """A text that may be kept: if it holds a card number, all its long numbers are replaced."""
+    if not holds_card_number(text):
+        return text
+    return _LONG.sub(instead, text if text.isascii() else _in_ascii(text))
 
 
 def card_numbers(text: str) -> Iterator[str]:

@@ -26,6 +26,7 @@ _FRESH_S = 10.0
 """How long a report is given again instead of asking the servers."""
 
 _LEAST_VERSION = 7
+_NEARLY_FULL = 0.85
 
 _OF_FILE = ("appendonly", "appendfsync")
 _CONFIG = (*_OF_FILE, "maxmemory-policy", "cluster-require-full-coverage")
@@ -43,6 +44,14 @@ class Server(Struct, frozen=True, kw_only=True):
     knows_wait: bool
     config: dict[str, str]
     """Its settings by name; those it does not tell are not in it."""
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    """0: none, or it does not tell."""
+
+    @property
+    def fullness(self) -> float:
+        """The share of its memory that is used, from 0; 0 without a limit."""
+        return self.memory_bytes / self.memory_limit_bytes if self.memory_limit_bytes else 0.0
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
@@ -110,6 +119,12 @@ def _of(server: Server, settings: Settings) -> Iterator[Finding]:
     else:
         yield from _of_file(server.config, settings)
     yield from _of_memory(server.config)
+    if server.fullness >= _NEARLY_FULL:
+        yield Finding(
+            "nearly_full",
+            f"The server's memory is used to {server.fullness:.0%}; when it is full nothing can be "
+            "held or sold: raise maxmemory, or move shops to another server.",
+        )
     yield from _of_replicas(server, settings)
 
 
@@ -194,6 +209,8 @@ class Durability:
     lane: Lane
     settings: Settings
     clock: Clock
+    servers: dict[str, Server | None] = field(default_factory=dict)
+    """Every primary as it was when it was last asked."""
     _report: Report | None = None
     _asked_at_s: float = 0.0
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -203,7 +220,8 @@ class Durability:
         async with self._asking:
             now_s = self.clock.monotonic_s()
             if self._report is None or now_s >= self._asked_at_s + _FRESH_S:
-                self._report = judge(self.settings, await self._servers())
+                self.servers = await self._servers()
+                self._report = judge(self.settings, self.servers)
                 self._asked_at_s = now_s
             return self._report
 
@@ -271,11 +289,17 @@ def _server(replies: list[Reply]) -> Server:
     told["appendonly"] = {"0": "no", "1": "yes"}.get(facts.get("aof_enabled", ""))
     if isinstance(config, list):
         told |= {name: value.decode() for name, value in pairs(config).items()}
-    replicas = facts.get("connected_slaves", "")
     return Server(
         version=facts.get("redis_version", ""),
-        replicas=int(replicas) if replicas.isdecimal() else 0,
+        replicas=_number(facts, "connected_slaves"),
         in_cluster=facts.get("cluster_enabled") == "1",
         knows_wait=not isinstance(wait, RedisError),
         config={name: value for name, value in told.items() if value is not None},
+        memory_bytes=_number(facts, "used_memory"),
+        memory_limit_bytes=_number(facts, "maxmemory"),
     )
+
+
+def _number(facts: Mapping[str, str], name: str) -> int:
+    told = facts.get(name, "")
+    return int(told) if told.isdecimal() else 0

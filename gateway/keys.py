@@ -55,6 +55,11 @@ class ShopKeys:
         return f"hf:{{{self.shop}}}:{name}"
 
     @property
+    def every(self) -> str:
+        """The pattern of all keys of the shop, for SCAN."""
+        return self._key("*")
+
+    @property
     def meta(self) -> str:
         """Hash: ``epoch``, ``version`` of the stock, ``clock`` (highest time seen, ms), ``server``
         (run id and last promotion of the one server that is known to have everything), ``adrift``

@@ -26,9 +26,9 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError
 from gateway.errors import Overloaded, Unavailable
 from gateway.scripts import Script
 from gateway.settings import Settings
-from gateway.track import GOING_AWAY, Durable, Reply, Request, Track, Word, fail
+from gateway.track import GOING_AWAY, Durable, Reply, Request, Times, Track, Word, fail
 
-__all__ = ["Address", "Durable", "Lane", "Reply", "Word", "connect", "pairs", "served"]
+__all__ = ["Address", "Durable", "Lane", "Reply", "Word", "connect", "pairs", "served", "serving"]
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,8 @@ class Lane:
     """Sends each request down the track of the server that has its key."""
 
     settings: Settings
+    times: Times = field(default_factory=Times)
+    """How long round trips to any server took."""
     _tracks: dict[_Way, Track] = field(default_factory=dict)
     _runs: dict[_Way, asyncio.Task[None]] = field(default_factory=dict)
     _slots: dict[int, Address] = field(default_factory=dict)
@@ -91,7 +93,7 @@ class Lane:
     @property
     def round_trips(self) -> int:
         """Round trips made so far."""
-        return sum(track.round_trips for track in self._tracks.values())
+        return self.times.plain.total + self.times.waited.total
 
     def call(
         self, script: Script, keys: Sequence[str], args: Sequence[Word]
@@ -154,12 +156,14 @@ class Lane:
         return tuple(self._servers)
 
     def ping(self) -> dict[Address | None, asyncio.Future[Reply]]:
-        """Ask every server that has slots for a sign of life; a Redis alone is ``None``."""
+        """Ask every server that has slots for its time, as a sign of life; a Redis alone is
+        ``None``.
+        """
         loop = asyncio.get_running_loop()
         asked: dict[Address | None, asyncio.Future[Reply]] = {}
         for server in set(self._slots.values()) or (None,):
             asked[server] = loop.create_future()
-            self._track(server).put(Request(("PING",), asked[server]))
+            self._track(server).put(Request(("TIME",), asked[server]))
         return asked
 
     def _track(self, address: Address | None, *, waits: bool = False) -> Track:
@@ -168,7 +172,7 @@ class Lane:
         track = self._tracks.get(way)
         if track is None:
             client = connect(self.settings, address)
-            track = Track(client, self.settings, self._redirect, self._lost)
+            track = Track(client, self.settings, self._redirect, self._lost, self.times)
             self._tracks[way] = track
             if self._group:
                 self._runs[way] = self._group.create_task(track.run())
@@ -285,13 +289,20 @@ def _slot(key: Word) -> int:
 async def served(settings: Settings) -> AsyncIterator[Lane]:
     """A lane of its own, served while the block runs."""
     lane = Lane(settings)
-    serving = asyncio.create_task(lane.run())
-    try:
+    async with serving(lane):
         yield lane
+
+
+@contextlib.asynccontextmanager
+async def serving(lane: Lane) -> AsyncIterator[None]:
+    """Serve a lane while the block runs."""
+    task = asyncio.create_task(lane.run())
+    try:
+        yield
     finally:
-        serving.cancel()
+        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await serving
+            await task
 
 
 def pairs(reply: Reply) -> dict[str, bytes]:

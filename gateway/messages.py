@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from gateway import traces
 from gateway.discreet import Discreet
 from gateway.model import (
     Address,
@@ -33,6 +34,7 @@ CommandId = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
 PaymentMethodId = Annotated[str, Meta(pattern=r"^(pm|card|src)_[A-Za-z0-9_]{1,250}\Z")]
 ConfirmationTokenId = Annotated[str, Meta(pattern=r"^ctoken_[A-Za-z0-9_]{1,250}\Z")]
+Traceparent = Annotated[str, Meta(pattern=traces.TRACEPARENT)]
 CheckoutState = Literal["queued", "requires_action", "processing", "confirmed", "declined"]
 
 
@@ -62,7 +64,13 @@ class Payment(Discreet, frozen=True, omit_defaults=True):
         return self.confirmation_token or self.payment_method or ""
 
 
-class Command(Discreet, frozen=True, tag_field="type", tag=str.lower):
+class _Traced(Discreet, frozen=True, kw_only=True):
+    traceparent: Traceparent | None = None
+    """The trace this is part of (W3C, version 00); said with ``connect``, also that of the commands
+    after it that name none."""
+
+
+class Command(_Traced, frozen=True, tag_field="type", tag=str.lower):
     """A client's request."""
 
     id: CommandId

@@ -198,7 +198,8 @@ class Order(Discreet, frozen=True, omit_defaults=True):
     ``partially_refunded`` until all its money went back. Then it is ``canceled`` if every unit went
     back into the stock before it was handed over, so that there is nothing left to do, and
     ``refunded`` if not. ``occurred_at`` is when it was sold, ``recorded_at`` when it became this
-    version.
+    version. ``erased``: its shopper asked to be forgotten. ``contact`` and ``ship_to`` are
+    gone, and whoever got them by an earlier version has to erase them, too.
     """
 
     id: str
@@ -207,9 +208,10 @@ class Order(Discreet, frozen=True, omit_defaults=True):
     lines: tuple[Line, ...]
     total: Money
     tenders: tuple[Tender, ...]
-    contact: Contact
+    contact: Contact | None
     fulfillment: OrderFulfillment
     show: str
     occurred_at: Timestamp
     recorded_at: Timestamp
     refunds: tuple[OrderRefund, ...] = ()
+    erased: bool = False

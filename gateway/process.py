@@ -1,10 +1,7 @@
-"""Runs one long-lived process: its event loop, its log lines, the files it may open, and how it is
-told to stop.
-"""
+"""Runs one long-lived process: its event loop, its open files, and how it is told to stop."""
 
 import asyncio
 import contextlib
-import logging
 import resource
 import signal
 import sys
@@ -26,18 +23,6 @@ async def _until_signalled(work: Coroutine[Any, Any, None]) -> None:
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def log_to_stderr() -> None:
-    """One line an event, with its time; what the libraries say at INFO stays out, for it may hold
-    addresses with what clients put into them.
-    """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("gateway").setLevel(logging.INFO)
 
 
 def allow_files(count: int) -> int:

@@ -32,6 +32,7 @@ from gateway.shows.shows import Shows
 from gateway.stock.holds import Holds
 from gateway.stock.movements import Movements
 from gateway.tickets import Tokens
+from gateway.traces import Tracer, traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Rooms:
     unknown: UnknownEvents
     recovery: Recovery
     durability: Durability
+    tracer: Tracer
 
     async def aclose(self) -> None:
         """Give up what they hold: recoveries under way, and the ways to Stripe and the claims."""
@@ -63,6 +65,7 @@ class Rooms:
         await self.payments.aclose()
         if self.claims:
             await self.claims.aclose()
+        await self.tracer.aclose()
 
 
 def join(
@@ -72,8 +75,10 @@ def join(
     lane: Lane,
     payments: Payments,
     claims: Claims | None = None,
+    tracer: Tracer | None = None,
 ) -> Rooms:
     """Join the rooms over one lane; with ``claims`` in strict mode."""
+    tracer = tracer or Tracer()
     records = Records(lane, settings)
     books = Books(Statement(payments.provider, settings.environment), claims, clock)
     tokens = Tokens(settings, clock)
@@ -92,17 +97,20 @@ def join(
         records=records,
         payments=payments,
         refunds=refunds,
-        settler=Settler(lane, records, payments, clock, settings, refunds, _encode_event, claims),
+        settler=Settler(
+            *(lane, records, payments, clock, settings, refunds, _encode_event, tracer, claims)
+        ),
         claims=claims,
         unknown=UnknownEvents(lane, clock, settings),
         recovery=Recovery(
             lane, Rebuilder(lane, settings, books), clock, owner=f"{rng.getrandbits(64):016x}"
         ),
         durability=Durability(lane, settings, clock),
+        tracer=tracer,
     )
 
 
-def of_process(settings: Settings, lane: Lane) -> Rooms:
+def of_process(settings: Settings, lane: Lane, tracer: Tracer | None = None) -> Rooms:
     """Join the rooms as the settings say, by the system's clock and chance.
 
     Raises:
@@ -110,7 +118,7 @@ def of_process(settings: Settings, lane: Lane) -> Rooms:
     """
     clock = SystemClock()
     payments, claims = Payments(settings, lane, clock), open_claims(settings)
-    return join(settings, clock, random.SystemRandom(), lane, payments, claims)
+    return join(settings, clock, random.SystemRandom(), lane, payments, claims, tracer)
 
 
 @contextlib.asynccontextmanager
@@ -130,5 +138,5 @@ async def opened(settings: Settings) -> AsyncIterator[Rooms]:
 
 def _encode_event(shop: str, order: Order) -> tuple[str, bytes]:
     """What the commit writes for the POS; checkout does not know the orders room."""
-    event = entry.event(shop, order)
+    event = entry.event(shop, order, traceparent())
     return event.id, entry.encode(event)

@@ -21,6 +21,15 @@ class Script:
     sha: str
 
 
+def of_script(script: Script) -> dict[str, str]:
+    """What a span says of a call, in OpenTelemetry's words."""
+    return {
+        "db.system.name": "redis",
+        "db.operation.name": "EVALSHA",
+        "db.stored_procedure.name": script.name,
+    }
+
+
 def folder() -> Path:
     """Where the scripts are.
 

@@ -7,11 +7,13 @@ Several may run at once: each hold and each payment is looked at again by the sc
 import asyncio
 import logging
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from gateway.backlog import Backlog
 from gateway.checkout.unknown import About
 from gateway.errors import HoldfastError
+from gateway.pulse import Pulse
 from gateway.reconcile.reconciler import Reconciler
 from gateway.reconcile.watch import Watch
 from gateway.rooms import Rooms
@@ -19,6 +21,7 @@ from gateway.shows.shows import shops
 from gateway.stock.standing import Position, State
 from gateway.stock.sweeper import ClockJumped, expire_due
 from gateway.stock.witness import Witness
+from gateway.traces import about
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,11 @@ class Sweep:
     """Shops that are new, or known to be old."""
     jumped: set[str] = field(default_factory=set)
     """Shops whose server's clock is off, so that their holds do not lapse."""
+    done: Counter[str] = field(default_factory=Counter)
+    """Holds ``expired``; payments ``settled``, which are those looked at; steps that ``failed``."""
+    pulse: Pulse = field(default_factory=Pulse)
+    """Beats whenever some shops were looked at."""
+    backlog: Backlog = field(init=False)
     _witness: Witness = field(init=False)
     _settling: defaultdict[str, set[asyncio.Task[None]]] = field(
         default_factory=lambda: defaultdict(set)
@@ -53,6 +61,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         settings = self.rooms.settings
+        self.backlog = Backlog(self.rooms.lane, self.rooms.durability)
         # A payment waits in the queue before its budget counts, and what it waits is added.
         longest_s = settings.hold_max_s + settings.payment_budget_s + 2 * settings.stripe_queue_s
         self._witness = Witness(self.rooms.clock, settings.clock_tolerance_s * 1000, longest_s)
@@ -111,10 +120,12 @@ class Sweep:
             known = await shops(self.rooms.lane)
         except HoldfastError as error:
             log.warning("sweep: the list of shops: %s", error.message)
+        self.pulse.beat()
         # A server that is silent, or has lost its data, does not know which shops there are.
         every = sorted({*known, *self._seen})
         for at in range(0, len(every), _SHOPS_AT_ONCE):
             await asyncio.gather(*map(self._try_round, every[at : at + _SHOPS_AT_ONCE]))
+            self.pulse.beat()
         return self.rooms.settings.sweep_interval_ms / 1000 if known else _BACKOFF_S
 
     async def _try_round(self, shop: str) -> None:
@@ -172,6 +183,7 @@ class Sweep:
             return
         self.jumped.discard(shop)
         if expired:
+            self.done["expired"] += expired
             log.info("sweep: shop %s: %d holds expired", shop, expired)
 
     async def settled(self) -> None:
@@ -183,12 +195,16 @@ class Sweep:
         return [task for tasks in self._settling.values() for task in tasks]
 
     async def _settle(self, shop: str, order: str) -> None:
-        try:
-            await self.rooms.settler.settle(shop, order)
-        except HoldfastError as error:
-            log.warning("sweep: shop %s: order %s: %s", shop, order, error.message)
-        except Exception:
-            log.exception("sweep: shop %s: order %s: a step failed", shop, order)
+        with about(shop=shop, order=order):
+            try:
+                await self.rooms.settler.settle(shop, order)
+                self.done["settled"] += 1
+            except HoldfastError as error:
+                self.done["failed"] += 1
+                log.warning("sweep: shop %s: order %s: %s", shop, order, error.message)
+            except Exception:
+                self.done["failed"] += 1
+                log.exception("sweep: shop %s: order %s: a step failed", shop, order)
 
 
 async def serve(sweep: Sweep, reconciler: Reconciler) -> None:
@@ -201,6 +217,7 @@ async def serve(sweep: Sweep, reconciler: Reconciler) -> None:
             group.create_task(rooms.lane.run())
             group.create_task(rooms.durability.log())
             group.create_task(sweep.run())
+            group.create_task(sweep.backlog.run())
             group.create_task(Watch(reconciler, owner=uuid.uuid4().hex).run())
     finally:
         await rooms.aclose()

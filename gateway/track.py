@@ -30,7 +30,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from gateway.clock import Clock, SystemClock
 from gateway.errors import Overloaded, Unavailable
+from gateway.histogram import QUICK_BOUNDS_S, Histogram
 from gateway.scripts import Script
 from gateway.settings import Settings
 
@@ -77,6 +79,23 @@ class Durable:
 
 
 @dataclass(slots=True)
+class Times:
+    """How long round trips took, over all tracks: a track that is left takes none of it along."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    plain: Histogram = field(default_factory=lambda: Histogram(QUICK_BOUNDS_S))
+    """Of those in which nothing waited for replicas or for a disk."""
+    waited: Histogram = field(default_factory=lambda: Histogram(QUICK_BOUNDS_S))
+    """Of those in which something did (``WAIT``, ``WAITAOF``)."""
+    failed: int = 0
+    """Attempts that brought no answer."""
+
+    def took(self, took_s: float, *, waited: bool) -> None:
+        """A round trip has its answer."""
+        (self.waited if waited else self.plain).observe(took_s)
+
+
+@dataclass(slots=True)
 class Track:
     """Sends requests to one server over one connection, many to a round trip."""
 
@@ -86,7 +105,7 @@ class Track:
     """Told what a cluster wants elsewhere; whoever is told sees that it is answered."""
     lost: Callable[[], None]
     """Told when the server has not answered as often as it was asked."""
-    round_trips: int = 0
+    times: Times
     _waiting: deque[Request] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _closed: bool = False
@@ -158,6 +177,7 @@ class Track:
                         await self._round_trip(forgotten, elsewhere)
                 return True
             except (RedisError, OSError, TimeoutError) as error:
+                self.times.failed += 1
                 log.warning("redis: attempt %d failed: %s", attempt + 1, type(error).__name__)
                 await self._hang_up()
             except Exception:
@@ -179,8 +199,9 @@ class Track:
         waits = [request.wait for request in requests if request.wait]
         if waits:
             pipe.execute_command(*self._wait(*max(waits)))
+        began_s = self.times.clock.monotonic_s()
         replies = iter(await pipe.execute(raise_on_error=False))
-        self.round_trips += 1
+        self.times.took(self.times.clock.monotonic_s() - began_s, waited=bool(waits))
         paired = []
         for request in requests:
             if request.asking:

@@ -105,7 +105,7 @@ local until_ms = tonumber(order[4] or now + tonumber(ARGV[8]))
 local deadline = math.max(tonumber(hold[3]), until_ms + tonumber(ARGV[11]))
 
 redis.call('HDEL', KEYS[5], 'intent', 'client_secret', 'decline_code', 'asked_at', 'ship_to',
-  'reason', 'pinned', 'waited', 'given_back')
+  'reason', 'pinned', 'waited', 'given_back', 'traceparent')
 for field, text in pairs(details) do
   redis.call('HSET', KEYS[5], field, text)
 end

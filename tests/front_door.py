@@ -12,10 +12,10 @@ from starlette.middleware import Middleware
 
 from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
-from gateway.api.probes import Hearing
 from gateway.api.routes import routes
 from gateway.checkout.desk import Desk
 from gateway.problems import MEDIA_TYPE
+from gateway.readiness import Hearing
 from gateway.rooms import Rooms
 from gateway.sockets.drain import Begun
 from gateway.sockets.listener import NewsListener

@@ -44,6 +44,7 @@ class Receiver:
     refusals: dict[str, int] = field(default_factory=dict)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     seen: list[str] = field(default_factory=list)
+    traces: list[str] = field(default_factory=list)
     under_way: int = 0
     most_under_way: int = 0
     webhook: Webhook = field(init=False)
@@ -53,6 +54,7 @@ class Receiver:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             event_id = head.partition("webhook-id: ")[2].partition("\r\n")[0]
             self.seen.append(event_id)
+            self.traces.append(head.partition("traceparent: ")[2].partition("\r\n")[0])
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
             await self.go.wait()

@@ -5,6 +5,7 @@ from starlette.requests import Request
 from gateway.errors import Forbidden
 from gateway.rooms import Rooms
 from gateway.tickets import SCOPES, Key, Scope
+from gateway.traces import learned
 
 
 def shop_with(rooms: Rooms, request: Request, scope: Scope) -> str:
@@ -14,7 +15,9 @@ def shop_with(rooms: Rooms, request: Request, scope: Scope) -> str:
         Unauthenticated: there is no key, or it is not ours.
         Forbidden: the key is good, but lacks the scope.
     """
-    return rooms.tokens.read_key(request.headers.get("authorization"), scope).shop
+    shop = rooms.tokens.read_key(request.headers.get("authorization"), scope).shop
+    learned(shop=shop)
+    return shop
 
 
 def any_key(rooms: Rooms, request: Request) -> Key:

@@ -2,8 +2,7 @@
 key.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -12,26 +11,11 @@ from starlette.responses import Response
 
 from gateway.api.answers import as_json
 from gateway.api.callers import shop_with
-from gateway.durability import Durability
-from gateway.errors import Forbidden, Unavailable
-from gateway.lane import Address, Lane
+from gateway.durability import Finding, mode
+from gateway.errors import Forbidden, HoldfastError, Unavailable
 from gateway.problems import problem
+from gateway.readiness import Readiness
 from gateway.rooms import Rooms
-
-PING_WITHIN_S = 1.0
-"""Longer than one attempt of the lane, shorter than a probe's usual patience."""
-
-
-class Hearing(Protocol):
-    """What the viewers of this process are told what is new by."""
-
-    @property
-    def deaf(self) -> bool:
-        """Whether they are told nothing."""
-
-    @property
-    def unheard(self) -> Sequence[Address]:
-        """Servers of a cluster of whose shops they are told nothing."""
 
 
 class Begun(Protocol):
@@ -51,39 +35,45 @@ async def alive(_: Request) -> Response:
     return as_json({"status": "alive"})
 
 
-async def ready(
-    lane: Lane,
-    hearing: Hearing,
-    durability: Durability,
-    draining: Callable[[], bool],
-    request: Request,
-) -> Response:
+async def ready(readiness: Readiness, rooms: Rooms, request: Request) -> Response:
     """``GET /readyz``: 200, or 503 with a word for everything that fails.
 
-    On a cluster a process is ready as long as one primary answers, and names those that do not:
-    whoever took it out of service for the sake of some shops would take it from all the others.
-    The same goes for the news: it fails when that of no server with viewers here is heard.
-    With ``?verbose``, who is ready says which mode holds and what undermines it; that fails nobody.
+    With ``?verbose`` it says in words what is wrong and what to do, whether it fails the process or
+    not, and which mode holds. Addresses are only told on the port that is not public, or to a key
+    of the installation's own shop.
     """
-    failing = []
-    if draining():
-        failing.append("draining")
-    answering, silent = await _servers(lane)
-    if not answering:
-        failing.append("redis")
-    if hearing.deaf:
-        failing.append("news")
-    silent = sorted({*silent, *(_name(server) for server in hearing.unheard)})
-    if not failing:
-        said: dict[str, object] = {"status": "ready"}
-        if silent:
-            said["silent"] = silent
-        if "verbose" in request.query_params:
-            report = await durability.report()
-            said |= {"mode": report.mode, "findings": report.findings}
-        return as_json(said)
-    detail = f"Not ready: {', '.join(failing)}."
-    return problem(Unavailable.status, Unavailable.code, detail, {"failing": failing})
+    state = await readiness.look()
+    private = is_private(rooms, request)
+    said: dict[str, object] = {}
+    if state.silent:
+        said["silent_servers"] = len(state.silent)
+        if private:
+            said["silent"] = state.silent
+    if "verbose" in request.query_params:
+        findings = await readiness.findings(state)
+        said["mode"] = mode(rooms.settings)
+        said["findings"] = findings if private else [told_to_anybody(one) for one in findings]
+    if not state.failing:
+        return as_json({"status": "ready", **said})
+    detail = f"Not ready: {', '.join(state.failing)}."
+    return problem(Unavailable.status, Unavailable.code, detail, {"failing": state.failing, **said})
+
+
+def is_private(rooms: Rooms, request: Request) -> bool:
+    """Whether the request came by the port for SREs, or with an admin key of our own shop."""
+    settings = rooms.settings
+    host_and_port = request.scope.get("server")
+    if settings.metrics_port and host_and_port and host_and_port[1] == settings.metrics_port:
+        return True
+    try:
+        return shop_with(rooms, request, "admin") == settings.shop
+    except HoldfastError:
+        return False
+
+
+def told_to_anybody(finding: Finding) -> Finding:
+    """A finding without the addresses of servers."""
+    return Finding(finding.code, finding.message)
 
 
 async def drain(rooms: Rooms, begin: Callable[[], Begun], request: Request) -> Response:
@@ -101,15 +91,3 @@ async def drain(rooms: Rooms, begin: Callable[[], Begun], request: Request) -> R
 async def metrics(registry: CollectorRegistry, _: Request) -> Response:
     """``GET /metrics``, as Prometheus reads it."""
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def _servers(lane: Lane) -> tuple[int, list[str]]:
-    """How many servers with stock answer, and the addresses of a cluster's that do not."""
-    asked = lane.ping()
-    await asyncio.wait(asked.values(), timeout=PING_WITHIN_S)
-    silent = [at for at, pong in asked.items() if not pong.done() or pong.exception()]
-    return len(asked) - len(silent), [_name(server) for server in silent if server]
-
-
-def _name(server: Address) -> str:
-    return f"{server[0]}:{server[1]}"

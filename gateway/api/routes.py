@@ -23,7 +23,9 @@ from starlette.routing import Route
 from gateway.api import catalog, orders, probes, refunds, shows, stock, stripe, tickets, webhooks
 from gateway.api.failures import Endpoint, answering
 from gateway.checkout.desk import Desk
+from gateway.checkout.webhook import ROUTE as STRIPE_ROUTE
 from gateway.checkout.webhook import StripeWebhook
+from gateway.readiness import Hearing, Readiness
 from gateway.rooms import Rooms
 from gateway.settings import Settings
 
@@ -54,7 +56,7 @@ def routes(
     rooms: Rooms,
     desk: Desk,
     registry: CollectorRegistry,
-    hearing: probes.Hearing,
+    hearing: Hearing,
     draining: Callable[[], bool],
     drain: Callable[[], probes.Begun],
 ) -> list[Route]:
@@ -65,14 +67,22 @@ def routes(
         draining: says whether this process is going away.
         drain: has it begin to.
     """
-    ready = partial(probes.ready, rooms.lane, hearing, rooms.durability, draining)
+    readiness = Readiness(
+        rooms.lane,
+        rooms.durability,
+        rooms.clock,
+        rooms.payments.provider,
+        rooms.recovery,
+        hearing,
+        draining,
+    )
     webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
     return [
         *_for_pages("/v1/tickets", partial(tickets.create, rooms), rooms.settings),
         *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),
-        _route("POST", "/v1/stripe/webhook", partial(stripe.receive, webhook)),
+        _route("POST", STRIPE_ROUTE, partial(stripe.receive, webhook)),
         _route("GET", "/livez", probes.alive),
-        _route("GET", "/readyz", ready),
+        _route("GET", "/readyz", partial(probes.ready, readiness, rooms)),
         _route("POST", "/drainz", partial(probes.drain, rooms, drain)),
         _route("GET", "/metrics", partial(probes.metrics, registry)),
     ]
@@ -92,8 +102,8 @@ def _for_pages(path: str, endpoint: Endpoint, settings: Settings) -> list[Route]
             CORSMiddleware,
             allow_origins=[origin for origin in origins if origin],
             allow_methods=["POST"],
-            allow_headers=["Content-Type", "Idempotency-Key"],
-            expose_headers=["Retry-After"],
+            allow_headers=["Content-Type", "Idempotency-Key", "Traceparent"],
+            expose_headers=["Retry-After", "X-Request-ID"],
         )
     ]
     return [

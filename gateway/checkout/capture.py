@@ -22,6 +22,7 @@ from gateway.errors import Overloaded, Unavailable
 from gateway.model import UNITS
 from gateway.settings import Settings
 from gateway.stock.standing import freeze
+from gateway.traces import Kind, span
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ class Capture:
         if sale is None:
             return True  # It has moved on meanwhile: look again.
         try:
-            other = await self.claims.claim(sale)
+            with span("claim units", Kind.CLIENT):
+                other = await self.claims.claim(sale)
         except (Unavailable, Overloaded) as silent:
             log.warning("payments: order %s: not claimed yet: %s", sale.order, silent)
             return False

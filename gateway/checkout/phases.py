@@ -13,6 +13,7 @@ units are still there. Only Lua moves a record along these edges (``order_move``
 ``hold_commit``, ``hold_again``, ``hold_release``, ``hold_expire``, ``order_fail``).
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -37,3 +38,20 @@ class Phase(StrEnum):
 
 RESTING = frozenset({Phase.DECLINED, Phase.CAPTURED, Phase.FAILED, Phase.VOIDED})
 """Phases in which there is nothing for us to do."""
+
+WHYS = frozenset(
+    {
+        *("released", "expired", "gone", "mismatch", "capture_refused", "sold_twice"),
+        *("card_declined", "insufficient_funds", "expired_card", "incorrect_cvc", "fraudulent"),
+        *("generic_decline", "do_not_honor", "processing_error", "authentication_required"),
+        *("payment_intent_authentication_failure", "invalid_payment_method"),
+    }
+)
+"""Why an order moved, in the words that are told apart when they are counted: ours, and the most
+frequent of Stripe's many."""
+
+
+def why_in_few_words(fields: Mapping[str, str]) -> str:
+    """Why an order moves, by the fields kept with it, in a word fit for a label; often none."""
+    why = fields.get("reason") or fields.get("decline_code") or ""
+    return why if not why or why in WHYS else "other"

@@ -7,7 +7,9 @@ possible, broken (a 5xx, which Stripe repeats under the same key for a day), or 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeVar
@@ -17,7 +19,9 @@ import stripe
 from gateway.checkout.turns import LONGEST_PAUSE_MS, Endpoint, OnWait, Turns
 from gateway.clock import Clock
 from gateway.errors import Unavailable
+from gateway.histogram import SLOW_BOUNDS_S, Histogram
 from gateway.settings import Settings
+from gateway.traces import Kind, span
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +86,45 @@ class _NoAnswer(Exception):
         self.why = why
 
 
+OUTCOMES = ("ok", "declined", "refused", "broken", "too_much", "under_way", "silence")
+"""What may become of a request: ``broken`` is status 5xx, ``too_much`` 429, ``under_way`` 409."""
+
+
+def _word(error: Declined | NotPossible | Broken | _NoAnswer) -> str:
+    """What is counted of a request that brought no good answer."""
+    match error:
+        case Declined():
+            return "declined"
+        case NotPossible():
+            return "refused"
+        case Broken():
+            return "broken"
+        case _NoAnswer():
+            return error.why.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of this process' requests, each time one was sent."""
+
+    answers: Counter[tuple[Endpoint, str]] = field(default_factory=Counter)
+    """By one of ``OUTCOMES``."""
+    took: dict[Endpoint, Histogram] = field(
+        default_factory=lambda: {one: Histogram(SLOW_BOUNDS_S) for one in Endpoint}
+    )
+    """From when it was sent until it was answered, or given up; the queue before it not counted."""
+
+    def answered(self, endpoint: Endpoint, outcome: str, took_s: float) -> None:
+        """A request was answered, or given up."""
+        self.answers[endpoint, outcome] += 1
+        self.took[endpoint].observe(took_s)
+
+
 class Provider:
     """Stripe's API, for one account."""
 
     def __init__(self, settings: Settings, turns: Turns, clock: Clock) -> None:
+        self.asked = Asked()
         self._clock = clock
         self._turns = turns
         self._at_once = asyncio.Semaphore(settings.stripe_concurrency)
@@ -104,6 +143,16 @@ class Provider:
         """Requests of this process that wait for their turn."""
         return self._turns.waiting
 
+    @property
+    def silences(self) -> int:
+        """How many of its last requests in a row Stripe has left unanswered."""
+        return self._failures
+
+    @property
+    def down(self) -> bool:
+        """Whether those are so many that Stripe counts as down, and is asked rarely."""
+        return self._failures >= _SILENCES
+
     async def aclose(self) -> None:
         """Close the connections to Stripe."""
         await self._http.close_async()  # type: ignore[no-untyped-call]
@@ -119,16 +168,29 @@ class Provider:
             CalledOff: ``on_wait`` said so.
         """
         for _ in range(_TRIES):
-            await self._turns.take(endpoint, on_wait)
+            with span("wait for a turn at Stripe"):
+                await self._turns.take(endpoint, on_wait)
             try:
                 async with self._at_once:
-                    answer = await _in_our_words(request)
+                    with span(f"Stripe {endpoint}", Kind.CLIENT, {"peer.service": "stripe"}):
+                        answer = await self._once(endpoint, request)
             except _NoAnswer as silence:
                 await self._slow_down(endpoint, silence)
             else:
                 self._failures = 0
                 return answer
         raise Unavailable(LONGER)
+
+    async def _once(self, endpoint: Endpoint, request: Callable[[], Awaitable[T]]) -> T:
+        """Send a request now, and count what becomes of it."""
+        began_s = self._clock.monotonic_s()
+        try:
+            answer = await _in_our_words(request)
+        except (Declined, NotPossible, Broken, _NoAnswer) as error:
+            self.asked.answered(endpoint, _word(error), self._clock.monotonic_s() - began_s)
+            raise
+        self.asked.answered(endpoint, "ok", self._clock.monotonic_s() - began_s)
+        return answer
 
     async def insist(
         self,

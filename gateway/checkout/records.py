@@ -1,13 +1,15 @@
 """The record of an order and its payment, and a method per script that moves it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 
-from gateway.checkout.phases import Phase
+from gateway import traces
+from gateway.checkout.phases import Phase, why_in_few_words
 from gateway.checkout.refund import Refund
 from gateway.discreet import Discreet
 from gateway.errors import (
@@ -23,10 +25,11 @@ from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply, Word, pairs
 from gateway.messages import Checkout, OrderView
 from gateway.model import UNITS, Address, Contact, Fulfillment, Line, Money, OrderState, Units
-from gateway.scripts import Script, load
+from gateway.scripts import Script, load, of_script
 from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
+from gateway.traces import Kind
 
 
 class Record(Discreet, frozen=True, kw_only=True):
@@ -49,7 +52,7 @@ class Record(Discreet, frozen=True, kw_only=True):
     epoch: int = 1
     """Of the stock, when the attempt began."""
     contact: Contact | None = None
-    """Missing only of a sale that was written again from what Stripe knows."""
+    """Missing of a sale that was written again from what Stripe knows, and once it is erased."""
     pinned: bool = False
     """Its method may take the money at once: the units stay held until it has ended."""
     ship_to: Address | None = None
@@ -61,6 +64,8 @@ class Record(Discreet, frozen=True, kw_only=True):
     """Of an attempt under way: ``queued`` before Stripe is asked, then what Stripe last said,
     ``requires_action`` or ``processing``."""
     decline_code: str | None = None
+    traceparent: str | None = None
+    """The trace its checkout was part of; who settles it goes on there."""
     reason: str | None = None
     """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
     units were sold), ``mismatch``, ``capture_refused``, ``sold_twice`` (a unit is another
@@ -118,6 +123,8 @@ class Records:
 
     lane: Lane
     settings: Settings
+    moved: Counter[tuple[Phase, str]] = field(default_factory=Counter)
+    """Orders moved from here, to a phase and why. Of two who do it at one moment both count it."""
 
     async def find(self, shop: str, order: str) -> Record | None:
         """Read a record; ``None`` when there is none."""
@@ -151,6 +158,8 @@ class Records:
         }
         if checkout.ship_to:
             details["ship_to"] = msgspec.json.encode(checkout.ship_to).decode()
+        if trace := traces.traceparent():
+            details["traceparent"] = trace
         reply, durable = await self._run(
             load("pay_begin"),
             (
@@ -308,6 +317,8 @@ class Records:
             ),
             durably=durably,
         )
+        if reply[0] == b"MOVED" and phase is not record.phase:
+            self.moved[phase, why_in_few_words(fields)] += 1
         if not durable:
             raise NotDurable
         return bool(reply[0] == b"MOVED")
@@ -316,10 +327,12 @@ class Records:
         self, script: Script, keys: Sequence[str], args: Sequence[Word], *, durably: bool
     ) -> tuple[Reply, bool]:
         """Run a script; its reply, and ``False`` if it had to be durable and is not yet."""
-        if not durably:
-            return await self.lane.call(script, keys, args), True
-        durable = await self.lane.call_durably(script, keys, args)
-        return durable.reply, durable.replicas >= self.settings.wait_replicas
+        with traces.span(f"EVALSHA {script.name}", Kind.CLIENT, of_script(script)) as step:
+            if not durably:
+                return await self.lane.call(script, keys, args), True
+            durable = await self.lane.call_durably(script, keys, args)
+            step.note({"holdfast.replicas": durable.replicas})
+            return durable.reply, durable.replicas >= self.settings.wait_replicas
 
     async def fail(self, shop: str, record: Record, reason: str) -> bool:
         """Undo a commit whose money could not be captured; ``False`` when it was, after all."""
@@ -337,6 +350,7 @@ class Records:
             ),
             (record.order, reason),
         )
+        self.moved[Phase.FAILED, reason] += reply[0] == b"FAILED"
         return bool(reply[0] == b"FAILED")
 
     async def due(self, shop: str, limit: int) -> list[str]:

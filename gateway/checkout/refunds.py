@@ -8,8 +8,9 @@ back into the stock.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Struct
@@ -66,6 +67,8 @@ class Refunds:
     settings: Settings
     clock: Clock
     encode_event: Encode
+    ended: Counter[str] = field(default_factory=Counter)
+    """Refunds this process has ended: ``done``, or ``failed``."""
 
     async def begin(self, shop: str, order: str, key: str, request: RefundRequest) -> Refund:
         """Reserve a refund under the caller's key; the same again is the same refund.
@@ -249,7 +252,10 @@ class Refunds:
             ),
             (record.order, refund.n, state, word, *told),
         )
-        return [said.decode() for said in reply]
+        words = [said.decode() for said in reply]
+        if words[0] == "FINISHED":
+            self.ended[state] += 1
+        return words
 
     async def _tell(self, shop: str, record: Record) -> None:
         """Push the order as it is now."""

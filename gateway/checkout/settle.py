@@ -34,6 +34,7 @@ from gateway.lane import Lane
 from gateway.messages import CheckoutFrame, Frame
 from gateway.news import tell
 from gateway.settings import Settings
+from gateway.traces import Kind, Tracer, about, here, parse
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Settler:
     settings: Settings
     refunds: Refunds
     encode_event: Encode
+    tracer: Tracer
     claims: Claims | None = None
     """Strict mode: where each unit is claimed before its money is captured."""
 
@@ -78,18 +80,32 @@ class Settler:
             Unavailable: Redis or Stripe does not answer; the sweep goes on later.
         """
         record = await self._find(shop, order)
+        if record.phase in RESTING and not record.refunding:
+            return checkout_frame(record)
+        # Whoever asks is in a trace, or goes on in that of the purchase.
+        trace = here() or parse(record.traceparent)
+        with (
+            about(shop=shop, order=order, hold=record.hold),
+            self.tracer.enter(trace, "settle", Kind.INTERNAL) as step,
+        ):
+            record = await self._move_on(shop, record, hear)
+            step.note({"holdfast.phase": record.phase})
+        return checkout_frame(record)
+
+    async def _move_on(self, shop: str, record: Record, hear: Hear | None) -> Record:
+        """Do step after step; the record as they leave it."""
         for _ in range(_MOST_STEPS):
             if record.phase in RESTING and not record.refunding:
                 break
             case = _Case(shop, record, self._waiting(shop, record, hear))
             if not await self._step(case):
                 break
-            before, record = record, await self._find(shop, order)
+            before, record = record, await self._find(shop, record.order)
             if record == before:
                 break
             if before.phase is not Phase.CAPTURED:  # Of refunds, ``refunds`` has told already.
                 await tell(self.lane, shop, record.shopper, frames(record))
-        return checkout_frame(record)
+        return record
 
     async def _step(self, case: _Case) -> bool:
         """Do what comes next; ``False`` when somebody else must act first."""

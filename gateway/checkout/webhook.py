@@ -21,11 +21,13 @@ from gateway.clock import Clock
 from gateway.errors import HoldfastError, Invalid, NotFound
 from gateway.model import Id
 from gateway.settings import Settings
+from gateway.traces import Kind, Trace, about, parse
 
 log = logging.getLogger(__name__)
 
 TOLERANCE_S = 300
 """How far from now a signature's time may be, either way."""
+ROUTE = "/v1/stripe/webhook"
 SETTLE_WITHIN_S = 1.0
 """Stripe is answered within so long; what takes longer goes on without it."""
 
@@ -102,14 +104,28 @@ class StripeWebhook:
             return  # A payment that was not made by us, in an account we share.
         if paid.metadata.env != self.settings.environment:
             return
-        order = paid.metadata.order
+        meta = paid.metadata
+        with about(shop=meta.shop, order=meta.order, hold=meta.hold):
+            await self._hear(paid, event)
+
+    async def _hear(self, paid: _Object, event: _Event) -> None:
+        """Settle it, as a step of the purchase it is about."""
+        order, tracer = paid.metadata.order, self.desk.settler.tracer
+        told = {"http.request.method": "POST", "http.route": ROUTE, "stripe.event": event.type}
         try:
-            await self._settle(paid, event)
+            trace = await self._trace(paid.metadata) if tracer.on else None
+            with tracer.enter(trace, f"POST {ROUTE}", Kind.SERVER, told):
+                await self._settle(paid, event)
         except HoldfastError as error:
             log.warning("webhook: order %s is left to the sweep: %s", order, error.code)
         except Exception:
             # Stripe repeating it for three days would not help; the sweep meets it as well.
             log.exception("webhook: order %s is left to the sweep", order)
+
+    async def _trace(self, meta: _Metadata) -> Trace | None:
+        """Stripe knows nothing of traces; the order's record does."""
+        record = await self.desk.settler.records.find(meta.shop, meta.order)
+        return parse(record.traceparent) if record else None
 
     async def _settle(self, paid: _Object, event: _Event) -> None:
         about = paid.metadata

@@ -60,8 +60,9 @@ _SELL = """INSERT INTO holdfast_sales
 _VOID = "UPDATE holdfast_sales SET void = true WHERE shop = %s AND order_id = %s"
 _HAS = "SELECT 1 FROM holdfast_sales WHERE shop = %s AND order_id = %s AND NOT void"
 _PAGE = """SELECT shop, order_id, intent, hold, units, record, claimed_at FROM holdfast_sales
-    WHERE shop = %s AND order_id > %s AND NOT void
+    WHERE shop = %s AND order_id > %s AND (%s OR NOT void)
     ORDER BY order_id LIMIT %s"""
+_REWRITE = "UPDATE holdfast_sales SET record = %s WHERE shop = %s AND order_id = %s"
 _SHOPS = "SELECT DISTINCT shop FROM holdfast_sales ORDER BY shop"
 
 
@@ -101,8 +102,13 @@ class PostgresClaims(Claims):
     async def _has(self, shop: str, order: str) -> bool:
         return bool(await self._read(_HAS, (shop, order)))
 
-    async def _page(self, shop: str, after: str, limit: int) -> list[Sale]:
-        return [Sale.of_row(row) for row in await self._read(_PAGE, (shop, after, limit))]
+    async def _page(self, shop: str, after: str, limit: int, *, void: bool) -> list[Sale]:
+        return [Sale.of_row(row) for row in await self._read(_PAGE, (shop, after, void, limit))]
+
+    async def _rewrite(self, shop: str, order: str, record: bytes) -> None:
+        # The former version of the row stays in the file until the server's VACUUM.
+        values = (record, shop, order)
+        await self._in_transaction(lambda connection: connection.execute(_REWRITE, values))
 
     async def _shops(self) -> list[str]:
         return [shop for (shop,) in await self._read(_SHOPS, ())]

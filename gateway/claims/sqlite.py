@@ -48,7 +48,8 @@ _SELL = """INSERT INTO holdfast_sales VALUES (?, ?, ?, ?, ?, ?, ?, 0)
 _VOID = "UPDATE holdfast_sales SET void = 1 WHERE shop = ? AND order_id = ?"
 _HAS = "SELECT 1 FROM holdfast_sales WHERE shop = ? AND order_id = ? AND NOT void"
 _PAGE = """SELECT shop, order_id, intent, hold, units, record, claimed_at FROM holdfast_sales
-    WHERE shop = ? AND order_id > ? AND NOT void ORDER BY order_id LIMIT ?"""
+    WHERE shop = ? AND order_id > ? AND (? OR NOT void) ORDER BY order_id LIMIT ?"""
+_REWRITE = "UPDATE holdfast_sales SET record = ? WHERE shop = ? AND order_id = ?"
 _SHOPS = "SELECT DISTINCT shop FROM holdfast_sales ORDER BY shop"
 _AGAIN_S = 0.01
 
@@ -88,11 +89,23 @@ class SqliteClaims(Claims):
             "DEFERRED",
         )
 
-    async def _page(self, shop: str, after: str, limit: int) -> list[Sale]:
+    async def _page(self, shop: str, after: str, limit: int, *, void: bool) -> list[Sale]:
         def read(connection: sqlite3.Connection) -> list[Sale]:
-            return list(map(Sale.of_row, connection.execute(_PAGE, (shop, after, limit))))
+            return list(map(Sale.of_row, connection.execute(_PAGE, (shop, after, void, limit))))
 
         return await self._in_transaction(read, "DEFERRED")
+
+    async def _rewrite(self, shop: str, order: str, record: bytes) -> None:
+        await self._in_transaction(
+            lambda connection: connection.execute(_REWRITE, (record, shop, order))
+        )
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._empty_log)
+
+    def _empty_log(self) -> None:
+        """The log has the pages as they were. It is emptied later if another reads."""
+        if self._connection:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _shops(self) -> list[str]:
         return await self._in_transaction(
@@ -149,6 +162,8 @@ class SqliteClaims(Claims):
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # What is erased is overwritten, and not only free for use.
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute("BEGIN IMMEDIATE")
         [(found,)] = connection.execute("PRAGMA user_version")
         if not found:

@@ -127,10 +127,30 @@ class Claims(ABC):
             Unavailable: the table does not answer.
         """
         after = ""
-        while page := await self._bounded(self._page(shop, after, PAGE)):
+        while page := await self._bounded(self._page(shop, after, PAGE, void=False)):
             for sale in page:
                 yield sale
             after = page[-1].order
+
+    async def kept(self, shop: str) -> AsyncIterator[Sale]:
+        """Every sale of a shop, void ones too, by its order's id, read a page at a time.
+
+        Raises:
+            Unavailable: the table does not answer.
+        """
+        after = ""
+        while page := await self._bounded(self._page(shop, after, PAGE, void=True)):
+            for sale in page:
+                yield sale
+            after = page[-1].order
+
+    async def rewrite(self, shop: str, order: str, record: bytes) -> None:
+        """Keep another record of a sale; what it sold, and to which order, stays as it is.
+
+        Raises:
+            Unavailable: the table does not answer; it may be rewritten or not.
+        """
+        await self._bounded(self._rewrite(shop, order, record))
 
     async def shops(self) -> list[str]:
         """Every shop that has a sale, void ones too.
@@ -236,8 +256,12 @@ class Claims(ABC):
         """Whether there is a sale that is not void."""
 
     @abstractmethod
-    async def _page(self, shop: str, after: str, limit: int) -> list[Sale]:
-        """The next sales that are not void, by their order's id."""
+    async def _page(self, shop: str, after: str, limit: int, *, void: bool) -> list[Sale]:
+        """The next sales by their order's id, with those that are void or without."""
+
+    @abstractmethod
+    async def _rewrite(self, shop: str, order: str, record: bytes) -> None:
+        """Replace the record of a sale, if there is one, and leave nothing of the former."""
 
     @abstractmethod
     async def _shops(self) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway import process
+from gateway import logs
 from gateway.clock import Clock, SystemClock, rfc3339
 from gateway.environment import read
 from gateway.lane import served
@@ -73,8 +73,8 @@ async def _audit(settings: Settings, shop: str | None, *, repair: bool) -> list[
 
 
 def _audit_payments(options: argparse.Namespace) -> int:
-    process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
+    logs.start(settings)
     since_ms = SystemClock().now_ms() - options.since * 3_600_000
     mend = Mend.ALL if options.repair else Mend.NOTHING
     found = asyncio.run(_reconcile(settings, options.shop, since_ms, mend))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from gateway import process
+from gateway import logs
 from gateway.clock import rfc3339
 from gateway.environment import read
 from gateway.errors import NotFound
@@ -45,8 +45,8 @@ def _days(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Rebuild shops; 1 when a dry run found that something is missing."""
-    process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
+    logs.start(settings)
     return asyncio.run(_rebuild(settings, options))
 
 

@@ -5,9 +5,18 @@ import asyncio
 import os
 import sys
 
-from gateway import metrics, process
+from gateway import logs, process
+from gateway.clock import SystemClock
+from gateway.durability import Durability
 from gateway.environment import read
+from gateway.lane import Lane
+from gateway.metrics.relay import registry_of_relay
+from gateway.metrics.serving import Health, answering, listen
 from gateway.pos import relay as pos_relay
+from gateway.pos.tally import Tally
+from gateway.pulse import Pulse
+from gateway.readiness import Readiness
+from gateway.settings import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the relay, or have it deliver again what it gave up."""
-    process.log_to_stderr()
     settings = read(os.environ, needs=())
+    logs.start(settings)
     if options.retry_parked:
         count = asyncio.run(pos_relay.retry_parked(settings))
         sys.stdout.write(f"{count} orders will be delivered once more\n")
     else:
-        numbers = metrics.registry_of_process()
-        metrics.serve(settings, numbers)
-        process.run(pos_relay.run(settings, numbers))
+        process.run(_relay(settings))
     return 0
+
+
+async def _relay(settings: Settings) -> None:
+    lane, clock, turn = Lane(settings), SystemClock(), Pulse()
+    numbers = registry_of_relay(lane, turn)
+    readiness = Readiness(lane, Durability(lane, settings, clock), clock)
+    async with answering(listen(settings), Health(numbers, turn, readiness)):
+        await pos_relay.run(lane, settings, Tally(numbers), turn)

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from gateway import app, process
+from gateway import app, logs
 from gateway.environment import read
 
 
@@ -13,6 +13,7 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Run the gateway until it is told to stop."""
-    process.log_to_stderr()
-    app.serve(read(os.environ))
+    settings = read(os.environ)
+    logs.start(settings)
+    app.serve(settings)
     return 0

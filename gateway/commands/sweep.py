@@ -3,11 +3,16 @@
 import argparse
 import os
 
-from gateway import metrics, process
+from gateway import logs, process
 from gateway.environment import read
 from gateway.lane import Lane
+from gateway.metrics.serving import Health, answering, listen
+from gateway.metrics.sweep import registry_of_sweep
+from gateway.otlp.address import open_tracer
+from gateway.readiness import Readiness
 from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import of_process
+from gateway.settings import Settings
 from gateway.sweep import Sweep, serve
 
 
@@ -17,11 +22,21 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Run the sweep until it is told to stop."""
-    process.log_to_stderr()
     settings = read(os.environ, needs=("stripe_api_key",))
-    rooms = of_process(settings, Lane(settings))
-    reconciler = Reconciler(rooms.settler)
-    sweep = Sweep(rooms)
-    metrics.serve(settings, metrics.registry_of_sweep(rooms, reconciler, sweep.jumped))
-    process.run(serve(sweep, reconciler))
+    logs.start(settings)
+    process.run(_sweep(settings))
     return 0
+
+
+async def _sweep(settings: Settings) -> None:
+    rooms = of_process(settings, Lane(settings), open_tracer(settings, "sweep"))
+    sweep, reconciler = Sweep(rooms), Reconciler(rooms.settler)
+    health = Health(
+        registry_of_sweep(sweep, reconciler),
+        sweep.pulse,
+        Readiness(
+            *(rooms.lane, rooms.durability, rooms.clock, rooms.payments.provider, rooms.recovery)
+        ),
+    )
+    async with answering(listen(settings), health):
+        await serve(sweep, reconciler)

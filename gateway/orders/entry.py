@@ -5,7 +5,7 @@ delivery of it, by push or by pull, is the same bytes.
 """
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.model import Order, Timestamp
 
@@ -24,6 +24,8 @@ class OrderEvent(Struct, frozen=True):
     data: Order
     specversion: str = SPEC_VERSION
     datacontenttype: str = "application/json"
+    traceparent: str | UnsetType = UNSET
+    """The trace in which it came about (CloudEvents' extension for distributed tracing)."""
 
 
 def event_id(order: str, version: int) -> str:
@@ -31,7 +33,7 @@ def event_id(order: str, version: int) -> str:
     return f"evt_{order}_{version}"
 
 
-def event(shop: str, order: Order) -> OrderEvent:
+def event(shop: str, order: Order, traceparent: str | None = None) -> OrderEvent:
     """Wrap an order for the POS."""
     return OrderEvent(
         id=event_id(order.id, order.order_version),
@@ -40,6 +42,7 @@ def event(shop: str, order: Order) -> OrderEvent:
         subject=order.id,
         time=order.recorded_at,
         data=order,
+        traceparent=traceparent or UNSET,
     )
 
 
@@ -58,3 +61,18 @@ def decode(body: bytes) -> OrderEvent:
         msgspec.ValidationError: these bytes are not an event of ours.
     """
     return _DECODER.decode(body)
+
+
+class _Traced(Struct, frozen=True):
+    traceparent: str | None = None
+
+
+_TRACED = msgspec.json.Decoder(_Traced)
+
+
+def traceparent_of(body: bytes) -> str | None:
+    """The trace an event came about in, and nothing else of it."""
+    try:
+        return _TRACED.decode(body).traceparent
+    except msgspec.DecodeError:
+        return None

@@ -6,13 +6,15 @@ parked; what follows for the same order is parked behind it, so that nothing ove
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from gateway.clock import rfc3339
 from gateway.errors import Unavailable
+from gateway.orders.entry import traceparent_of
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import START, Entry, Gate, OrderStream
 from gateway.pos.delivery import Line, Outcome, Verdict
@@ -21,6 +23,7 @@ from gateway.pos.patience import AWAY_MAX_S, Patience
 from gateway.pos.queues import SerialQueues
 from gateway.pos.tally import WebhookTally
 from gateway.settings import Settings
+from gateway.traces import Kind, Tracer, about, parse, span
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,12 @@ class Courier:
     """One webhook's deliveries; ``run`` works until cancelled and then ends by ``GRACE_S``."""
 
     def __init__(
-        self, route: Route, settings: Settings, patience: Patience, tally: WebhookTally
+        self,
+        route: Route,
+        settings: Settings,
+        patience: Patience,
+        tally: WebhookTally,
+        tracer: Tracer | None = None,
     ) -> None:
         self._orders, self._group = route.orders, route.group
         self._line, self._parking = route.line, route.parking
@@ -74,6 +82,7 @@ class Courier:
         self._settings = settings
         self._patience = patience
         self._tally = tally
+        self._tracer = tracer or Tracer()
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._flights: set[asyncio.Task[Outcome]] = set()
         self._in_hand: set[str] = set()
@@ -143,6 +152,20 @@ class Courier:
 
     async def _bring(self, entry: Entry) -> None:
         """See one entry through: delivered, skipped or parked."""
+        with self._step(entry):
+            await self._see_through(entry)
+
+    @contextlib.contextmanager
+    def _step(self, entry: Entry) -> Iterator[None]:
+        """What is done for an event is part of the trace it came about in."""
+        trace = parse(traceparent_of(entry.event))
+        with (
+            about(shop=self._parking.shop, order=entry.order),
+            self._tracer.enter(trace, "relay order", Kind.INTERNAL),
+        ):
+            yield
+
+    async def _see_through(self, entry: Entry) -> None:
         acknowledge = partial(self._orders.acknowledge, self._parking.webhook, entry.id)
         if not await self._may_go(entry.order):
             await self._patience.insist(acknowledge)
@@ -158,12 +181,13 @@ class Courier:
     async def _may_go(self, order: str) -> bool:
         """Wait until the order's money is captured; ``False`` if it never will be."""
         pause_s = _GATE_FIRST_S
-        while True:
-            gate = await self._patience.insist(partial(self._orders.gate, order))
-            if gate is not Gate.SHUT:
-                return gate is Gate.OPEN
-            await self._patience.sleep(pause_s)
-            pause_s = min(_GATE_MAX_S, pause_s * 2)
+        with span("wait for its money"):
+            while True:
+                gate = await self._patience.insist(partial(self._orders.gate, order))
+                if gate is not Gate.SHUT:
+                    return gate is Gate.OPEN
+                await self._patience.sleep(pause_s)
+                pause_s = min(_GATE_MAX_S, pause_s * 2)
 
     async def _deliver(self, entry: Entry, settle: Settle) -> bool:
         """Try until it has arrived or is parked; answer which."""
@@ -201,7 +225,9 @@ class Courier:
                 await self._patience.pause(silences, _SILENCE_MAX_S)
 
     async def _fly(self, entry: Entry, settle: Settle) -> Outcome:
+        began_s = self._patience.clock.monotonic_s()
         outcome = await self._line.post(entry)
+        self._tally.took.observe(self._patience.clock.monotonic_s() - began_s)
         if outcome.verdict is Verdict.DONE:
             await self._patience.insist(settle)
             self._tally.delivered.inc()
@@ -245,7 +271,9 @@ class Courier:
         """Deliver what is parked of an order, in order, up to the first that fails again."""
         ids = self._parked.get(order, [])
         for entry in await self._patience.insist(partial(self._parking.entries, tuple(ids))):
-            if not await self._deliver(entry, partial(self._parking.settle, entry.id)):
+            with self._step(entry):
+                arrived = await self._deliver(entry, partial(self._parking.settle, entry.id))
+            if not arrived:
                 break
             ids.remove(entry.id)
         else:

@@ -20,6 +20,7 @@ from gateway.orders.stream import Entry
 from gateway.pos.backoff import retry_after_s
 from gateway.pos.fence import Fence, FencedOffError, FencedTransport
 from gateway.pos.webhooks import Webhook
+from gateway.traces import Kind, span, traceparent
 
 log = logging.getLogger(__name__)
 
@@ -104,14 +105,17 @@ class Line:
         await self._http.aclose()
 
     async def _post(self, entry: Entry) -> Outcome:
-        request = self._http.build_request(
-            "POST", self._url, content=entry.event, headers=self._headers(entry)
-        )
-        response = await self._http.send(request, stream=True)
-        try:
-            await _read_some(response)
-        finally:
-            await response.aclose()
+        told = {"http.request.method": "POST", "cloudevents.event_id": entry.event_id}
+        with span("deliver order", Kind.CLIENT, told) as step:
+            request = self._http.build_request(
+                "POST", self._url, content=entry.event, headers=self._headers(entry)
+            )
+            response = await self._http.send(request, stream=True)
+            try:
+                await _read_some(response)
+            finally:
+                await response.aclose()
+            step.note({"http.response.status_code": response.status_code})
         return self._judge(response)
 
     def _headers(self, entry: Entry) -> dict[str, str]:
@@ -120,7 +124,9 @@ class Line:
         signature = self._signer.sign(
             entry.event_id, datetime.fromtimestamp(now_s, UTC), entry.event.decode()
         )
+        here = traceparent()
         return {
+            **({"traceparent": here} if here else {}),
             "content-type": CONTENT_TYPE,
             "user-agent": "holdfast",
             "webhook-id": entry.event_id,

@@ -15,14 +15,13 @@ import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
-
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, Unavailable
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, served
+from gateway.lane import Lane, served, serving
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import OrderStream
+from gateway.otlp.address import open_tracer
 from gateway.pos.courier import IN_FLIGHT, Courier, Route
 from gateway.pos.delivery import Line
 from gateway.pos.fence import Fence
@@ -30,9 +29,11 @@ from gateway.pos.parked import Parking
 from gateway.pos.patience import Patience
 from gateway.pos.tally import Tally
 from gateway.pos.webhooks import Webhook, WebhookBook
+from gateway.pulse import Pulse
 from gateway.scripts import load
 from gateway.settings import Settings
 from gateway.shows.shows import shops
+from gateway.traces import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Relay:
     Args:
         owner: an id no other relay has, for the leases.
         lease_ms: how long a lease lasts, in milliseconds.
+        pulse: beats whenever all shops were looked at.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class Relay:
         patience: Patience,
         owner: str,
         lease_ms: int = LEASE_MS,
+        pulse: Pulse | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._lane = lane
         self._settings = settings
@@ -80,6 +84,8 @@ class Relay:
         self._patience = patience
         self._owner = owner
         self._lease_ms = lease_ms
+        self._pulse = pulse or Pulse(patience.clock)
+        self._tracer = tracer
         self._tls = ssl.create_default_context()
         self._fence = Fence.around(settings.webhook_targets)
         self._shops: list[str] = []
@@ -95,6 +101,7 @@ class Relay:
         try:
             while True:
                 await self._scan()
+                self._pulse.beat()
                 await self._patience.sleep(_SCAN_S)
         finally:
             await self._stop(list(self._desks))
@@ -179,7 +186,8 @@ class Relay:
             line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, self._fence, clock),
             parking=Parking(self._lane, shop, name),
         )
-        return Courier(route, settings, self._patience, self._tally.of(shop, name))
+        tally = self._tally.of(shop, name)
+        return Courier(route, settings, self._patience, tally, self._tracer)
 
 
 @contextlib.contextmanager
@@ -191,11 +199,13 @@ def _warned(what: str) -> Iterator[None]:
         log.warning("relay: %s: %s", what, error)
 
 
-async def run(settings: Settings, registry: CollectorRegistry) -> None:
-    """Relay until cancelled, with the real clock and a connection to Redis of its own."""
+async def run(lane: Lane, settings: Settings, tally: Tally, pulse: Pulse) -> None:
+    """Relay until cancelled, with the real clock, over a lane of its own."""
     patience = Patience(SystemClock(), asyncio.sleep, random.SystemRandom())
-    async with served(settings) as lane:
-        await Relay(lane, settings, Tally(registry), patience, owner=uuid.uuid4().hex).run()
+    tracer = open_tracer(settings, "relay")
+    async with contextlib.aclosing(tracer), serving(lane):
+        owner = uuid.uuid4().hex
+        await Relay(*(lane, settings, tally, patience, owner), pulse=pulse, tracer=tracer).run()
 
 
 async def retry_parked(settings: Settings) -> int:

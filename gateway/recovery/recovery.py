@@ -51,6 +51,11 @@ class Recovery:
     """``frozen`` and ``thawed`` shops, ``restored`` sales: what this process has seen and done."""
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Shops that are not served just now, as far as this process knows."""
+        return tuple(self._tasks)
+
     async def look(self, shop: str, seen: Position | None = None) -> Standing:
         """How a shop stands. If it is frozen, or its server knows less than was seen of it here,
         it is being recovered when this returns.

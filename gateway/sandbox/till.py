@@ -2,7 +2,7 @@
 
 It shows what a receiver must do to get every order exactly once: check the signature, keep the
 event's id in the same transaction as its effect, answer a repetition like the first copy, and let a
-newer ``order_version`` win whatever the order of arrival.
+newer ``order_version`` win whatever the order of arrival, also when it takes the contact away.
 
 Run as a program it prints ``{"url": …}`` on one line once it listens (see ``serving``).
 """

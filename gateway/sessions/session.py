@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.checkout.desk import Desk
-from gateway.errors import Forbidden, Frozen, Invalid, ShowNotLive
+from gateway.errors import Forbidden, Frozen, HoldfastError, Invalid, ShowNotLive
 from gateway.keys import ShopKeys
 from gateway.lane import pairs
 from gateway.messages import (
+    SUBPROTOCOL,
     AnyCommand,
     Ask,
     Checkout,
@@ -23,9 +25,10 @@ from gateway.messages import (
 )
 from gateway.model import Hold, Show
 from gateway.rooms import Rooms
-from gateway.stock.holds import Held, held
+from gateway.stock.holds import Held, held, hold_id
 from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
+from gateway.traces import Kind, Step, Trace, about, parse, within
 
 _MOST_ORDERS = 50
 """Orders of one shopper that a welcome names, the newest."""
@@ -104,6 +107,8 @@ class Session:
     shopper: str
     rooms: Rooms
     desk: Desk
+    trace: Trace | None = None
+    """Of the commands that name none."""
 
     async def perform(self, command: AnyCommand) -> Frame:
         """Do what a command asks for; the frame is its answer but for the ``id``.
@@ -113,17 +118,40 @@ class Session:
         Raises:
             HoldfastError: what the client is told instead.
         """
-        try:
-            return await self._perform(command)
-        except Frozen:
-            await self.rooms.recovery.served(self.shop)
-            return await self._perform(command)
+        ids = self.ids(command)
+        # What is about one hold meets in one trace, on whichever socket it is said.
+        trace = self._trace(command, ids.get("hold") or ids["request"])
+        with about(**ids), self._step(command, trace):
+            try:
+                return await self._perform(command)
+            except Frozen:
+                await self.rooms.recovery.served(self.shop)
+                return await self._perform(command)
+
+    def ids(self, command: AnyCommand) -> dict[str, str]:
+        """What log lines about a command carry."""
+        known = {"session": self.id, "request": f"{self.id}-{command.id}", "shop": self.shop}
+        match command:
+            case Reserve():
+                known["hold"] = hold_id(self.shop, self.shopper, command.key)
+            case Extend() | Release() | Checkout():
+                known["hold"] = command.hold
+        return known
+
+    def _trace(self, command: AnyCommand, seed: str) -> Trace | None:
+        """The trace a command is part of: its own, the socket's, or one that it begins."""
+        return parse(command.traceparent) or self.trace or self.rooms.tracer.fresh(seed)
+
+    def _step(self, command: AnyCommand, trace: Trace | None) -> Step:
+        name = type(command).__name__.lower()
+        told = {"rpc.system.name": SUBPROTOCOL, "rpc.method": name}
+        return self.rooms.tracer.enter(trace, f"live/{name}", Kind.SERVER, told)
 
     async def _perform(self, command: AnyCommand) -> Frame:
         rooms, shop, shopper = self.rooms, self.shop, self.shopper
         match command:
             case Reserve():
-                return reserved(await self.reserve(command))
+                return reserved(await self._decide(command))
             case Extend():
                 return _hold(await rooms.holds.extend(shop, shopper, command.hold))
             case Release():
@@ -145,6 +173,25 @@ class Session:
         Raises:
             HoldfastError: what the client is told instead.
         """
+        if self.rooms.tracer.on:
+            trace = self._trace(command, hold_id(self.shop, self.shopper, command.key))
+            if trace and trace.sampled:
+                return self._reserve_within(command, trace)
+        return self._decide(command)
+
+    def _reserve_within(self, command: Reserve, trace: Trace) -> asyncio.Future[Words]:
+        with about(**self.ids(command)):
+            step = self._step(command, trace)
+        try:
+            with within(step):
+                answer = self._decide(command)
+        except HoldfastError as error:
+            step.end(error)
+            raise
+        answer.add_done_callback(partial(_end, step))
+        return answer
+
+    def _decide(self, command: Reserve) -> asyncio.Future[Words]:
         return self.rooms.holds.decide(
             self.shop, self.shopper, self.show, command.key, command.lines, command.fulfillment
         )
@@ -157,6 +204,17 @@ def reserved(words: Words) -> Frame:
         HoldfastError: what the client is told instead.
     """
     return _hold(held(words))
+
+
+def _end(step: Step, answer: asyncio.Future[Words]) -> None:
+    """The reservation is decided."""
+    if answer.cancelled():
+        step.end("cancelled")
+    elif error := answer.exception():
+        step.end(error)
+    else:
+        step.note({"holdfast.outcome": answer.result()[0].lower()})
+        step.end()
 
 
 def _hold(now: Held) -> HoldFrame:

@@ -29,6 +29,7 @@ from gateway.errors import (
     Frozen,
     HoldfastError,
     LimitExceeded,
+    Paused,
     Unavailable,
 )
 from gateway.messages import (
@@ -55,10 +56,14 @@ from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
 from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
+from gateway.traces import about, parse
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+_WHY_NOT: dict[type[HoldfastError], str] = {Frozen: "frozen", Paused: "paused"}
+"""Clients are told both as ``unavailable``; whoever is on call must tell them apart."""
 
 
 @dataclass(eq=False, slots=True)
@@ -194,12 +199,13 @@ class Connection:
             self.outbox.welcome(encode(welcome), self._feed.version)
 
     def _perform(self, command: AnyCommand) -> None:
+        began_s = self.rooms.clock.monotonic_s()
         try:
             answer = self._begin(command)
         except HoldfastError as error:
-            self._reply(command, error)
+            self._reply(command, began_s, error)
         else:
-            answer.add_done_callback(partial(self._answered, command))
+            answer.add_done_callback(partial(self._answered, command, began_s))
 
     def _begin(self, command: AnyCommand) -> asyncio.Future[Words] | asyncio.Future[Frame]:
         if isinstance(command, Reserve) and self.session:
@@ -207,7 +213,10 @@ class Connection:
         return self._start(self._answer(command))
 
     def _answered(
-        self, command: AnyCommand, answer: asyncio.Future[Words] | asyncio.Future[Frame]
+        self,
+        command: AnyCommand,
+        began_s: float,
+        answer: asyncio.Future[Words] | asyncio.Future[Frame],
     ) -> None:
         if answer.cancelled():
             return  # The socket is gone.
@@ -219,24 +228,26 @@ class Connection:
             if self.session and not isinstance(answer, asyncio.Task):
                 # The session waits until the shop is served, and asks again.
                 later = self._start(self._answer(command))
-                later.add_done_callback(partial(self._answered, command))
+                later.add_done_callback(partial(self._answered, command, began_s))
                 return
             frame = frozen
         except HoldfastError as error:
             frame = error
         except Exception:
-            log.exception("sockets: a command failed")
+            with about(**self.session.ids(command) if self.session else {}):
+                log.exception("sockets: a command failed")
             frame = _our_fault()
-        self._reply(command, frame)
+        self._reply(command, began_s, frame)
 
-    def _reply(self, command: AnyCommand, answer: Frame | HoldfastError) -> None:
+    def _reply(self, command: AnyCommand, began_s: float, answer: Frame | HoldfastError) -> None:
         outcome = "ok"
         if isinstance(answer, HoldfastError):
-            outcome = answer.code
+            outcome = _WHY_NOT.get(type(answer), answer.code)
             self._act([Refuse(answer, command.id)])
         else:
             self.outbox.put(encode(msgspec.structs.replace(answer, id=command.id)))
-        self.tally.commands[type(command).__name__.lower(), outcome] += 1
+        took_s = self.rooms.clock.monotonic_s() - began_s
+        self.tally.answered(type(command).__name__.lower(), outcome, took_s)
         self.machine.answered()
 
     async def _answer(self, command: AnyCommand) -> Frame:
@@ -268,7 +279,10 @@ class Connection:
         session = secrets.token_hex(8)
         show = await feed.show(ticket.show)
         joined = await join(rooms, ticket, command.token, session, show)
-        self.session = Session(session, ticket.shop, ticket.show, ticket.sub, rooms, self.desk)
+        self.session = Session(
+            session,
+            *(ticket.shop, ticket.show, ticket.sub, rooms, self.desk, parse(command.traceparent)),
+        )
         token, ticket = rooms.tokens.sign_next(ticket)
         self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)

@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket
 
 from gateway.checkout.desk import Desk
 from gateway.errors import Forbidden, HoldfastError, Invalid
+from gateway.logs import REQUEST_ID, request_id_of
 from gateway.messages import SUBPROTOCOL
 from gateway.problems import of_error
 from gateway.rooms import Rooms
@@ -36,7 +37,9 @@ class Endpoint:
         except HoldfastError as error:
             self.door.refused[error.code] += 1
             scope["query_string"] = b""  # The server logs the address, and a token may be in it.
-            await socket.send_denial_response(of_error(error))
+            answer = of_error(error)
+            answer.headers[REQUEST_ID] = request_id_of(socket.headers, self.rooms.rng)
+            await socket.send_denial_response(answer)
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
         tally = self.listener.tally

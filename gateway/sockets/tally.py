@@ -1,39 +1,22 @@
 """What has happened on the sockets of this process, counted."""
 
 import asyncio
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.errors import CloseCode
+from gateway.histogram import Histogram
 from gateway.sockets.direct import Kind
 
 Outcome = Literal["delivered", "conflated", "dropped"]
 
-_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
 _FEEL_EVERY_S = 0.25
 """How often it is measured how late the event loop is."""
+_TIMED = ("reserve", "checkout")
+"""Commands whose answers a shopper waits for."""
 _PEER_CODES = {1000: "1000", 1001: "1001", 1005: "1005", 1006: "1006"}
 """What peers say when they go; anybody may say anything, and labels must stay few."""
-
-
-@dataclass(slots=True)
-class Histogram:
-    """How often something took how long."""
-
-    bounds_s: tuple[float, ...] = _BOUNDS_S
-    counts: list[int] = field(init=False)
-    """Of what took no longer than each bound, but longer than the one before; then the rest."""
-    sum_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * (len(self.bounds_s) + 1)
-
-    def observe(self, took_s: float, times: int = 1) -> None:
-        """It took so long, so many times."""
-        self.counts[bisect_left(self.bounds_s, took_s)] += times
-        self.sum_s += took_s * times
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +24,11 @@ class Tally:
     """Counts by words of ours, never by what a client sent, so that they stay few."""
 
     commands: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By the command's type, and ``ok`` or the error's code."""
+    """By the command's type, and ``ok`` or the error's code, or why nothing is sold just now."""
+    took: dict[str, Histogram] = field(
+        default_factory=lambda: {kind: Histogram() for kind in _TIMED}
+    )
+    """From a command's frame to its answer, by the command's type."""
     closed: Counter[CloseCode] = field(default_factory=Counter)
     """Sockets we closed, by the close code."""
     gone: Counter[str] = field(default_factory=Counter)
@@ -58,6 +45,13 @@ class Tally:
     """The same of all other stock."""
     loop_lag: Histogram = field(default_factory=Histogram)
     """How late the event loop is."""
+
+    def answered(self, kind: str, outcome: str, took_s: float) -> None:
+        """A command has its answer, so long after its frame came."""
+        self.commands[kind, outcome] += 1
+        timed = self.took.get(kind)
+        if timed:
+            timed.observe(took_s)
 
     def stock_told(self, frames: int, conflated: int) -> None:
         """Stock was written to so many viewers, in place of so many older versions."""

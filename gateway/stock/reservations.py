@@ -21,8 +21,9 @@ from gateway.errors import HoldfastError, Overloaded, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply
 from gateway.model import MAX_PAYMENT, LineRequest
-from gateway.scripts import load
+from gateway.scripts import load, of_script
 from gateway.settings import Settings
+from gateway.traces import Attributes, Kind, Span, current
 
 _RETRY_AFTER_MS = 200
 
@@ -47,7 +48,8 @@ class Request(Struct, frozen=True, omit_defaults=True):
     location: str | None = None
 
 
-_Waiting = tuple[Request, asyncio.Future[Words]]
+_Waiting = tuple[Request, asyncio.Future[Words], Span | None]
+"""A reservation, its answer to be, and the step of its trace it belongs to, if one is made."""
 
 _REPLIES = msgspec.json.Decoder(list[Words])
 
@@ -74,7 +76,7 @@ class GroupCommit:
                 "Too many want this at once; try again.", retry_after_ms=_RETRY_AFTER_MS
             )
         answer: asyncio.Future[Words] = self._loop.create_future()
-        self._waiting.append((request, answer))
+        self._waiting.append((request, answer, current()))
         if not self._in_flight:
             self._send()
         return answer
@@ -84,11 +86,11 @@ class GroupCommit:
         keys = ShopKeys(self.shop)
         names = [keys.meta, keys.stock, keys.catalog, keys.shows, keys.deadlines, keys.ledger]
         names.append(keys.news)
-        for request, _ in group:
+        for request, _, _ in group:
             names += (keys.hold(request.hold), keys.shopper(request.shopper))
         retention_ms = self.settings.shopper_retention_days * 86_400_000
         args = (
-            msgspec.json.encode([request for request, _ in group]),
+            msgspec.json.encode([request for request, _, _ in group]),
             self.settings.holds_per_shopper,
             retention_ms,
             MAX_PAYMENT,
@@ -100,7 +102,8 @@ class GroupCommit:
             _refuse(group, error)
             return
         self._in_flight = True
-        call.add_done_callback(lambda done: self._hand_out(group, done))
+        steps = _steps(group)
+        call.add_done_callback(lambda done: self._hand_out(group, steps, done))
 
     def _next_group(self) -> list[_Waiting]:
         """Whoever is next, however large, and as many more as one call may decide with it."""
@@ -113,12 +116,16 @@ class GroupCommit:
             group.append(self._waiting.popleft())
         return group
 
-    def _hand_out(self, group: Sequence[_Waiting], call: asyncio.Future[Reply]) -> None:
+    def _hand_out(
+        self, group: Sequence[_Waiting], steps: Sequence[Span], call: asyncio.Future[Reply]
+    ) -> None:
         """Give each reservation its answer, then send what has gathered meanwhile."""
         self._in_flight = False
         error = call.exception()
+        for step in steps:
+            step.end(error)
         if error is None:
-            for (_, answer), words in zip(group, _REPLIES.decode(call.result()), strict=True):
+            for (_, answer, _), words in zip(group, _REPLIES.decode(call.result()), strict=True):
                 if not answer.done():
                     answer.set_result(words)
         else:
@@ -135,8 +142,18 @@ def _cost_us(waiting: _Waiting) -> int:
     return _STEP_US * (1 + len(waiting[0].lines))
 
 
+def _steps(group: Sequence[_Waiting]) -> list[Span]:
+    """The call begins, as a step in the trace of everybody it is made for."""
+    traced = [span for _, _, span in group if span]
+    if not traced:
+        return []
+    script = load("hold_reserve")
+    told: Attributes = {**of_script(script), "db.operation.batch.size": len(group)}
+    return [span.child(f"EVALSHA {script.name}", Kind.CLIENT, told) for span in traced]
+
+
 def _refuse(requests: Iterable[_Waiting], error: BaseException) -> None:
-    for _, answer in requests:
+    for _, answer, _ in requests:
         if not answer.done():
             answer.set_exception(error)
             answer.exception()

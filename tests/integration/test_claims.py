@@ -39,6 +39,19 @@ async def test_whoever_comes_second_is_told_who_was_first(claims: Claims) -> Non
     assert await claims.claim(sale("cat", tee(1), tee(3))) is None
 
 
+async def test_a_record_is_rewritten_and_what_was_sold_stays(claims: Claims, table: Table) -> None:
+    await claims.claim(sale("ann", tee(1, 2)))
+    await claims.claim(sale("bob", tee(3)))
+    await claims.void(SHOP, "bob")
+    assert [one.order async for one in claims.kept(SHOP)] == ["ann", "bob"]
+    for order in ("ann", "bob", "nobody"):
+        await claims.rewrite(SHOP, order, b"{}")
+    assert [one.record async for one in claims.kept(SHOP)] == [b"{}", b"{}"]
+    (left,) = await sales(claims)
+    assert (left.order, left.units) == ("ann", (tee(1, 2),))
+    assert table.owners() == {("tee", 1): ["ann"], ("tee", 2): ["ann"], ("tee", 3): ["bob"]}
+
+
 @pytest.mark.parametrize(
     "other", [("tee", "back", 1, 1), ("cap", "main", 1, 1), ("tee", "main", 2, 1)]
 )

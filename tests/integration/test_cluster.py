@@ -22,6 +22,8 @@ from gateway.lane import Lane, served
 from gateway.model import CatalogEntry, Money
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import START, Entry
+from gateway.privacy.erase import Erasure
+from gateway.privacy.walk import Walk
 from gateway.rooms import Rooms, join
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.warden import Warden
@@ -31,6 +33,7 @@ from tests.cluster import HOST, PRIMARIES, Cluster, slot_of
 from tests.handoff import running
 from tests.insist import insist
 from tests.integration.conftest import UNLIMITED
+from tests.personal import SHOPPER, TEXTS, Person, traces
 from tests.sales import eventually, sell
 from tests.stall import Stall, settings_for
 
@@ -165,6 +168,35 @@ async def test_shops_on_every_primary_sell_through_one_lane(lane: Lane, cluster:
     for stall in stalls:
         assert await stall.available() == {"tee": 2_960}
         assert (await stall.books()).drifts() == []
+
+
+async def test_a_shopper_is_found_and_erased_wherever_the_shop_is(
+    lane: Lane, rooms: Rooms, cluster: Cluster
+) -> None:
+    tee = CatalogEntry("tee", "The tee", Money(1500, "EUR"))
+    stalls = await opened(lane, cluster)
+    for stall in stalls:
+        await rooms.catalog.put(stall.shop, (tee,))
+        person = Person(rooms, stall.shop)
+        await person.lives()
+        walk = Walk(lane, stall.shop)
+        assert (await walk.find(SHOPPER)).orders.keys() == {person.bought, person.declined}
+        await Erasure(walk, lane.settings, SystemClock(), random.Random(1)).erase(SHOPPER)
+        assert await traces(lane, stall.keys.meta, (*TEXTS, SHOPPER), stall.keys.every) == {}
+
+
+async def test_while_a_shop_moves_half_of_it_does_not_pass_for_all(
+    lane: Lane, cluster: Cluster
+) -> None:
+    stall, *_ = await opened(lane, cluster)
+    await buys(stall, "ann")
+    slot, walk = slot_of(stall.shop), Walk(lane, stall.shop)
+    source = cluster.begins_to_move(slot, 1)
+    with pytest.raises(Unavailable, match="is moving"):
+        await walk.find("ann")
+    cluster.ask(source, "CLUSTER", "SETSLOT", slot, "STABLE")
+    cluster.ask(1, "CLUSTER", "SETSLOT", slot, "STABLE")
+    assert len((await walk.find("ann")).holds) == 1
 
 
 async def test_a_slot_moves_under_load_and_others_do_not_notice(

@@ -17,9 +17,10 @@ from gateway.claims.sale import Sale
 from gateway.clock import SystemClock
 from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
+from gateway.model import Fulfillment, LineRequest
 from gateway.settings import Settings
 from gateway.tickets import Tokens
-from tests.integration.conftest import Site
+from tests.integration.conftest import SHOW, Site
 
 Run = Callable[..., tuple[int, str, str]]
 PRICES = "Handle,Title,Variant Price,Variant Inventory Qty\ntee,Tee,9.50,3\n"
@@ -53,7 +54,9 @@ def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) 
         "relay",
         "sweep",
         "audit",
+        "doctor",
         "rebuild",
+        "privacy",
         "import",
         "token",
         "till",
@@ -182,6 +185,58 @@ async def test_by_hand_the_claims_are_read_too(
         run, "rebuild", "--shop", settings.shop, "--dry-run", "--json"
     )
     assert json.loads(out)["missing"] == ["o_lost"]
+
+
+async def test_a_shopper_is_shown_and_erased(
+    run: Run, site: Site, settings: Settings, tmp_path: Path
+) -> None:
+    await site.sells("tee", 3)
+    async with site.shopper("ann") as ann:
+        order = (await ann.buys("tee", "k"))["order"]["id"]
+    document = tmp_path / "ann.json"
+    email = "shopper@example.com"
+    for whose in (("--shopper", "ann"), ("--order", order), ("--email", email)):
+        code, out, _ = await asyncio.to_thread(run, "privacy", "export", *whose, "--json")
+        shown = json.loads(out)
+        assert (code, shown["shopper"], shown["orders"][0]["contact"]["email"]) == (0, "ann", email)
+    export = ("privacy", "export", "--shopper", "ann", "--out", str(document))
+    code, out, _ = await asyncio.to_thread(run, *export)
+    assert (code, out.startswith(f"{settings.shop}: ann has 1 orders, 1 holds, ")) == (0, True)
+    assert email not in out
+    assert json.loads(document.read_text())["orders"] == shown["orders"]
+    assert document.stat().st_mode & 0o077 == 0
+    code, _, err = await asyncio.to_thread(run, *export)
+    assert (code, "cannot write" in err) == (2, True)
+
+    erase = ("privacy", "erase", "--shopper", "ann")
+    code, out, _ = await asyncio.to_thread(run, *erase, "--dry-run", "--yes", "ann")
+    assert (code, out.endswith("All of that would be erased.\n")) == (0, True)
+    code, _, err = await asyncio.to_thread(run, *erase)
+    assert (code, err) == (2, "holdfast: To erase all of that, say so: --yes ann\n")
+    assert (await asyncio.to_thread(run, *erase, "--yes", "bob"))[0] == 2
+    record = await site.rooms.records.find(settings.shop, order)
+    assert record
+    assert record.contact
+    code, out, _ = await asyncio.to_thread(run, *erase, "--yes", "ann")
+    assert (code, (record.intent or "?") in out) == (0, True)
+    code, out, _ = await asyncio.to_thread(run, "privacy", "export", "--shopper", "ann")
+    assert (code, out) == (1, f"{settings.shop}: nothing is stored about ann\n")
+    assert (await asyncio.to_thread(run, *erase, "--yes", "ann"))[0] == 0
+
+
+async def test_who_may_not_be_erased_now_is_told_why(run: Run, site: Site) -> None:
+    await site.sells("tee", 3)
+    lines = (LineRequest("tee", 1),)
+    held = await site.rooms.holds.reserve(site.shop, "ann", SHOW, "k", lines, Fulfillment())
+    erase = ("privacy", "erase", "--shopper", "ann", "--yes", "ann")
+    code, out, err = await asyncio.to_thread(run, *erase)
+    assert (code, out) == (1, "")
+    assert err == (
+        f"holdfast: nothing is erased: The shopper holds something ({held.hold.id}); "
+        "wait until it lapses, or add --release.\n"
+    )
+    assert (await asyncio.to_thread(run, *erase, "--release"))[0] == 0
+    assert await site.rooms.movements.available(site.shop) == {"tee": 3}
 
 
 @pytest.mark.parametrize("hours", ["0", "x", "-1", "9601"])

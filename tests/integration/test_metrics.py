@@ -3,20 +3,23 @@
 import asyncio
 
 import httpx
-import msgspec
+from prometheus_client import generate_latest
 
-from gateway.metrics import registry_of_sweep, serve
+from gateway.metrics.sweep import registry_of_sweep
 from gateway.reconcile.differences import Difference
 from gateway.reconcile.reconciler import Reconciler
 from tests.integration.conftest import Site
-from tests.processes import free_port
 
 
 async def numbers(site: Site) -> dict[str, float]:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"{site.url}/metrics")
     assert answer.status_code == 200
-    lines = (line.rsplit(" ", 1) for line in answer.text.splitlines() if line[0] != "#")
+    return read(answer.text)
+
+
+def read(text: str) -> dict[str, float]:
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
     return {name: float(value) for name, value in lines}
 
 
@@ -30,7 +33,17 @@ async def test_a_sale_shows_in_the_numbers(site: Site) -> None:
     assert told['holdfast_commands_total{outcome="ok",type="reserve"}'] == 1
     assert told['holdfast_commands_total{outcome="sold_out",type="reserve"}'] == 1
     assert told['holdfast_commands_total{outcome="ok",type="checkout"}'] == 1
+    for kind, count in (("reserve", 2), ("checkout", 1)):
+        assert told[f'holdfast_command_seconds_count{{type="{kind}"}}'] == count
     assert told["holdfast_redis_round_trips_total"] > 0
+    assert told['holdfast_redis_round_trip_seconds_count{kind="plain"}'] > 0
+    assert told['holdfast_purchases_total{outcome="captured",reason=""}'] == 1
+    for endpoint in ("create", "capture"):
+        assert told[f'holdfast_stripe_requests_total{{endpoint="{endpoint}",outcome="ok"}}'] == 1
+        assert told[f'holdfast_stripe_request_seconds_count{{endpoint="{endpoint}"}}'] == 1
+    assert told["holdfast_sockets"] == 1
+    assert told["holdfast_sockets_limit"] == site.rooms.settings.sockets
+    assert told["holdfast_draining"] == 0
     async with asyncio.timeout(5):
         while (await numbers(site))["holdfast_viewers"]:
             await asyncio.sleep(0.02)
@@ -75,20 +88,20 @@ async def test_what_a_client_sends_is_no_label(site: Site) -> None:
     assert "ann" not in text
 
 
-async def test_a_sweep_tells_what_it_found_on_a_port_of_its_own(site: Site) -> None:
-    reconciler = Reconciler(site.rooms.settler)
+async def test_a_sweep_tells_what_it_found_and_what_waits(site: Site) -> None:
+    await site.sells("tee", 3)
+    sweep, reconciler = site.sweep(), Reconciler(site.rooms.settler)
     reconciler.found[Difference.STRAY_CHARGE, True] += 3
-    port = free_port()
-    serve(
-        msgspec.structs.replace(site.rooms.settings, metrics_port=port),
-        registry_of_sweep(site.rooms, reconciler, {"a shop"}),
-    )
-    async with httpx.AsyncClient() as client:
-        told = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-    assert 'holdfast_differences_total{difference="stray_charge",repaired="true"} 3.0' in told
-    assert 'holdfast_recovery_total{what="thawed"} 0.0' in told
-    assert "holdfast_clocks_off 1.0" in told
-
-
-async def test_without_a_port_nothing_is_opened(site: Site) -> None:
-    serve(site.rooms.settings, registry_of_sweep(site.rooms, Reconciler(site.rooms.settler), ()))
+    sweep.jumped.add("a shop")
+    async with site.shopper("ann") as ann:
+        await ann.ask("reserve", key="k1", lines=[{"sku": "tee", "quantity": 1}])
+    await sweep.backlog.look()
+    told = read(generate_latest(registry_of_sweep(sweep, reconciler)).decode())
+    assert told['holdfast_differences_total{difference="stray_charge",repaired="true"}'] == 3
+    assert told['holdfast_recovery_total{what="thawed"}'] == 0
+    assert told["holdfast_clocks_off"] == 1
+    assert told["holdfast_holds_active"] >= 1
+    assert told["holdfast_shops"] >= 1
+    assert told["holdfast_redis_replicas"] == told["holdfast_redis_replicas_wanted"] == 0
+    assert told["holdfast_redis_fullness_ratio"] == 0
+    assert told["holdfast_sweep_turn_age_seconds"] < 60

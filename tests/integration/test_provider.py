@@ -113,6 +113,9 @@ async def test_a_429_is_asked_again_in_turn_under_the_same_key(till: Till) -> No
     assert till.turns.taken == [Endpoint.CREATE] * 3
     assert till.turns.pauses == [(Endpoint.CREATE, 200)] * 2
     assert await till.made() == 1
+    asked = till.provider.asked
+    assert asked.answers == {(Endpoint.CREATE, "too_much"): 2, (Endpoint.CREATE, "ok"): 1}
+    assert asked.took[Endpoint.CREATE].total == 3
 
 
 async def test_a_reply_that_comes_too_late_is_asked_for_again_under_the_same_key(
@@ -157,8 +160,11 @@ async def test_pauses_grow_during_an_outage_and_end_with_it(till: Till) -> None:
             await till.pays()
     pauses = [for_ms for _, for_ms in till.turns.pauses]
     assert pauses == [200, 400, 800, 1600, 3200, 4000, 4000, 4000, 4000, 4000]
+    assert till.provider.down
+    assert till.provider.silences == 4 * 3
     await till.bank.fails()
     assert (await till.pays()).status == "requires_capture"
+    assert not till.provider.down
     await till.bank.fails(cut_percent=100, times=2)
     assert (await till.pays()).status == "requires_capture"
     assert len(till.turns.pauses) == len(pauses)

@@ -13,7 +13,9 @@ from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.pos import relay
+from gateway.pos.tally import Tally
 from gateway.pos.webhooks import Webhook
+from gateway.pulse import Pulse
 from gateway.sandbox import till
 from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError
 from gateway.sandbox.warden import Warden
@@ -237,7 +239,8 @@ async def test_the_process_outlives_a_redis_that_goes_away(
         async with handoff(lane, shop, own) as site:
             await site.book.put("till", site.webhook)
             await site.sell("o1")
-            task = asyncio.create_task(relay.run(own, CollectorRegistry()))
+            tally = Tally(CollectorRegistry())
+            task = asyncio.create_task(relay.run(Lane(own), own, tally, Pulse()))
             await site.has("o1")
             server.stop()
             server.start()

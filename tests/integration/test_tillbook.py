@@ -90,6 +90,26 @@ def test_what_was_taken_is_there_after_a_restart(tmp_path: Path) -> None:
     again.close()
 
 
+def test_an_erased_order_takes_its_contact_out_of_the_file(tmp_path: Path) -> None:
+    event = event_of("acme", "o1", 2)
+    erased = msgspec.structs.replace(event.data, order_version=3, contact=None, erased=True)
+    body = entry.encode(entry.event("acme", erased))
+    book = Book(str(tmp_path / "till.sqlite"))
+    assert take(book, "o1", 2)
+    assert b"ada@example.org" in on_disk(tmp_path)
+    assert book.take(msgspec.json.decode(body, type=Event), body.decode())
+    assert take(book, "o1", 1), "late"
+    assert b"ada@example.org" not in on_disk(tmp_path)
+    (kept,) = book.orders()
+    assert (kept["data"]["order_version"], kept["data"]["contact"]) == (3, None)
+    assert book.summary()["amount"] == {"USD": 3_900}
+    book.close()
+
+
+def on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
 @pytest.mark.parametrize("amount", [-1, 2**63, "1", 1.5])
 def test_amounts_that_cannot_be_are_refused_before_they_reach_the_book(amount: object) -> None:
     event = msgspec.to_builtins(event_of("acme", "o1"))

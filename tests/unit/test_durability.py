@@ -54,11 +54,19 @@ def test_a_server_that_is_set_well_has_no_findings() -> None:
         (having(GOOD, appendfsync=None), "hidden"),
         (ALONE, "too_few_replicas"),
         (msgspec.structs.replace(GOOD, knows_wait=False), "no_wait"),
+        (
+            msgspec.structs.replace(GOOD, memory_bytes=86, memory_limit_bytes=100),
+            "nearly_full",
+        ),
         (msgspec.structs.replace(GOOD, version="6.2.14"), "old_server"),
     ],
 )
 def test_what_undermines_a_promise_is_named_alone(server: Server, code: str) -> None:
     assert codes(WAITING, server) == [code]
+
+
+def test_memory_without_a_limit_is_never_nearly_full() -> None:
+    assert codes(WAITING, msgspec.structs.replace(GOOD, memory_bytes=10**12)) == []
 
 
 def test_a_second_on_one_disk_matters_as_long_as_no_replica_has_the_sale() -> None:

@@ -20,7 +20,17 @@ READS = {
 }
 WRITES = {
     *("DEL", "HDEL", "HINCRBY", "HSET", "HSETNX", "PEXPIRE", "SADD", "SET", "SPUBLISH", "SREM"),
-    *("XACK", "XADD", "XGROUP", "XTRIM", "ZADD", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"),
+    *(
+        "XACK",
+        "XADD",
+        "XDEL",
+        "XGROUP",
+        "XTRIM",
+        "ZADD",
+        "ZREM",
+        "ZREMRANGEBYRANK",
+        "ZREMRANGEBYSCORE",
+    ),
 }
 CANNOT_FAIL = {"EXISTS", "TIME"}
 WITHOUT_A_KEY = {"INFO", "TIME"}

@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.pos.tally import Tally
 from gateway.sockets import tally as sockets
-from gateway.sockets.tally import Histogram
 
 
 def test_figures_are_kept_by_shop_and_webhook() -> None:
@@ -32,13 +31,31 @@ def test_a_relay_that_left_says_nothing_of_what_is_in_hand() -> None:
     assert 'holdfast_relay_parked_total{shop="acme",webhook="till"} 1.0' in text
 
 
-def test_a_histogram_counts_up_to_and_with_each_bound() -> None:
-    histogram = Histogram(bounds_s=(0.1, 1.0))
-    for took_s in (0.05, 0.1, 0.5, 7.0):
-        histogram.observe(took_s)
-    histogram.observe(1.0, times=10)
-    assert histogram.counts == [2, 11, 1]
-    assert round(histogram.sum_s, 6) == 17.65
+def test_however_many_webhooks_there_are_few_are_told_apart() -> None:
+    registry = CollectorRegistry()
+    tally = Tally(registry, most_named=2)
+    for webhook in ("till", "books", "third", "fourth"):
+        figures = tally.of("acme", webhook)
+        figures.delivered.inc()
+        figures.in_hand.set(7)
+    text = generate_latest(registry).decode()
+    assert text.count("holdfast_relay_delivered_total{") == 3
+    assert 'holdfast_relay_delivered_total{shop="other",webhook="other"} 2.0' in text
+    # What several have now cannot be told in one figure.
+    assert text.count("holdfast_relay_in_hand{") == 2
+    tally.leave("acme", "third")
+    tally.leave("acme", "books")
+    tally.of("acme", "books").in_hand.set(1)
+    assert generate_latest(registry).decode().count("holdfast_relay_in_hand{") == 2
+
+
+def test_an_answer_is_counted_and_those_that_shoppers_wait_for_are_timed() -> None:
+    tally = sockets.Tally()
+    tally.answered("reserve", "ok", 0.02)
+    tally.answered("reserve", "sold_out", 0.03)
+    tally.answered("ask", "ok", 0.01)
+    assert tally.commands == {("reserve", "ok"): 1, ("reserve", "sold_out"): 1, ("ask", "ok"): 1}
+    assert {kind: took.total for kind, took in tally.took.items()} == {"reserve": 2, "checkout": 0}
 
 
 def test_peers_may_close_with_any_code_and_few_are_told_apart() -> None:

@@ -1,0 +1,31 @@
+"""The interpreter's own numbers, and which version of Holdfast runs."""
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class _Build(Collector):
+    def collect(self) -> Iterable[Metric]:
+        """One series, whose label is the version."""
+        yield InfoMetricFamily("holdfast_build", "What runs.", {"version": _version()})
+
+
+def registry_of_process() -> CollectorRegistry:
+    """A registry of the interpreter's own numbers and the version."""
+    made = CollectorRegistry()
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    made.register(_Build())
+    return made
+
+
+def _version() -> str:
+    try:
+        return version("holdfast")
+    except PackageNotFoundError:
+        return "unknown"  # It runs from a checkout that is not installed.
