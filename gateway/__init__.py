@@ -63,5 +63,6 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     histogram, pulse     how long things take; whether they still move
     clock, process       time, handed in; how a process runs and stops
     traces               which trace a request is in, and its steps
+    discreet             what is shown of a thing that holds a secret
     sandbox              the other side of the wire: Stripe, a till, a Valkey
 """

@@ -2,13 +2,15 @@
 
 A show takes ``show_viewers``. Taken are as many as are counted, and the places kept for those who
 were let in and are not counted yet. Who is in may leave and come again without waiting, for as long
-as the ticket lasts and a little longer. Without a limit nothing is asked or written.
+as the session would have lasted and a little longer. Without a limit there is no line, and all that
+is written is that the ticket was used.
 
 A ticket that a shop signs itself needs no place: its shopper is counted, but never waits. Nor does
 who is in need one for another device, and many who were in may come back together. So a show can
 have more viewers than it takes; what one process bears is bounded at its door.
 """
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,21 +20,22 @@ from msgspec import Struct
 
 from gateway.errors import Overloaded
 from gateway.keys import ShopKeys
-from gateway.lane import Lane
+from gateway.lane import Lane, Reply
 from gateway.scripts import load
 from gateway.settings import Settings
-from gateway.tickets import Ticket, TicketExpired
+from gateway.tickets import Ticket, TicketExpired, Tokens, mark
 
-Said = Literal["let_in", "queued", "line_full", "late"]
+Said = Literal["let_in", "queued", "line_full", "late", "used"]
 SAID: tuple[Said, ...] = get_args(Said)
-"""A ticket, a place in the line, that the line is too long, or that the place was not kept."""
+"""A ticket, a place in the line, that the line is too long, that the place was not kept, or that
+the ticket was used."""
 
 PROCESS_SILENT_MS = 3_000
 """A process whose viewer count is older than this is gone."""
 _COUNTED_WITHIN_MS = PROCESS_SILENT_MS
 """Who comes in is in the next count; until then the place stays taken by the invitation."""
 _COMES_AGAIN_S = 120
-"""How long after the end of a ticket its shopper still comes in before those who wait."""
+"""How long after the end of a session its shopper still comes in before those who wait."""
 _MOST_IN_LINE = 1_000_000
 _RETRY_LEAST_MS = 1_000
 _RETRY_PER_PLACE_MS = 20
@@ -54,6 +57,7 @@ class Admission:
 
     lane: Lane
     settings: Settings
+    tokens: Tokens
     rng: random.Random
     said: Counter[Said] = field(default_factory=Counter)
     """How often this process told what."""
@@ -120,40 +124,70 @@ class Admission:
         )
         return round(wait_ms * self.rng.uniform(0.75, 1))
 
-    async def arrived(self, ticket: Ticket) -> None:
-        """A shopper has come in with a ticket; say so before the welcome.
+    def arrives(self, ticket: Ticket, token: str, session: str) -> asyncio.Future[Reply]:
+        """A shopper comes in with a ticket, read from this token: use it up for the session.
+
+        Say so before the welcome, and hand the reply to ``let_in``. It is no coroutine, so that it
+        takes no round trip of its own from whoever asks for more at once.
+        """
+        return self._note(
+            ticket,
+            token,
+            session,
+            needs_place=ticket.needs_place,
+            counted_within_ms=_COUNTED_WITHIN_MS,
+        )
+
+    async def stays(self, ticket: Ticket, token: str, session: str) -> None:
+        """A shopper who is in has a new ticket, and it is used up as well.
 
         Raises:
-            TicketExpired: the place was not kept for so long.
+            TicketExpired: it was used.
         """
-        await self._note(
-            ticket, needs_place=ticket.needs_place, counted_within_ms=_COUNTED_WITHIN_MS
+        self.let_in(
+            await self._note(ticket, token, session, needs_place=False, counted_within_ms=0)
         )
 
-    async def stays(self, ticket: Ticket) -> None:
-        """A shopper who is in has a new ticket."""
-        await self._note(ticket, needs_place=False, counted_within_ms=0)
+    def let_in(self, reply: Reply) -> None:
+        """Take the reply of ``arrives``.
 
-    async def _note(self, ticket: Ticket, *, needs_place: bool, counted_within_ms: int) -> None:
-        if not self.limited:
-            return
-        keys, settings = ShopKeys(ticket.shop), self.settings
-        reply = await self.lane.call(
-            load("admission_arrive"),
-            (keys.invited(ticket.show), keys.inside(ticket.show)),
-            (
-                ticket.sub,
-                int(needs_place),
-                counted_within_ms,
-                (settings.ticket_ttl_s + _COMES_AGAIN_S) * 1000,
-                self._kept_ms,
-            ),
-        )
+        Raises:
+            TicketExpired: another session used the ticket, or the place was not kept for so long.
+        """
         match reply:
-            case [b"IN"]:
+            case [b"IN"] | [b"TAKEN"]:
                 return
+            case [b"USED"]:
+                self.said["used"] += 1
+                raise TicketExpired("This ticket was used; ask for another.")
             case [b"LATE"]:
                 self.said["late"] += 1
                 raise TicketExpired("Your place was kept for a while; ask for a new ticket.")
             case _:
-                raise AssertionError(f"admission_arrive said {reply}")
+                raise AssertionError(f"a ticket was answered with {reply}")
+
+    def _note(
+        self,
+        ticket: Ticket,
+        token: str,
+        session: str,
+        *,
+        needs_place: bool,
+        counted_within_ms: int,
+    ) -> asyncio.Future[Reply]:
+        keys, settings = ShopKeys(ticket.shop), self.settings
+        taken, taking = keys.ticket(mark(token)), (session, self.tokens.keep_mark_ms(ticket))
+        if not self.limited:
+            return self.lane.call(load("ticket_take"), (taken,), taking)
+        return self.lane.call(
+            load("admission_arrive"),
+            (keys.invited(ticket.show), keys.inside(ticket.show), taken),
+            (
+                ticket.sub,
+                int(needs_place),
+                counted_within_ms,
+                (settings.session_ttl_s + _COMES_AGAIN_S) * 1000,
+                self._kept_ms,
+                *taking,
+            ),
+        )

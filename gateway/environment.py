@@ -5,6 +5,8 @@ may hold a secret can be given as a file instead, as orchestrators mount them:
 ``HOLDFAST_SECRET_FILE`` names the file with what ``HOLDFAST_SECRET`` would hold.
 """
 
+import ipaddress
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) 
         if given_length < least:
             raise SettingsError(f"{variable(name)} must have at least {least} characters.")
     _check_addresses(settings)
+    _check_networks(settings)
     _check_relations(settings)
     return settings
 
@@ -86,11 +89,16 @@ def _check_addresses(settings: Settings) -> None:
         try:
             parts = urlsplit(address)
             good = parts.scheme in schemes and bool(_place(parts)) and parts.port != 0
+            good = good and not (parts.scheme == "postgresql" and _MISREAD.search(address))
         except ValueError:
             good = False
         if not good:
             raise SettingsError(f"{variable(name)} must be an address such as {_EXAMPLES[name]}.")
 
+
+_MISREAD = re.compile(r"%(?![0-9A-Fa-f]{2})|@[^/]*@")
+"""What Postgres would take for something else, and say in its errors: half of a password, say, for
+a host."""
 
 _EXAMPLES = {
     "redis_url": "redis://127.0.0.1:6379/0",
@@ -112,6 +120,26 @@ def _place(parts: SplitResult) -> str | None:
             return parts.hostname or parts.query  # The host may be a folder, and is named there.
         case _:
             return parts.hostname
+
+
+_NETWORKS = ("trusted_proxies", "webhook_targets")
+
+
+def _check_networks(settings: Settings) -> None:
+    """Whom we trust, or call, must not hang on a slip of the pen."""
+    for name in _NETWORKS:
+        for one in listed(getattr(settings, name)):
+            try:
+                ipaddress.ip_network(one)
+            except ValueError:
+                raise SettingsError(
+                    f"{variable(name)} must list networks such as 10.0.0.0/8, or addresses."
+                ) from None
+
+
+def listed(words: str) -> list[str]:
+    """What a setting lists, separated by commas."""
+    return [word.strip() for word in words.split(",") if word.strip()]
 
 
 def _check_relations(settings: Settings) -> None:

@@ -152,6 +152,10 @@ class ShopKeys:
         """
         return self._key(f"questions:{show}")
 
+    def ticket(self, mark: str) -> str:
+        """String with an expiry: the session that took a ticket; see ``tickets.mark``."""
+        return self._key(f"ticket:{mark}")
+
     def viewers(self, show: str) -> str:
         """Hash: gateway process → ``<viewers> <seen at, ms>``."""
         return self._key(f"viewers:{show}")

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway import traces
+from gateway.discreet import Discreet
 from gateway.model import (
     Address,
     CatalogEntry,
@@ -47,7 +48,7 @@ class Resume(Struct, frozen=True):
     catalog_tag: Id | None = None
 
 
-class Payment(Struct, frozen=True, omit_defaults=True):
+class Payment(Discreet, frozen=True, omit_defaults=True):
     """Exactly one token of the payment provider; card data never comes here."""
 
     confirmation_token: ConfirmationTokenId | None = None
@@ -63,7 +64,7 @@ class Payment(Struct, frozen=True, omit_defaults=True):
         return self.confirmation_token or self.payment_method or ""
 
 
-class _Traced(Struct, frozen=True, kw_only=True):
+class _Traced(Discreet, frozen=True, kw_only=True):
     traceparent: Traceparent | None = None
     """The trace this is part of (W3C, version 00); said with ``connect``, also that of the commands
     after it that name none."""
@@ -120,7 +121,7 @@ class Ask(Command, frozen=True, tag="ask"):
 
 
 class Refresh(Command, frozen=True, tag="refresh"):
-    """A new token before the old one expires."""
+    """Go on for longer: with the token of the last ``welcome`` or ``refresh``, or a new ticket."""
 
     token: Token
 
@@ -128,7 +129,7 @@ class Refresh(Command, frozen=True, tag="refresh"):
 AnyCommand = Connect | Reserve | Extend | Release | Checkout | Ask | Refresh
 
 
-class Frame(Struct, frozen=True, tag_field="type", tag=str.lower, omit_defaults=True):
+class Frame(Discreet, frozen=True, tag_field="type", tag=str.lower, omit_defaults=True):
     """Something the gateway says; with ``id`` it is the reply to that command."""
 
     id: int | UnsetType = UNSET
@@ -162,7 +163,10 @@ class _Greeting(Frame, frozen=True, kw_only=True):
     orders: tuple[OrderView, ...]
     now: str
     ping_s: int
+    token: str
+    """Good for the next ``connect``, or for ``refresh``; once."""
     token_ttl_s: int
+    """How long it is good, and this session lasts without ``refresh``."""
     catalog_tag: str
     """Names the catalogue as it is now; ``resume`` may repeat it."""
 
@@ -217,6 +221,13 @@ class OrderFrame(Frame, frozen=True, tag="order", kw_only=True):
 
 class Ok(Frame, frozen=True, tag="ok"):
     """Done; there is nothing more to say."""
+
+
+class Refreshed(Frame, frozen=True, tag="ok", kw_only=True):
+    """The reply to ``refresh``: what ``welcome`` says of the token for the next time."""
+
+    token: str
+    token_ttl_s: int
 
 
 class ErrorFrame(Frame, frozen=True, tag="error", kw_only=True):

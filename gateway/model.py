@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from gateway.discreet import Discreet
+
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}\Z"
 r"""Ids may not carry braces or colons, which mean something in Redis keys. ``\Z``, since ``$``
 would let a trailing newline pass."""
@@ -163,7 +165,7 @@ class Tender(Struct, frozen=True):
     reference: str
 
 
-class OrderFulfillment(Struct, frozen=True, omit_defaults=True):
+class OrderFulfillment(Discreet, frozen=True, omit_defaults=True):
     """How, where and how far an order is handed over."""
 
     type: Literal["ship", "pickup"]
@@ -188,7 +190,7 @@ class OrderRefund(Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-class Order(Struct, frozen=True, omit_defaults=True):
+class Order(Discreet, frozen=True, omit_defaults=True):
     """What the POS gets, as the ``data`` of a CloudEvent; its effect is exactly once by
     ``event_id`` and ``order_version``.
 

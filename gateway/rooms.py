@@ -81,14 +81,15 @@ def join(
     tracer = tracer or Tracer()
     records = Records(lane, settings)
     books = Books(Statement(payments.provider, settings.environment), claims, clock)
+    tokens = Tokens(settings, clock)
     refunds = Refunds(lane, payments, settings, clock, _encode_event)
     return Rooms(
         settings=settings,
         clock=clock,
         rng=rng,
         lane=lane,
-        tokens=Tokens(settings, clock),
-        admission=Admission(lane, settings, rng),
+        tokens=tokens,
+        admission=Admission(lane, settings, tokens, rng),
         catalog=Catalog(lane, settings, clock),
         shows=Shows(lane),
         holds=Holds(lane, settings),

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from gateway.discreet import shown
 from gateway.model import Currency, Id
 
 Seconds = Annotated[int, Meta(ge=1, le=7 * 86_400)]
@@ -24,7 +25,7 @@ _USUAL_NAMES = {
     "stripe_api_key": "STRIPE_API_KEY",
     "stripe_webhook_secret": "STRIPE_WEBHOOK_SECRET",
 }
-HIDDEN = {"secret", "stripe_api_key", "stripe_webhook_secret", "redis_url", "claims_url"}
+HIDDEN = frozenset({"secret", "stripe_api_key", "stripe_webhook_secret", "redis_url", "claims_url"})
 """Fields that may hold a secret: never shown, and may be given as files."""
 
 
@@ -154,7 +155,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Comma-separated payment methods to take besides cards that cannot be authorized first, such
     as ``ideal``. Units stay held until such a payment is known to have ended."""
 
-    ticket_ttl_s: Seconds = 900
+    ticket_ttl_s: Seconds = 120
+    """How long a ticket we hand out is good for the one session it opens."""
+    session_ttl_s: Seconds = 900
+    """How long a session lasts without being refreshed, and the token it comes back with."""
     connect_timeout_s: Seconds = 10
     ping_s: Seconds = 20
     """Sockets are pinged this often, and closed when the answer takes as long again."""
@@ -225,11 +229,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return hashlib.sha256(known_by.encode()).hexdigest()[:12]
 
     def __repr__(self) -> str:
-        shown = {
-            name: "***" if name in HIDDEN else getattr(self, name)
-            for name in self.__struct_fields__
-        }
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return shown(self, HIDDEN)
 
 
 def variable(field: str) -> str:

@@ -4,15 +4,18 @@ Time is made to pass by making everything that is kept older; nobody has to wait
 """
 
 import asyncio
+import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.admission import PROCESS_SILENT_MS, Admission
+from gateway.clock import SystemClock
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.scripts import load
 from gateway.settings import Settings
-from gateway.tickets import Ticket
+from gateway.tickets import Ticket, Tokens
 
 SHOW = "tonight"
 AGE = """
@@ -29,9 +32,12 @@ class Entrance:
     lane: Lane
     settings: Settings
     admission: Admission = field(init=False)
+    tokens: Tokens = field(init=False)
+    sessions: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        self.admission = Admission(self.lane, self.settings, random.Random(1))
+        self.tokens = Tokens(self.settings, SystemClock())
+        self.admission = Admission(self.lane, self.settings, self.tokens, random.Random(1))
 
     @property
     def keys(self) -> ShopKeys:
@@ -43,10 +49,21 @@ class Entrance:
         return place.position if place else 0
 
     async def comes(self, shopper: str, *, needs_place: bool = True) -> None:
-        await self.admission.arrived(self.ticket(shopper, needs_place=needs_place))
+        await self.uses(*self.ticket(shopper, needs_place=needs_place))
 
-    def ticket(self, shopper: str, *, needs_place: bool = True) -> Ticket:
-        return Ticket(shopper, self.settings.shop, SHOW, 2**40, needs_place)
+    async def stays(self, shopper: str) -> None:
+        await self.admission.stays(*self.ticket(shopper), f"session-{next(self.sessions)}")
+
+    async def uses(self, ticket: Ticket, token: str, session: str | None = None) -> None:
+        """Come in with a ticket that may have been used."""
+        session = session or f"session-{next(self.sessions)}"
+        self.admission.let_in(await self.admission.arrives(ticket, token, session))
+
+    def ticket(self, shopper: str, *, needs_place: bool = True) -> tuple[Ticket, str]:
+        token, _ = self.tokens.sign_ticket(
+            self.settings.shop, SHOW, shopper, needs_place=needs_place
+        )
+        return self.tokens.read_ticket(token), token
 
     async def counted(self, viewers: int, process: str = "one") -> None:
         """A process says how many viewers it has, which counts for some seconds."""

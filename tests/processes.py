@@ -33,6 +33,7 @@ def environment(redis_url: str, stripe_url: str, shop: str, **settings: object) 
         "HOLDFAST_SECRET": "a-secret-of-the-tests-0123456789",
         "HOLDFAST_STRIPE_URL": stripe_url,
         "HOLDFAST_SHOP": shop,
+        "HOLDFAST_WEBHOOK_TARGETS": "127.0.0.0/8",
         **{f"HOLDFAST_{name.upper()}": str(value) for name, value in settings.items()},
     }
 

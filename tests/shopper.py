@@ -104,3 +104,11 @@ async def shopping(url: str, token: str, show: str, **said: object) -> AsyncIter
         assert welcome["type"] == "welcome", welcome
         shopper.welcome = welcome
         yield shopper
+
+
+async def refused_at(url: str, token: str, show: str) -> tuple[str, int]:
+    """The code of the error and of the close that meet a connect."""
+    async with connected(url) as shopper:
+        error = await shopper.ask("connect", token=token, show=show)
+        assert error["type"] == "error"
+        return error["code"], await shopper.closed()

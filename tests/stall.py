@@ -47,6 +47,7 @@ def settings_for(redis_url: str, shop: str, **changes: int | str) -> Settings:
             "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
             "HOLDFAST_SECRET": "a-secret-of-the-tests-0123456789",
             "HOLDFAST_SHOP": shop,
+            "HOLDFAST_WEBHOOK_TARGETS": "127.0.0.0/8",
         }
     )
     return msgspec.structs.replace(settings, **changes)

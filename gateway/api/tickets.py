@@ -7,7 +7,6 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +15,7 @@ from gateway.api.answers import as_json
 from gateway.api.callers import any_key
 from gateway.api.inputs import MAX_OPEN_BODY, read_json
 from gateway.clock import rfc3339
+from gateway.discreet import Discreet
 from gateway.errors import Forbidden, ShowNotLive
 from gateway.messages import Token
 from gateway.model import Id, Name, Timestamp
@@ -26,7 +26,7 @@ from gateway.tickets import Key
 SOCKET_PATH = "/v1/live"
 
 
-class TicketRequest(Struct, frozen=True):
+class TicketRequest(Discreet, frozen=True):
     """Who wants to see what. A shopper without a name is a new one every time."""
 
     show: Id
@@ -37,7 +37,7 @@ class TicketRequest(Struct, frozen=True):
     """From the last answer, when it was a place in the line."""
 
 
-class TicketAnswer(Struct, frozen=True):
+class TicketAnswer(Discreet, frozen=True):
     """The ticket, how long it is good for, and where it opens a socket."""
 
     token: str
@@ -45,7 +45,7 @@ class TicketAnswer(Struct, frozen=True):
     url: str
 
 
-class QueueAnswer(Struct, frozen=True):
+class QueueAnswer(Discreet, frozen=True):
     """The show is full: how many are ahead, oneself included, and when to ask again with what."""
 
     position: int

@@ -11,12 +11,14 @@ from starlette.responses import Response
 from gateway.api.answers import as_json
 from gateway.api.callers import shop_with
 from gateway.api.inputs import MAX_OPEN_BODY, path_id, read_json
+from gateway.discreet import Discreet
 from gateway.errors import Invalid
+from gateway.pos.fence import Fence, FencedOffError
 from gateway.pos.webhooks import Webhook, WebhookBook, new_secret
 from gateway.rooms import Rooms
 
 
-class WebhookBody(Struct, frozen=True):
+class WebhookBody(Discreet, frozen=True):
     """Where to push; without a secret one is made."""
 
     url: str
@@ -24,7 +26,7 @@ class WebhookBody(Struct, frozen=True):
     active: bool = True
 
 
-class WebhookView(Struct, frozen=True):
+class WebhookView(Discreet, frozen=True):
     """A webhook as it is kept. Its secret is shown only in answer to making it here."""
 
     name: str
@@ -49,6 +51,9 @@ async def put(rooms: Rooms, request: Request) -> Response:
     secret = body.secret or _secret(rooms, request, shop, name)
     try:
         webhook = Webhook(body.url, secret, body.active)
+        await Fence.around(rooms.settings.webhook_targets).look(webhook.url)
+    except FencedOffError as fenced:
+        raise Invalid(f"url: {fenced}.") from None
     except ValueError as error:
         raise Invalid(f"{error}.") from None
     await WebhookBook(rooms.lane, shop).put(name, webhook)

@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import stripe
-from msgspec import Struct
 
 from gateway.checkout import marks
 from gateway.checkout.provider import KEY_REUSED, LONGER, Broken, Declined, NotPossible, Provider
 from gateway.checkout.records import Record
 from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
 from gateway.clock import Clock
+from gateway.discreet import Discreet
 from gateway.errors import Unavailable
 from gateway.lane import Lane
 from gateway.settings import Settings
@@ -41,7 +41,7 @@ _OPEN = {
 Ready = Callable[[], Awaitable[bool]]
 
 
-class Intent(Struct, frozen=True):
+class Intent(Discreet, frozen=True):
     """A PaymentIntent, as far as we look at it."""
 
     id: str

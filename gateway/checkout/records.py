@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
 
 from gateway import traces
 from gateway.checkout.phases import Phase, why_in_few_words
 from gateway.checkout.refund import Refund
+from gateway.discreet import Discreet
 from gateway.errors import (
     CompletionInProgress,
     Frozen,
@@ -32,7 +32,7 @@ from gateway.stock.now import now
 from gateway.traces import Kind
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class Record(Discreet, frozen=True, kw_only=True):
     """One order, as Redis keeps it. Times are ms by Redis' clock."""
 
     order: str

@@ -162,10 +162,14 @@ class PostgresClaims(Claims):
         raise TableError("others were ahead each time")
 
     async def _connect(self) -> Connection:
-        # Poolers between us and the server may lose what is prepared.
-        connection = await AsyncConnection.connect(
-            self._url, autocommit=True, prepare_threshold=None, application_name="holdfast"
-        )
+        try:
+            # Poolers between us and the server may lose what is prepared.
+            connection = await AsyncConnection.connect(
+                self._url, autocommit=True, prepare_threshold=None, application_name="holdfast"
+            )
+        except psycopg.ProgrammingError:
+            # Its words repeat what could not be read, which may be the password.
+            raise TableError("its address cannot be read") from None
         try:
             await self._make(connection)
         except BaseException:

@@ -26,13 +26,12 @@ class Entrance:
     sandbox_url: str
 
     @contextlib.asynccontextmanager
-    async def enter(self, shopper: str) -> AsyncIterator[tuple[Visit, Message]]:
-        """Get a ticket, open a socket and be welcomed.
+    async def enter(self, ticket: Message) -> AsyncIterator[tuple[Visit, Message]]:
+        """Open a socket with a ticket, which is used then, and be welcomed.
 
         Raises:
             Away: not now; or never, if its code says so.
         """
-        ticket = await self._ticket(shopper)
         async with visiting(ticket["url"]) as visit:
             command = {"type": "connect", "token": ticket["token"], "show": self.show}
             welcome = await visit.ask(command)
@@ -42,8 +41,12 @@ class Entrance:
             visit.shelf.welcome(welcome["stock"])
             yield visit, welcome
 
-    async def _ticket(self, shopper: str) -> Message:
-        """Ask for a ticket, and stand in the queue when the show is full."""
+    async def ticket(self, shopper: str) -> Message:
+        """Ask for a ticket, and stand in the queue when the show is full.
+
+        Raises:
+            Away: there is none now.
+        """
         wanted: Message = {"show": self.show, "shopper": shopper}
         for _ in range(_MOST_WAITS):
             try:

@@ -21,6 +21,9 @@ _ALSO_OURS = frozenset({"REDIS_URL", "TILL_SECRET"})
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 """Everything is on loopback, and a proxy could not reach it."""
 
+_TILLS = "127.0.0.0/8"
+"""Where orders may be delivered to: the demo's till is on loopback."""
+
 _PACE_WITH_PEOPLE = {"HOLDFAST_HOLD_TTL_S": "120"}
 """Somebody at the page needs time to look at everything."""
 
@@ -78,7 +81,7 @@ class Part:
     name: str
     module: str
     arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     ready: str | None = None
 
 
@@ -139,6 +142,7 @@ def gateway_environment(site: Site) -> dict[str, str]:
         "HOLDFAST_SETTLE_INTERVAL_S": "2",
         "HOLDFAST_RELAY_BACKOFF_MAX_S": "5",
         "HOLDFAST_DRAIN_S": "1",
+        "HOLDFAST_WEBHOOK_TARGETS": _TILLS,
         **pace,
     }
 

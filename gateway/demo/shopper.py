@@ -49,6 +49,8 @@ class Shopper:
     counts: Counts
     stopping: asyncio.Event
     _visit: Visit | None = None
+    _ticket: Message | None = None
+    """For the next socket: each welcome brings one."""
     _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     _ranking: tuple[str, ...] = ()
     _wishes: int = 0
@@ -217,17 +219,17 @@ class Shopper:
         await self._leave()
         for attempt in range(MOST_TRIES):
             try:
-                visit, welcome = await self._stack.enter_async_context(
-                    self.entrance.enter(self.name)
-                )
+                ticket = self._ticket or await self.entrance.ticket(self.name)
+                visit, welcome = await self._stack.enter_async_context(self.entrance.enter(ticket))
             except Away as away:
+                self._ticket = None
                 if away.code and away.code >= STOP_FROM:
                     raise Unexpected(f"connect: closed with {away.code}") from None
                 if self.stopping.is_set():
                     raise Leaving from None
                 await asyncio.sleep(min(_BACKOFF_MAX_S, _BACKOFF_S * 2**attempt))
             else:
-                self._visit = visit
+                self._visit, self._ticket = visit, ticket | {"token": welcome["token"]}
                 self.counts.here += 1
                 self._ranking = tuple(entry["sku"] for entry in welcome["catalog"])
                 return visit

@@ -18,6 +18,7 @@ from gateway.clock import Clock
 from gateway.orders.entry import CONTENT_TYPE
 from gateway.orders.stream import Entry
 from gateway.pos.backoff import retry_after_s
+from gateway.pos.fence import Fence, FencedOffError, FencedTransport
 from gateway.pos.webhooks import Webhook
 from gateway.traces import Kind, span, traceparent
 
@@ -57,6 +58,7 @@ class Line:
         timeout_s: for one delivery as a whole.
         connections: most connections at once; callers keep to it.
         tls: shared by all lines, for it takes long to make.
+        fence: where deliveries may go.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Line:
         timeout_s: float,
         connections: int,
         tls: ssl.SSLContext,
+        fence: Fence,
         clock: Clock,
     ) -> None:
         self._url = webhook.url
@@ -72,10 +75,9 @@ class Line:
         self._timeout_s = timeout_s
         self._clock = clock
         self._http = httpx.AsyncClient(
-            verify=tls,
+            transport=FencedTransport(fence, tls, connections),
             # Connecting has less, so that a host which swallows packets counts as unreachable.
             timeout=httpx.Timeout(timeout_s, connect=timeout_s / 2),
-            limits=httpx.Limits(max_connections=connections),
             follow_redirects=False,
             trust_env=False,
         )
@@ -87,6 +89,8 @@ class Line:
                 return await self._post(entry)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return Outcome(Verdict.UNREACHABLE, type(error).__name__)
+        except FencedOffError as fenced:
+            return Outcome(Verdict.AGAIN, f"fenced: {fenced}")
         except (TimeoutError, httpx.TimeoutException):
             return Outcome(Verdict.AGAIN, f"no answer within {self._timeout_s:g} s")
         except httpx.HTTPError as error:

@@ -24,6 +24,7 @@ from gateway.orders.stream import OrderStream
 from gateway.otlp.address import open_tracer
 from gateway.pos.courier import IN_FLIGHT, Courier, Route
 from gateway.pos.delivery import Line
+from gateway.pos.fence import Fence
 from gateway.pos.parked import Parking
 from gateway.pos.patience import Patience
 from gateway.pos.tally import Tally
@@ -86,6 +87,7 @@ class Relay:
         self._pulse = pulse or Pulse(patience.clock)
         self._tracer = tracer
         self._tls = ssl.create_default_context()
+        self._fence = Fence.around(settings.webhook_targets)
         self._shops: list[str] = []
         self._leased: set[str] = set()
         self._desks: dict[Place, _Desk] = {}
@@ -181,7 +183,7 @@ class Relay:
         route = Route(
             orders=OrderStream(self._lane, shop),
             group=OrderGroup(self._lane, shop, name),
-            line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, clock),
+            line=Line(webhook, settings.relay_timeout_s, IN_FLIGHT, self._tls, self._fence, clock),
             parking=Parking(self._lane, shop, name),
         )
         tally = self._tally.of(shop, name)

@@ -209,8 +209,8 @@ class Machine:
                 code = CloseCode.BAD_TOKEN
         return [Refuse(error, command), *self._close(code)]
 
-    def refreshed(self, ticket: Ticket) -> None:
-        """Take a new ticket for the old one.
+    def may_refresh(self, ticket: Ticket) -> None:
+        """Look at a ticket that is to prolong the session.
 
         Raises:
             Forbidden: it is for somebody or something else.
@@ -218,6 +218,9 @@ class Machine:
         old = self.ticket
         if not old or (old.sub, old.shop, old.show) != (ticket.sub, ticket.shop, ticket.show):
             raise Forbidden("This ticket is for another shopper or show.")
+
+    def refreshed(self, ticket: Ticket) -> None:
+        """The session lasts until this ticket ends, and no longer until the old one does."""
         self.ticket = ticket
 
     def hold_changed(self, hold: Hold) -> None:

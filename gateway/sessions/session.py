@@ -56,25 +56,30 @@ def admit(rooms: Rooms, command: Connect) -> Ticket:
     return ticket
 
 
-async def join(rooms: Rooms, ticket: Ticket, show: Show) -> Joined:
-    """Read what the shopper has. Whoever still holds something may come back to pay.
+async def join(rooms: Rooms, ticket: Ticket, token: str, session: str, show: Show) -> Joined:
+    """Use the ticket up, and read what the shopper has. Who still holds something may come to pay.
 
     Who has nothing costs one round trip, which many share; who has, one more.
 
     Raises:
+        TicketExpired: another session used the ticket, or the place it needs was not kept.
         ShowNotLive: the show is over.
     """
-    holds, orders = await _belongings(rooms, ticket.shop, ticket.sub)
+    arrived, fields = await asyncio.gather(
+        rooms.admission.arrives(ticket, token, session),
+        rooms.lane.command("HGETALL", ShopKeys(ticket.shop).shopper(ticket.sub)),
+    )
+    rooms.admission.let_in(arrived)
+    holds, orders = await _belongings(rooms, ticket.shop, pairs(fields))
     if show.state == "ended" and not holds:
         raise ShowNotLive("The show is over.", state="ended")
     return Joined(show, holds, orders)
 
 
 async def _belongings(
-    rooms: Rooms, shop: str, shopper: str
+    rooms: Rooms, shop: str, fields: dict[str, bytes]
 ) -> tuple[tuple[Hold, ...], tuple[OrderView, ...]]:
-    """What a shopper holds and has bought."""
-    fields = pairs(await rooms.lane.command("HGETALL", ShopKeys(shop).shopper(shopper)))
+    """What a shopper holds and has bought, by the fields of the shopper's key."""
     if not fields:
         return (), ()
     holds = [name.partition(":")[2] for name in fields if name.startswith("hold:")]

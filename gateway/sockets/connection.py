@@ -36,9 +36,9 @@ from gateway.messages import (
     AnyCommand,
     Connect,
     Frame,
-    Ok,
     PreparedWelcome,
     Refresh,
+    Refreshed,
     Reserve,
     encode,
 )
@@ -252,28 +252,38 @@ class Connection:
 
     async def _answer(self, command: AnyCommand) -> Frame:
         if isinstance(command, Refresh):
-            ticket = self.rooms.tokens.read_ticket(command.token)
-            self.machine.refreshed(ticket)
-            await self.rooms.admission.stays(ticket)
-            return Ok()
+            return await self._refresh(command)
         assert self.session is not None
         return await self.session.perform(command)
+
+    async def _refresh(self, command: Refresh) -> Frame:
+        assert self.session
+        rooms = self.rooms
+        ticket = rooms.tokens.read_ticket(command.token)
+        self.machine.may_refresh(ticket)
+        await rooms.admission.stays(ticket, command.token, self.session.id)
+        token, ticket = rooms.tokens.sign_next(ticket)
+        self.machine.refreshed(ticket)
+        return Refreshed(token=token, token_ttl_s=rooms.tokens.left_s(ticket))
 
     async def _join(self, command: Connect) -> PreparedWelcome:
         """Let a shopper in: from the welcome on, every change comes as a push.
 
-        The seat is taken before anything is read, so that a change between the two is not missed.
+        The seat is taken before anything is read, so that a change between the two is not missed,
+        and the ticket used up last: who could not be served comes back with it.
         """
         rooms, settings = self.rooms, self.rooms.settings
         ticket = admit(rooms, command)
-        await rooms.admission.arrived(ticket)
         self._feed = feed = await self.listener.feed(ticket.shop)
         seat = self._take_seat(feed, ticket)
-        joined = await join(rooms, ticket, await feed.show(ticket.show))
+        session = secrets.token_hex(8)
+        show = await feed.show(ticket.show)
+        joined = await join(rooms, ticket, command.token, session, show)
         self.session = Session(
-            secrets.token_hex(8),
+            session,
             *(ticket.shop, ticket.show, ticket.sub, rooms, self.desk, parse(command.traceparent)),
         )
+        token, ticket = rooms.tokens.sign_next(ticket)
         self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)
         feed.greet(seat)
@@ -289,7 +299,8 @@ class Connection:
             orders=joined.orders,
             now=rfc3339(now_ms),
             ping_s=settings.ping_s,
-            token_ttl_s=max(0, ticket.exp - now_ms // 1000),
+            token=token,
+            token_ttl_s=rooms.tokens.left_s(ticket),
         )
 
     def _take_seat(self, feed: Feed, ticket: Ticket) -> Seat:

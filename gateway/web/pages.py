@@ -1,6 +1,8 @@
 """Serves the page at ``/`` and its files, with the headers that keep a page to its own business."""
 
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -8,20 +10,27 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from gateway.environment import listed
 from gateway.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
 _STRIPE_SCRIPT = "https://js.stripe.com"
 _STRIPE_FRAMES = "https://js.stripe.com https://hooks.stripe.com"
 _STRIPE_API = "https://api.stripe.com"
+_UNUSED_POWERS = "camera=(), display-capture=(), geolocation=(), microphone=(), usb=()"
+_A_YEAR_S = 31_536_000
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+"""A ``Host`` that can be repeated in a policy: it comes from whoever asks."""
 
 
 def routes(settings: Settings) -> list[BaseRoute]:
     """The page, its configuration and its files."""
     headers = _headers(settings)
 
-    async def page(_: Request) -> Response:
-        return FileResponse(STATIC / "index.html", headers=headers)
+    async def page(request: Request) -> Response:
+        policy = _policy(settings, request.headers.get("host", ""))
+        own = headers | {"Content-Security-Policy": policy}
+        return FileResponse(STATIC / "index.html", headers=own)
 
     async def config(_: Request) -> Response:
         content = {
@@ -49,22 +58,48 @@ class _Files(StaticFiles):
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    """What the page may load and talk to: us, the payment provider, and images by https."""
-    script, frame, connect = "'self'", "'none'", "'self' ws: wss:"
+    """What does not depend on who asks: the page is framed, and its powers used, by few."""
+    stripe = f' "{_STRIPE_SCRIPT}"' if settings.stripe_publishable_key else ""
+    headers = {
+        "Cache-Control": "no-cache",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        # Some banks ask in a window of their own, which has to report back.
+        "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+        "Permissions-Policy": f"{_UNUSED_POWERS}, payment=(self{stripe})",
+    }
+    if settings.page_url.startswith("https:"):
+        headers["Strict-Transport-Security"] = f"max-age={_A_YEAR_S}"
+    return headers
+
+
+def _policy(settings: Settings, host: str) -> str:
+    """What the page may load and talk to: us, the payment provider, and images by https.
+
+    The socket is named besides ``'self'``, which some browsers take for HTTP alone. Who may open
+    sockets from pages of their own may frame this one, too.
+    """
+    script, frame, connect = "'self'", "'none'", f"'self'{_sockets(settings, host)}"
     if settings.stripe_publishable_key:
         script += f" {_STRIPE_SCRIPT}"
         frame = _STRIPE_FRAMES
         connect += f" {_STRIPE_API}"
     if settings.stripe_url:
         connect += f" {settings.stripe_url}"
-    policy = (
+    framing = " ".join(("'self'", *listed(settings.allowed_origins)))
+    return (
         f"default-src 'none'; script-src {script}; style-src 'self'; frame-src {frame}; "
         f"img-src 'self' https: data:; media-src 'self' https:; connect-src {connect}; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        f"base-uri 'none'; form-action 'none'; frame-ancestors {framing}"
     )
-    return {
-        "Content-Security-Policy": policy,
-        "Cache-Control": "no-cache",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
+
+
+def _sockets(settings: Settings, host: str) -> str:
+    """Where the page's socket may be: as the settings say, else where the page was asked for.
+
+    A proxy may have ended TLS without saying so, and the page knows better than we.
+    """
+    if settings.public_url:
+        base = urlsplit(settings.public_url)
+        return f" {'wss' if base.scheme == 'https' else 'ws'}://{base.netloc}"
+    return f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""

@@ -328,9 +328,8 @@ async def test_a_socket_that_closes_in_mid_reserve_finds_its_hold_on_resume(
     async with open_proxy(valkey.port) as proxy:
         behind = msgspec.structs.replace(settings, redis_url=proxy.url, redis_attempts=10)
         async with opened(behind) as place:
-            ticket = place.site.ticket("ann")
             async with connected(place.site.socket_url) as ann:
-                await ann.ask("connect", token=ticket, show=SHOW)
+                await ann.ask("connect", token=place.site.ticket("ann"), show=SHOW)
                 proxy.lose_replies(10)
                 line = {"sku": "tee", "quantity": 1}
                 asking = asyncio.create_task(ann.ask("reserve", key="k", lines=[line]))
@@ -343,7 +342,7 @@ async def test_a_socket_that_closes_in_mid_reserve_finds_its_hold_on_resume(
                 await asyncio.gather(asking, return_exceptions=True)
             proxy.heal()
             async with connected(place.site.socket_url) as again:
-                welcome = await again.ask("connect", token=ticket, show=SHOW)
+                welcome = await again.ask("connect", token=place.site.ticket("ann"), show=SHOW)
                 assert welcome["holds"] == [await holds(again)]
             assert await place.left() == UNITS - 1
             await place.adds_up()

@@ -20,11 +20,12 @@ const hold = (over) => ({ id: "h1", state: "active", lines: [mug], total: usd(12
   expires_at: "2026-11-21T20:02:00.000Z", fulfillment: { type: "ship" }, ...over });
 const order = { id: "o1", hold: "h1", order_version: 1, state: "confirmed", lines: [mug],
   total: usd(1250) };
+let welcomes = 0;
 const welcome = (over) => ({ type: "welcome", id: 1, session: "s", now: "2026-11-21T20:00:00.000Z",
   show: { id: "tonight", title: "Tonight", state: "live" },
   catalog: [{ sku: "mug", title: "Mug", price: usd(1250) }],
   stock: { epoch: 3, version: 10, items: { mug: 4 } }, holds: [], orders: [], ping_s: 20,
-  token_ttl_s: 900, ...over });
+  token: "next" + ++welcomes, token_ttl_s: 900, ...over });
 const play = (...events) =>
   events.reduce((now, event) => state.reduce(now, { at, ...event }), state.initial);
 const frame = (frame) => ({ type: "frame", frame });

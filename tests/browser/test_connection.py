@@ -105,29 +105,47 @@ async def test_a_catalogue_that_has_changed_since_the_welcome_is_asked_for_again
     ]
 
 
-async def test_a_ticket_that_could_not_be_renewed_is_kept_and_renewed_later(modules: Page) -> None:
+async def test_each_socket_is_opened_with_the_token_of_the_last_welcome(modules: Page) -> None:
     body = """
       let asked = 0;
-      line({ admit: async () => {
-        asked += 1;
-        if (asked === 2) throw new Error("nobody answers");
-        return { token: "t" + asked, url: "ws://modules.test/v1/live",
-          expires_at: new Date(at + 900_000).toISOString() };
-      } }).run();
+      const url = "ws://modules.test/v1/live";
+      line({ admit: async () => ({ token: "t" + ++asked, url }) }).run();
+      (await opened(1)).onclose({ code: 1012 });
+      (await opened(2)).onclose({ code: 1006 });
+      const unwelcome = await socket(3);
+      unwelcome.onopen();
+      unwelcome.onclose({ code: 1013 });
+      const used = await socket(4);
+      used.onopen();
+      used.onclose({ code: 4001 });
+      await opened(5);
+      return [asked, sockets.map(({ sent }) => sent[0].token)];
+    """
+    tokens = ["t1", "next1", "next2", "next2", "t2"]
+    assert await run_line(modules, body) == [2, tokens]
+
+
+async def test_a_session_that_could_not_be_prolonged_is_prolonged_later(modules: Page) -> None:
+    body = """
+      let asked = 0;
+      const url = "ws://modules.test/v1/live";
+      line({ admit: async () => ({ token: "t" + ++asked, url }) }).run();
       const first = await opened(1, { token_ttl_s: 10 });
-      const renewed = [];
+      const with_token = [];
       first.send = (text) => {
         const { id, token } = JSON.parse(text);
-        renewed.push(token);
-        tell(first, { type: "ok", id });
+        with_token.push(token);
+        tell(first, with_token.length === 1 ? { type: "error", id, code: "unavailable" }
+          : { type: "ok", id, token: "fresh", token_ttl_s: 900 });
       };
-      for (let turn = 0; !renewed.length && turn < 50; turn++)
+      for (let turn = 0; with_token.length < 2 && turn < 50; turn++)
         await new Promise((next) => real(next, 5));
+      await new Promise((next) => real(next, 5));
       first.onclose({ code: 1006 });
       const second = await opened(2);
-      return [asked, renewed, second.sent[0].token];
+      return [asked, with_token, second.sent[0].token];
     """
-    assert await run_line(modules, body) == [3, ["t3"], "t3"]
+    assert await run_line(modules, body) == [1, ["next1", "next1"], "fresh"]
 
 
 async def test_a_gateway_that_does_not_know_our_ticket_may_not_know_our_stock(
@@ -162,28 +180,22 @@ async def test_a_welcome_that_does_not_come_is_not_waited_for_any_longer(modules
     assert await run_line(modules, body) == 2
 
 
-async def test_a_ticket_that_is_nearly_over_does_not_make_the_later_ones_short(
-    modules: Page,
-) -> None:
+async def test_a_session_is_prolonged_in_time_and_not_all_the_time(modules: Page) -> None:
     body = """
-      let tickets = 0;
-      line({ admit: async () => {
-        tickets += 1;
-        if (tickets > 20) return new Promise(() => {});
-        return { token: "t" + tickets, url: "ws://modules.test/v1/live",
-          expires_at: new Date(at + 900_000).toISOString() };
-      } }).run();
+      line().run();
       const first = await opened(1, { token_ttl_s: 0 });
+      let refreshed = 0;
       first.send = (text) => {
         const { id, type } = JSON.parse(text);
-        if (type === "refresh") tell(first, { type: "ok", id });
+        if (type === "refresh")
+          tell(first, { type: "ok", id, token: "r", token_ttl_s: ++refreshed < 3 ? 0 : 900 });
       };
       for (let at = 0; at < 50; at++) await new Promise((next) => real(next, 5));
-      return [tickets, waits.filter((ms) => ms > 600_000)];
+      return [refreshed, waits.filter((ms) => ms === 1_000 || ms > 600_000)];
     """
-    tickets, [wait] = await run_line(modules, body)
-    assert tickets == 2
-    assert wait == pytest.approx(0.75 * 900_000, rel=0.01)
+    refreshed, [*short, long] = await run_line(modules, body)
+    assert (refreshed, short) == (3, [1_000] * 3)
+    assert long == pytest.approx(0.75 * 900_000, rel=0.01)
 
 
 @pytest.mark.parametrize("code", [1012, 1006], ids=["closed in order", "cut off"])

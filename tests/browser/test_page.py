@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.async_api import Locator, Page, Route, WebSocketRoute
+    from playwright.async_api import Locator, Page, Request, Route, WebSocketRoute
 
     from tests.browser.conftest import Demo, NewPage
 
@@ -366,6 +366,8 @@ async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: New
 
         socket.on_message(from_page)
 
+    asked: list[Request] = []
+    page.on("request", asked.append)
     await page.route_web_socket(SOCKET, patch)
     await arrive(page, demo)
     cards = await page.locator(".product").count()
@@ -376,3 +378,22 @@ async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: New
     assert await page.evaluate("window.seen") == []
     assert await page.locator(".product").count() == cards
     assert ["resume" in connect for connect in connects] == [False, True]
+    assert connects[0]["token"] != connects[1]["token"]
+    assert len([one for one in asked if TICKETS.search(one.url)]) == 1
+
+
+async def test_the_page_talks_to_its_gateway_and_to_nobody_else(
+    demo: Demo, new_page: NewPage
+) -> None:
+    page = await new_page()
+    await page.add_init_script("""window.seen = []; addEventListener(
+      "securitypolicyviolation", ({ effectiveDirective }) => seen.push(effectiveDirective));""")
+    await arrive(page, demo)
+    assert await page.evaluate("seen") == []
+    blocked = """async () => {
+      await fetch("http://localhost:9/").catch(() => {});
+      new WebSocket("ws://localhost:9/v1/live");
+      await new Promise((next) => setTimeout(next));
+      return seen;
+    }"""
+    assert await page.evaluate(blocked) == ["connect-src", "connect-src"]

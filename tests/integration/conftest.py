@@ -58,6 +58,7 @@ def settings_of(redis_url: str, shop: str) -> Settings:
             "STRIPE_WEBHOOK_SECRET": "whsec_0123456789abcdef",
             "HOLDFAST_SECRET": "a-secret-of-the-tests-0123456789",
             "HOLDFAST_SHOP": shop,
+            "HOLDFAST_WEBHOOK_TARGETS": "127.0.0.0/8",
             "HOLDFAST_DRAIN_S": "1",
             "HOLDFAST_STRIPE_RATE_PER_S": "1000",
             "HOLDFAST_STRIPE_ACCOUNT_RATE_PER_S": "4000",

@@ -32,7 +32,7 @@ PLACES = GUESTS // 4
 def entrance(settings: Settings, lane: Lane) -> Entrance:
     """The way into a show for three."""
     limited = msgspec.structs.replace(
-        settings, show_viewers=3, invitation_s=30, queue_silence_s=30, ticket_ttl_s=900
+        settings, show_viewers=3, invitation_s=30, queue_silence_s=30, session_ttl_s=900
     )
     return Entrance(lane, limited)
 
@@ -199,10 +199,10 @@ async def test_who_is_in_comes_again_at_once_also_when_it_is_full(entrance: Entr
     await entrance.comes("ann")
     await entrance.later(900)
     assert await entrance.asks("ann") == 0
-    await entrance.admission.stays(entrance.ticket("ann"))
+    await entrance.stays("ann")
     await entrance.later(1_000)
     assert await entrance.asks("ann") == 0
-    await entrance.later(30)  # past the ticket and the time to come again
+    await entrance.later(30)  # past the session and the time to come again
     assert await ask(entrance, "bob", "ann") == [1, 2]
 
 
@@ -225,7 +225,7 @@ async def test_the_farther_back_the_later_one_asks_again_but_never_too_late(
 
     async def waits(shoppers: int, silence_s: int = 30) -> list[int]:
         settings = msgspec.structs.replace(entrance.settings, queue_silence_s=silence_s)
-        other = Admission(entrance.lane, settings, random.Random(1))
+        other = Admission(entrance.lane, settings, entrance.tokens, random.Random(1))
         asking = (other.ask(settings.shop, SHOW, f"s-{n}") for n in range(shoppers))
         places = await asyncio.gather(*asking)
         return [place.retry_after_ms for place in places if isinstance(place, Place)]
@@ -274,12 +274,14 @@ async def test_a_line_that_is_asked_all_the_time_does_not_expire(entrance: Entra
         assert await entrance.lane.command("PTTL", key) > 100_000
 
 
-async def test_without_a_limit_nothing_is_asked(settings: Settings, lane: Lane) -> None:
+async def test_without_a_limit_no_line_is_asked(settings: Settings, lane: Lane) -> None:
     free = Entrance(lane, settings)
     before = lane.round_trips
     assert await free.asks("ann") == 0
-    await free.comes("ann")
     assert lane.round_trips == before
+    await free.comes("ann")
+    inside = free.keys.inside(SHOW)
+    assert not await lane.command("EXISTS", inside)
 
 
 async def test_a_lost_reply_gives_nobody_a_second_place(
@@ -368,13 +370,14 @@ async def test_at_the_door_of_a_full_show(settings: Settings) -> None:
             body = {"show": SHOW, "shopper": "bob"}
             assert (await client.post(f"{site.url}/v1/tickets", json=body)).status_code == 202
             renewed = await let_in(site, client, "ann")
-            assert (await ann.ask("refresh", token=renewed))["type"] == "ok"
-        async with shopping(site.socket_url, renewed, SHOW):
-            pass
+            renewed = (await ann.ask("refresh", token=renewed))["token"]
+        async with shopping(site.socket_url, renewed, SHOW) as again:
+            following = again.welcome["token"]
         await site.rooms.lane.command("DEL", ShopKeys(site.shop).inside(SHOW))
         await site.rooms.lane.command("DEL", ShopKeys(site.shop).invited(SHOW))
         async with connected(site.socket_url) as late:
-            error = await late.ask("connect", token=renewed, show=SHOW)
+            error = await late.ask("connect", token=following, show=SHOW)
+            assert "Your place was kept for a while" in error["message"]
             assert (error["code"], await late.closed()) == ("unauthenticated", 4001)
         own = site.ticket("cid")  # as the shop itself would sign it
         async with shopping(site.socket_url, own, SHOW):

@@ -159,11 +159,14 @@ async def full(rooms: Rooms, live: Door) -> AsyncIterator[Door]:
     """A door to a live show that takes one, who is in."""
     settings = msgspec.structs.replace(rooms.settings, show_viewers=1)
     limited = dataclasses.replace(
-        _with(rooms, settings), admission=Admission(rooms.lane, settings, rooms.rng)
+        _with(rooms, settings),
+        admission=Admission(rooms.lane, settings, rooms.tokens, rooms.rng),
     )
     async with open_door(limited, _desk(rooms)) as door:
         first = await ticket(door, shopper="first")
-        await limited.admission.arrived(rooms.tokens.read_ticket(first.json()["token"]))
+        token = first.json()["token"]
+        arrived = limited.admission.arrives(rooms.tokens.read_ticket(token), token, "session")
+        limited.admission.let_in(await arrived)
         yield door
 
 

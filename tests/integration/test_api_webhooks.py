@@ -1,13 +1,17 @@
 """Webhooks over HTTP: made, listed, removed."""
 
 import base64
+import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
+from gateway.checkout.desk import Desk
 from gateway.keys import ShopKeys
 from gateway.pos.webhooks import WebhookBook
-from tests.front_door import Door, problem
+from gateway.rooms import Rooms
+from tests.front_door import Door, open_door, problem
 
 PATH = "/v1/webhooks/till"
 URL = "https://till.example/orders"
@@ -79,3 +83,29 @@ async def test_a_wrong_webhook_is_not_set(door: Door, body: dict[str, Any]) -> N
 async def test_a_name_that_is_no_id_is_refused(door: Door) -> None:
     answer = await door.ask("PUT", "/v1/webhooks/a b", "admin", json={"url": URL})
     problem(answer, 422, "invalid")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://10.0.0.1/",
+        "http://[::1]:6379/",
+        "http://0x0a000001/",
+        "http://localhost/",
+    ],
+)
+async def test_an_address_only_we_can_reach_is_refused(rooms: Rooms, url: str) -> None:
+    fenced = dataclasses.replace(
+        rooms, settings=msgspec.structs.replace(rooms.settings, webhook_targets="")
+    )
+    desk = Desk(rooms.settler, rooms.settings, rooms.rng)
+    async with open_door(fenced, desk) as door:
+        answer = await door.ask("PUT", PATH, "admin", json={"url": url})
+        refused = problem(answer, 422, "invalid")
+        assert "HOLDFAST_WEBHOOK_TARGETS" in refused["detail"]
+        assert (await door.get("/v1/webhooks", "admin"))["webhooks"] == []
+
+
+async def test_an_address_the_settings_name_is_taken(door: Door) -> None:
+    assert (await put(door, url="http://127.0.0.1:9/orders"))["active"]

@@ -132,9 +132,12 @@ class Watch:
     said: list[str]
 
     async def kept(self) -> tuple[set[bytes], list[bytes]]:
-        """The keys of every shop, and all that is kept of ours; but for the count of viewers."""
-        command = self.corner.rooms.lane.command
-        names = {name for name in await command("KEYS", "*") if b":viewers:" not in name}
+        """The keys of every shop, and all that is kept of ours; but for the count of viewers, and
+        that they have come in.
+        """
+        command, coming = self.corner.rooms.lane.command, (b":viewers:", b":ticket:")
+        everything = await command("KEYS", "*")
+        names = {name for name in everything if not any(word in name for word in coming)}
         ours = sorted(name for name in names if self.corner.shop.encode() in name)
         return names, await asyncio.gather(*(command("DUMP", name) for name in ours))
 

@@ -13,12 +13,14 @@ from gateway.orders.group import OrderGroup
 from gateway.orders.stream import Entry, OrderStream
 from gateway.pos.courier import GRACE_S, IN_FLIGHT, Courier, Route
 from gateway.pos.delivery import Line
+from gateway.pos.fence import Fence
 from gateway.pos.webhooks import Webhook
 from gateway.settings import Settings
 from tests.handoff import Handoff, Receiver, handoff, running
 from tests.sales import eventually
 
 TLS = ssl.create_default_context()
+HERE = Fence.around("127.0.0.0/8")
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def courier(site: Handoff, webhook: Webhook | None = None) -> Courier:
     route = Route(
         orders=OrderStream(site.lane, site.shop),
         group=OrderGroup(site.lane, site.shop, "till"),
-        line=Line(webhook or site.webhook, 1.0, IN_FLIGHT, TLS, clock),
+        line=Line(webhook or site.webhook, 1.0, IN_FLIGHT, TLS, HERE, clock),
         parking=site.parking,
     )
     return Courier(route, site.settings, site.patience, site.tally.of(site.shop, "till"))

@@ -12,12 +12,15 @@ from gateway.clock import SystemClock
 from gateway.orders import entry
 from gateway.orders.stream import Entry
 from gateway.pos.delivery import Line, Outcome, Verdict
+from gateway.pos.fence import FENCED, Fence
 from gateway.pos.webhooks import Webhook
 from gateway.sandbox import till
 from tests.sales import event_of
 
 SECRET = "whsec_" + "QUJD" * 8
 TIMEOUT_S = 0.5
+TLS = ssl.create_default_context()
+HERE = Fence.around("127.0.0.0/8")
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -28,8 +31,8 @@ def entry_of(order: str) -> Entry:
 
 
 @contextlib.asynccontextmanager
-async def line_to(url: str, secret: str = SECRET) -> AsyncIterator[Line]:
-    line = Line(Webhook(url, secret), TIMEOUT_S, 2, ssl.create_default_context(), SystemClock())
+async def line_to(url: str, secret: str = SECRET, fence: Fence = HERE) -> AsyncIterator[Line]:
+    line = Line(Webhook(url, secret), TIMEOUT_S, 2, TLS, fence, SystemClock())
     yield line
     await line.close()
 
@@ -163,3 +166,61 @@ async def test_an_event_that_cannot_be_sent_is_a_failed_delivery_not_a_crash() -
     broken = Entry("1-0", "o1", "evt_o1_1", b"\xff")
     async with line_to("http://127.0.0.1:9/") as line:
         assert await line.post(broken) == Outcome(Verdict.AGAIN, "UnicodeDecodeError")
+
+
+def counting(calls: list[bytes], reply: bytes) -> Serve:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(await reader.read(4_096))
+        writer.write(reply)
+        await writer.drain()
+
+    return serve
+
+
+async def test_a_delivery_to_where_only_we_can_reach_is_not_made() -> None:
+    calls: list[bytes] = []
+    serve = counting(calls, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    async with answering(serve) as url:
+        for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"):
+            elsewhere = url.replace("127.0.0.1", host)
+            async with line_to(elsewhere, fence=Fence()) as line:
+                outcome = await line.post(entry_of("o1"))
+            assert outcome == Outcome(Verdict.AGAIN, f"fenced: {FENCED}"), host
+        assert calls == []
+        async with line_to(url) as line:
+            assert await line.post(entry_of("o1")) == Outcome(Verdict.DONE)
+        assert len(calls) == 1
+
+
+async def test_no_redirect_leads_around_the_fence() -> None:
+    inside: list[bytes] = []
+    async with answering(counting(inside, b"HTTP/1.1 200 OK\r\n\r\n")) as hidden:
+        moved = f"HTTP/1.1 307 Moved\nlocation: {hidden}\ncontent-length: 0\n\n"
+        outcome = await post_to(replying(moved))
+    assert outcome == Outcome(Verdict.AGAIN, "status 307")
+    assert inside == []
+
+
+async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    outcome = await post_to(replying("HTTP/1.1 200 OK\ncontent-length: 0\n\n"))
+    assert outcome == Outcome(Verdict.DONE)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_server_is_asked_for_by_its_name(scheme: str) -> None:
+    """For its certificate (in the first record of TLS), and as the host."""
+    calls: list[bytes] = []
+
+    async def resolve(host: str, _: int) -> list[str]:
+        assert host == "till.example"
+        return ["127.0.0.1"]
+
+    fence = Fence(HERE.inside, resolve)
+    async with answering(counting(calls, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")) as url:
+        named = url.replace("http://127.0.0.1", f"{scheme}://till.example")
+        async with line_to(named, fence=fence) as line:
+            outcome = await line.post(entry_of("o1"))
+    assert b"till.example" in calls[0]
+    assert outcome.verdict is (Verdict.DONE if scheme == "http" else Verdict.UNREACHABLE)

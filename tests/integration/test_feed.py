@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 import uuid
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -12,12 +13,10 @@ from websockets.exceptions import ConnectionClosed
 from gateway.keys import ShopKeys
 from gateway.model import CatalogEntry, Fulfillment, LineRequest, Money, Show
 from gateway.news import News, publish
-from gateway.rooms import Rooms
 from gateway.sessions import session
 from gateway.sessions.session import Joined
 from gateway.shows.shows import Shows
 from gateway.sockets import connection, parting
-from gateway.tickets import Ticket
 from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
 
@@ -237,8 +236,8 @@ async def test_what_changes_while_a_viewer_joins_is_not_missed(
     read = asyncio.Event()
     changed = asyncio.Event()
 
-    async def slow_join(rooms: Rooms, ticket: Ticket, show: Show) -> Joined:
-        joined = await session.join(rooms, ticket, show)
+    async def slow_join(*words: Any) -> Joined:
+        joined = await session.join(*words)
         read.set()
         await changed.wait()
         return joined

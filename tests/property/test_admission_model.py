@@ -31,7 +31,7 @@ pytestmark = deep
 T = TypeVar("T")
 
 PLACES = 3
-INVITATION_S, SILENCE_S, TICKET_S, AGAIN_S, STEP_S = 25, 35, 125, 120, 10
+INVITATION_S, SILENCE_S, SESSION_S, AGAIN_S, STEP_S = 25, 35, 125, 120, 10
 shoppers = st.sampled_from(["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"])
 
 
@@ -78,7 +78,7 @@ class Model:
         if not self.is_known(shopper):
             return False
         self.invited[shopper] = self.now + STEP_S / 2  # any moment before the next step
-        self.inside[shopper] = self.now + TICKET_S + AGAIN_S
+        self.inside[shopper] = self.now + SESSION_S + AGAIN_S
         return True
 
 
@@ -97,7 +97,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             show_viewers=PLACES,
             invitation_s=INVITATION_S,
             queue_silence_s=SILENCE_S,
-            ticket_ttl_s=TICKET_S,
+            session_ttl_s=SESSION_S,
             redis_timeout_ms=5_000,
         )
         self.stack = contextlib.AsyncExitStack()

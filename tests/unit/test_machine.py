@@ -183,7 +183,9 @@ class TestLive:
 
     def test_a_new_ticket_prolongs_it(self) -> None:
         machine = live()
-        machine.refreshed(Ticket("ann", "shop", "tonight", exp=2_000))
+        ticket = Ticket("ann", "shop", "tonight", exp=2_000)
+        machine.may_refresh(ticket)
+        machine.refreshed(ticket)
         assert machine.ticked(1, 1_000_000) == []
         assert codes(machine.ticked(1, 2_000_000)) == [CloseCode.TOKEN_EXPIRED]
 
@@ -198,7 +200,7 @@ class TestLive:
     def test_a_ticket_for_something_else_does_not(self, ticket: Ticket) -> None:
         machine = live()
         with pytest.raises(Forbidden):
-            machine.refreshed(ticket)
+            machine.may_refresh(ticket)
         assert codes(machine.ticked(1, 1_000_000)) == [CloseCode.TOKEN_EXPIRED]
 
     def test_connecting_late_is_no_matter_any_more(self) -> None:

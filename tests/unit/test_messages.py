@@ -76,6 +76,7 @@ def test_a_welcome_on_the_wire() -> None:
         orders=(),
         now="2026-11-21T20:11:54.123Z",
         ping_s=20,
+        token="t",
         token_ttl_s=900,
         catalog_tag="abc",
     )
@@ -97,6 +98,7 @@ def test_a_welcome_on_the_wire() -> None:
         "orders": [],
         "now": "2026-11-21T20:11:54.123Z",
         "ping_s": 20,
+        "token": "t",
         "token_ttl_s": 900,
         "catalog_tag": "abc",
     }

@@ -52,6 +52,7 @@ def test_a_welcome_is_as_if_encoded_plainly_and_leaves_out_what_is_known(
         "orders": (),
         "now": "2026-11-21T20:11:54.123Z",
         "ping_s": 20,
+        "token": "t",
         "token_ttl_s": 900,
         "catalog_tag": showcase.catalog_tag,
     }

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import Forbidden, Invalid, Unauthenticated
 from gateway.settings import Settings
-from gateway.tickets import SCOPES, Scope, Ticket, TicketExpired, Tokens
+from gateway.tickets import SCOPES, Scope, Ticket, TicketExpired, Tokens, mark
 
 NOW_S = 1_800_000_000
 SECRET = "a-secret-of-the-tests-0123456789"
@@ -35,7 +35,8 @@ class FixedClock:
 
 
 def tokens_at(now_s: float, secret: str = SECRET) -> Tokens:
-    return Tokens(Settings(secret=secret, ticket_ttl_s=900), FixedClock(now_s))
+    settings = Settings(secret=secret, ticket_ttl_s=120, session_ttl_s=900)
+    return Tokens(settings, FixedClock(now_s))
 
 
 TOKENS = tokens_at(NOW_S)
@@ -55,8 +56,18 @@ def signed(secret: str | None = None, **claims: Any) -> str:
 
 def test_what_we_sign_we_read() -> None:
     token, expires_ms = TOKENS.sign_ticket("demo", "tonight", "ann")
-    assert expires_ms == (NOW_S + 900) * 1000
-    assert TOKENS.read_ticket(token) == Ticket("ann", "demo", "tonight", NOW_S + 900)
+    assert expires_ms == (NOW_S + 120) * 1000
+    assert TOKENS.read_ticket(token) == Ticket("ann", "demo", "tonight", NOW_S + 120)
+
+
+def test_what_we_sign_others_read_too() -> None:
+    token, expires_ms = TOKENS.sign_ticket("demo", "tonight", "ann", needs_place=True)
+    claims = jwt.decode(
+        token, TOKENS.shop_secret("demo"), algorithms=["HS256"], options={"verify_exp": False}
+    )
+    ours = {"sub": "ann", "shop": "demo", "show": "tonight", "exp": expires_ms // 1000}
+    assert claims.items() >= (ours | {"needs_place": True}).items()
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
 
 
 def test_a_shop_can_sign_tickets_itself() -> None:
@@ -247,6 +258,48 @@ def test_a_ticket_from_the_line_says_that_it_needs_its_place() -> None:
     ticket = Ticket("ann", "demo", "tonight", expires_ms // 1000, needs_place=True)
     assert TOKENS.read_ticket(token) == ticket
     assert not TOKENS.read_ticket(TOKENS.sign_ticket("demo", "tonight", "ann")[0]).needs_place
+
+
+def test_tickets_signed_in_the_same_second_are_different_ones() -> None:
+    marks = {mark(TOKENS.sign_ticket("demo", "tonight", "ann")[0]) for _ in range(100)}
+    assert len(marks) == 100
+    assert all(len(one) == 32 for one in marks)
+
+
+def test_a_ticket_whose_signature_is_written_another_way_is_the_same_ticket() -> None:
+    token = signed()
+    body, _, signature = token.rpartition(".")
+    assert mark(f"{body}.{signature}=") == mark(f"{body}.another") == mark(token)
+    assert mark(f"x{token}") != mark(token)
+
+
+def test_a_random_nonce_is_never_taken_for_a_card_number() -> None:
+    tokens = Tokens(TOKENS.settings, TOKENS.clock, nonce=lambda: "424242424242")
+    assert tokens.read_ticket(tokens.sign_ticket("demo", "tonight", "ann")[0]).sub == "ann"
+    assert len(TOKENS.nonce()) == 12
+
+
+def test_a_session_is_given_the_token_for_the_next() -> None:
+    ticket = TOKENS.read_ticket(signed(needs_place=True))
+    token, session = TOKENS.sign_next(ticket)
+    assert TOKENS.read_ticket(token) == session
+    until = NOW_S + 86_400
+    assert session == Ticket("ann", "demo", "tonight", NOW_S + 900, needs_place=True, until=until)
+    assert TOKENS.left_s(session) == 900
+    later, last = tokens_at(until - 60), until
+    assert later.sign_next(session)[1].exp == last
+    assert tokens_at(until + 1).left_s(later.sign_next(session)[1]) == 0
+
+
+def test_a_shop_can_say_until_when_its_shopper_may_stay() -> None:
+    _, session = TOKENS.sign_next(TOKENS.read_ticket(signed(until=NOW_S + 300)))
+    assert (session.exp, session.until) == (NOW_S + 300, NOW_S + 300)
+
+
+def test_a_ticket_is_good_for_a_day_at_most() -> None:
+    assert TOKENS.read_ticket(signed(exp=NOW_S + 86_400)).sub == "ann"
+    with pytest.raises(Unauthenticated, match="a day is the most"):
+        TOKENS.read_ticket(signed(exp=NOW_S + 86_410))
 
 
 def test_each_shop_has_a_secret_of_its_own() -> None:

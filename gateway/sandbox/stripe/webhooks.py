@@ -9,7 +9,7 @@ import heapq
 import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 import httpx
@@ -34,7 +34,7 @@ class Target:
     """Where events go. `kinds` are patterns such as `payment_intent.*`."""
 
     url: str
-    secret: str
+    secret: str = field(repr=False)
     kinds: tuple[str, ...] = ("*",)
 
     def wants(self, event: Json) -> bool:

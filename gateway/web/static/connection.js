@@ -11,7 +11,8 @@ export const LIMITS = {
   reply: 8_000, // from sending a command to its reply, before the socket is taken for dead
   request: 30_000, // for a command in all, across reconnects
   pending: 16, // commands that may wait for an answer
-  refresh: 0.75, // the share of a token's life after which a new one is fetched
+  refresh: 0.75, // the share of a session's life after which it is prolonged
+  refreshLeast: 1_000, // between two times, also when little is left of the session
 };
 
 /** The gateway answered a command with an error; `frame` holds the code and the facts. */
@@ -45,16 +46,15 @@ export class Connection {
   #draining = false; // this gateway has said that it goes away
   #moving = false; // it has sent us to another, which is no trouble
   #stopped = false;
-  #ticket = null;
+  #ticket = null; // for the next socket: each ticket opens one, and the welcome brings the next
   #lastId = 0;
   #pending = new Map();
   #resume = undefined;
   #failures = 0;
   #badTokens = 0;
-  #clockOffset = 0; // the gateway's clock minus ours, in milliseconds
   #wakeUp = () => {};
   #refreshTimer = 0;
-  #expiresAt = 0; // when the ticket that brought us in ends, by our clock
+  #expiresAt = 0; // when the session ends, by our clock
   #abandon = () => {};
 
   constructor({ show, admit, open, onFrame, onStatus, random = Math.random }) {
@@ -202,8 +202,7 @@ export class Connection {
     this.#badTokens = 0;
     const { epoch, version } = frame.stock;
     this.#resume = { epoch, version, catalog_tag: frame.catalog_tag };
-    this.#clockOffset = Date.parse(frame.now) - Date.now();
-    this.#scheduleRefresh(frame.token_ttl_s * 1000);
+    this.#renewed(frame);
     this.#onStatus("open", {});
     for (const command of [...this.#pending.values()]) this.#send(command);
   }
@@ -237,23 +236,27 @@ export class Connection {
     if (this.#failures > 3) this.#ticket = null;
   }
 
-  /** Fetch a new ticket when much of the life that is left of this one is over. */
+  /** We are in for longer, and have what brings us in again: nobody needs to be asked for a ticket. */
+  #renewed({ token, token_ttl_s: ttl }) {
+    this.#ticket = { ...this.#ticket, token };
+    this.#expiresAt = Date.now() + ttl * 1000;
+    this.#scheduleRefresh(ttl * 1000);
+  }
+
+  /** Prolong the session when much of the life that is left of it is over. */
   #scheduleRefresh(ttlMs) {
     clearTimeout(this.#refreshTimer);
-    this.#expiresAt = Date.now() + ttlMs;
     const share = LIMITS.refresh * (0.9 + 0.1 * this.#random()); // not everybody at once
-    this.#refreshTimer = setTimeout(() => this.#refresh(), ttlMs * share);
+    const wait = Math.max(LIMITS.refreshLeast, ttlMs * share);
+    this.#refreshTimer = setTimeout(() => this.#refresh(), wait);
   }
 
   async #refresh() {
     try {
-      const ticket = await this.#admit();
-      if (!ticket.token) throw new Unanswered("The show is full.");
-      this.#ticket = ticket;
-      await this.request("refresh", { token: ticket.token });
-      this.#scheduleRefresh(Date.parse(ticket.expires_at) - Date.now() - this.#clockOffset);
+      // Only as long as this socket lives: the next brings a token of its own.
+      this.#renewed(await this.request("refresh", { token: this.#ticket.token }, { resend: false }));
     } catch {
-      // The old token still lives for a while; when it ends, 4001 brings us back with a new one.
+      // The session still lives for a while; when it ends, 4001 has us fetch a new ticket.
       const left = this.#expiresAt - Date.now();
       if (this.#live && left > LIMITS.reply) this.#scheduleRefresh(left);
     }
