@@ -5,6 +5,7 @@ may hold a secret can be given as a file instead, as orchestrators mount them:
 ``HOLDFAST_SECRET_FILE`` names the file with what ``HOLDFAST_SECRET`` would hold.
 """
 
+import ipaddress
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) 
         if given_length < least:
             raise SettingsError(f"{variable(name)} must have at least {least} characters.")
     _check_addresses(settings)
+    _check_networks(settings)
     _check_relations(settings)
     return settings
 
@@ -112,6 +114,27 @@ def _place(parts: SplitResult) -> str | None:
             return parts.hostname or parts.query  # The host may be a folder, and is named there.
         case _:
             return parts.hostname
+
+
+_NETWORKS = ("trusted_proxies", "webhook_targets")
+
+
+def _check_networks(settings: Settings) -> None:
+    """Whom we trust, or call, must not hang on a slip of the pen."""
+    for name in _NETWORKS:
+        for one in listed(getattr(settings, name)):
+            try:
+                ipaddress.ip_network(one)
+            except ValueError:
+                example = "10.0.0.0/8, fd00::/8 or 192.0.2.1"
+                raise SettingsError(
+                    f"{variable(name)} must list networks such as {example}; {one!r} is none."
+                ) from None
+
+
+def listed(words: str) -> list[str]:
+    """What a setting lists, separated by commas."""
+    return [word.strip() for word in words.split(",") if word.strip()]
 
 
 def _check_relations(settings: Settings) -> None:
