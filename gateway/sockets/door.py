@@ -20,6 +20,9 @@ _SENTENCES: dict[Reason, str] = {
     "full": "Too many are connected here; try again.",
     "draining": "This process is going away; connect again.",
 }
+MOST_UNFINISHED = 8_388_608
+"""Bytes of messages that have not come whole, of all sockets together. Nobody means to send a large
+one slowly; whoever would make them more is closed."""
 _COME_BACK_S = range(1, 6)
 """Whoever was refused is told one of these, so that not all come back in the same second."""
 
@@ -50,6 +53,8 @@ class Door:
     """Upgrades that were made."""
     refused: Counter[str] = field(default_factory=Counter)
     """Upgrades that were not, by ``full``, ``draining``, or the code of the endpoint's error."""
+    unfinished: int = 0
+    """Bytes of messages that have not come whole."""
     draining: bool = False
     """The process goes away; nobody comes in any more."""
     guests: set[Guest] = field(default_factory=set)

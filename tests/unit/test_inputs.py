@@ -1,6 +1,5 @@
 """What a request brings, checked."""
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterable
