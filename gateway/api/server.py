@@ -21,7 +21,7 @@ from gateway.problems import as_bytes
 
 MOST_HEAD_BYTES = 32_768
 MOST_HEADERS = 100
-MOST_PIPELINED = 16
+MOST_PIPELINED = 4
 """Requests that may wait for the answer to an earlier one of the same connection."""
 LINGER_S = 1.0
 """How long is listened to somebody who was refused: cut at once, it might not read why."""

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 GRACE_S = 3.0
 """How long a peer may take to read what is left and say goodbye before its connection is cut."""
 
-_PIECE = 4_096
+_PIECE = 2_048
 """Bytes the library is given at once: it would read thousands of tiny frames before we saw one."""
-_LIBRARY_FRAMES_PER_S, _LIBRARY_FRAMES = 50, 500
+_LIBRARY_FRAMES_PER_S, _LIBRARY_FRAMES = 50, 300
 """Frames the library may read of one socket, on average and at once. Shoppers send a pong, and now
 and then a frame that is not small; each costs what ten small ones do, were it empty or a ping."""
 _LAST_WORDS = 16_384
@@ -220,6 +220,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _give_to_library(self, data: bytes) -> None:
         """In pieces, as long as the peer is worth it."""
         for at in range(0, len(data), _PIECE):
+            if self.transport.is_closing():
+                return
             if self._turned_away or self.close_sent:
                 self._last_words += min(_PIECE, len(data) - at)
                 if self._last_words > _LAST_WORDS:

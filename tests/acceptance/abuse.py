@@ -1,5 +1,5 @@
-"""Somebody attacks a gateway process, while honest shoppers reserve and give back, and the memory of
-the gateway is looked at.
+"""Somebody attacks a gateway process, while honest shoppers reserve and give back, and the memory
+of the gateway is looked at.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from gateway.clock import SystemClock
 from gateway.sandbox.warden import Warden
@@ -27,12 +27,14 @@ _PACE_S = 0.15
 """Two commands in so long are fewer than a socket may send."""
 _LOOKS_EVERY_S = 0.1
 _PATIENCE_S = 30
-TICKETS = 2_000
+TICKETS = 200
+
+Met = dict[str, dict[str, int]]
 
 
 @dataclass
 class Honest:
-    """Shoppers who each reserve a unit and give it back, without end; how long a yes took, in ms."""
+    """Shoppers who each reserve a unit and give it back, without end; how long a yes took, ms."""
 
     arena: Arena
     count: int
@@ -77,10 +79,10 @@ def p99(values: list[float]) -> float:
 
 @dataclass
 class Seen:
-    """What one attack came to."""
+    """What attacks came to."""
 
-    attack: str
-    met: dict[str, int]
+    met: dict[str, Counter[str]]
+    """By attack, how often which end."""
     quiet_ms: list[float]
     under_attack_ms: list[float]
     kib_before: int
@@ -92,8 +94,9 @@ class Seen:
 
     def __str__(self) -> str:
         before, during = p99(self.quiet_ms), p99(self.under_attack_ms)
+        met = ", ".join(f"{attack} {dict(ends)}" for attack, ends in self.met.items())
         return (
-            f"{self.attack}: met {self.met}; memory {self.more_kib / 1024:+.1f} MiB; "
+            f"{met}; memory {self.more_kib / 1024:+.1f} MiB; "
             f"p50 {statistics.median(self.quiet_ms):.1f} -> "
             f"{statistics.median(self.under_attack_ms):.1f} ms, "
             f"p99 {before:.1f} -> {during:.1f} ms ({during / before - 1:+.0%}) "
@@ -102,26 +105,35 @@ class Seen:
 
 
 async def attacked(
-    arena: Arena, warden: Warden, kind: str, count: int, seconds: float, rounds: int
+    arena: Arena,
+    warden: Warden,
+    kinds: Mapping[str, int],
+    seconds: float,
+    rounds: int,
+    quiet_s: float,
 ) -> Seen:
-    """Attack in rounds, with a quiet time as long before each."""
+    """Attack in rounds, so many in each of these ways; before each, nobody does for a while."""
     honest = Honest(arena, 10)
-    seen = Seen(kind, {}, [], [], arena.gateway.memory_kib(), 0)
+    met: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
+    seen = Seen(met, [], [], arena.gateway.memory_kib(), 0)
     async with honest.shopping():
         await asyncio.sleep(0.2)  # The first of everything takes longer.
         for number in range(rounds):
             honest.taken()
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(quiet_s)
             seen.quiet_ms += honest.taken()
-            orders = Orders(kind, port(arena), count, seconds, tickets(arena, kind, number))
+            orders = [
+                Orders(kind, port(arena), count, seconds, tickets(arena, kind, number))
+                for kind, count in kinds.items()
+            ]
             async with _started(warden, orders) as attacker:
                 honest.taken()
                 while not attacker.done():
                     seen.kib_most = max(seen.kib_most, arena.gateway.memory_kib())
                     await asyncio.wait([attacker], timeout=_LOOKS_EVERY_S)
                 seen.under_attack_ms += honest.taken()
-            for what, times in attacker.result().items():
-                seen.met[what] = seen.met.get(what, 0) + times
+            for kind, ends in attacker.result().items():
+                met[kind].update(ends)
     return seen
 
 
@@ -139,9 +151,7 @@ def tickets(arena: Arena, kind: str, number: int) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _started(
-    warden: Warden, orders: Orders
-) -> AsyncIterator["asyncio.Future[dict[str, int]]"]:
+async def _started(warden: Warden, orders: list[Orders]) -> AsyncIterator["asyncio.Future[Met]"]:
     """A process that attacks; its end, and what it met."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.acceptance.attacker"),
@@ -152,12 +162,13 @@ async def _started(
         process_group=warden.group,
     )
 
-    async def ends() -> dict[str, int]:
-        said: Any
-        async with asyncio.timeout(orders.seconds + _PATIENCE_S):
-            said, _ = await process.communicate(json.dumps(asdict(orders)).encode())
+    told = json.dumps([asdict(one) for one in orders]).encode()
+
+    async def ends() -> Met:
+        async with asyncio.timeout(orders[0].seconds + _PATIENCE_S):
+            said, _ = await process.communicate(told)
         assert process.returncode == 0
-        met: dict[str, int] = json.loads(said)
+        met: Met = json.loads(said)
         return met
 
     ending = asyncio.ensure_future(ends())

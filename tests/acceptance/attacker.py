@@ -1,10 +1,11 @@
 """Attacks on a gateway, from a process of their own: ``python -m tests.acceptance.attacker``.
 
-It is told on standard input what to do (``Orders``), does it for so long, again and again whenever
-it is sent away, and prints what became of it: how often it met what.
+It is told on standard input what to do (a list of ``Orders``), does all of it for so long, again
+and again whenever it is sent away, and prints how often it met what.
 """
 
 import asyncio
+import contextlib
 import gzip
 import json
 import os
@@ -21,6 +22,7 @@ import uvloop
 from gateway.messages import SUBPROTOCOL
 from gateway.process import allow_files
 from tests.shopper import narrow
+from tests.stall import SHOW
 
 _BREATH_S = 0.005
 _AGAIN_S = 0.25
@@ -109,9 +111,7 @@ def frame(data: bytes, opcode: int = 1, *, fin: bool = True, bits: int = 0) -> b
 
 
 def connect(ticket: str) -> bytes:
-    return frame(
-        json.dumps({"type": "connect", "id": 1, "token": ticket, "show": "tonight"}).encode()
-    )
+    return frame(json.dumps({"type": "connect", "id": 1, "token": ticket, "show": SHOW}).encode())
 
 
 Attack = Callable[[Orders, Counter[str], Iterator[str]], Awaitable[None]]
@@ -252,7 +252,7 @@ async def pipelined(orders: Orders, met: Counter[str], _: Iterator[str]) -> None
     line = await Line.to(orders.port)
     try:
         for _nth in range(50):
-            line.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
+            line.writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000)
             await line.writer.drain()
         met[await line.status()] += 1
     finally:
@@ -275,7 +275,7 @@ async def deaf_readers(orders: Orders, met: Counter[str], _: Iterator[str]) -> N
     """As much of the page as may be asked for at once, and no answer is ever read."""
     client = narrow(f"http://127.0.0.1:{orders.port}")
     try:
-        client.send(b"GET /static/state.js HTTP/1.1\r\nHost: x\r\n\r\n" * 16)
+        client.send(b"GET /static/state.js HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
         while client.getsockopt(IPPROTO_TCP, TCP_INFO, 1) == b"\x01":
             await asyncio.sleep(_LOOKS_EVERY_S)
         met["cut"] += 1
@@ -310,21 +310,23 @@ async def attack(orders: Orders) -> Counter[str]:
             await asyncio.sleep(_AGAIN_S)
 
     number = 1 if orders.kind in ALONE else orders.count
-    tasks = [asyncio.ensure_future(again_and_again()) for _ in range(number)]
-    done, _ = await asyncio.wait(tasks, timeout=orders.seconds, return_when=asyncio.FIRST_EXCEPTION)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(orders.seconds), asyncio.TaskGroup() as group:
+            for _nth in range(number):
+                group.create_task(again_and_again())
     return met
+
+
+async def attacks(all_orders: list[Orders]) -> dict[str, Counter[str]]:
+    """Do all of it at once; what was met in each."""
+    met = await asyncio.gather(*(attack(orders) for orders in all_orders))
+    return {orders.kind: one for orders, one in zip(all_orders, met, strict=True)}
 
 
 def main() -> None:
     allow_files(20_000)
     os.nice(5)  # Whoever is attacked must not lack the processor that the attack takes.
-    orders = Orders(**json.load(sys.stdin))
-    met = uvloop.run(attack(orders))
+    met = uvloop.run(attacks([Orders(**words) for words in json.load(sys.stdin)]))
     json.dump(met, sys.stdout)
 
 
