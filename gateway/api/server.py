@@ -8,16 +8,19 @@ The base class is not public API: uvicorn is pinned, and a test fails when what 
 import asyncio
 import math
 from asyncio import BaseTransport
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.api.hall import Hall
 from gateway.errors import HoldfastError, Invalid, Overloaded
 from gateway.problems import as_bytes
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 MOST_HEAD_BYTES = 32_768
 MOST_HEADERS = 100
@@ -68,6 +71,8 @@ class HttpProtocol(HttpToolsProtocol):
     _in_body = False
     _over = False
     """It was refused; nothing is read any more."""
+    _served: RequestResponseCycle | None = None
+    """The request that is being answered, or was answered last."""
     _wrong: HoldfastError | None = None
     _unread = 0
     """Bytes that waited for the peer when they began to wait, at ``_unread_since_s``."""
@@ -80,9 +85,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._awaits_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection is gone. The base class would tell it only to the last request."""
         self._hall.leave(self)
+        if self._served and not self._served.response_complete:
+            self._served.disconnected = True
+            self._served.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _awaits_head(self) -> None:
         now_s = self.loop.time()
@@ -183,7 +195,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._is_late(now_s)
 
     def _is_late(self, now_s: float) -> None:
-        if self._over or not (self._in_head or self._in_body):
+        if self._over:
+            self.cut()
+        elif not (self._in_head or self._in_body):
             self._hall.ends(self)
         elif self.flow.read_paused:
             self._due_s = now_s + self._hall.body_s  # It is we who do not read.

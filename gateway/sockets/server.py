@@ -214,7 +214,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         else:
             self._give_to_library(data)
         self._between_frames = self._is_between_frames()
-        self._weigh()
         self._tell_outlet()
 
     def _give_to_library(self, data: bytes) -> None:
@@ -228,6 +227,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                     self.transport.pause_reading()  # Whatever it still hears, it is cut soon.
                     return
             super().data_received(data[at : at + _PIECE])
+            self._weigh()
 
     def handle_events(self) -> None:
         """Frames have come."""
@@ -247,7 +247,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def _weigh(self) -> None:
         """See to it that unfinished messages of all sockets together stay small."""
-        size = len(self.conn.reader.buffer) + (self.conn.current_size or 0)
+        size = len(self.conn.reader.buffer)
+        if self.frames:
+            size += self.conn.current_size or 0
         self._door.unfinished += size - self._unfinished
         self._unfinished = size
         if size > _LARGE and self._door.unfinished > MOST_UNFINISHED and self._is_open():
@@ -258,6 +260,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.conn.send_close(code)
         self.handle_parser_exception()
         self._cut_after_grace()
+        self.conn.reader.buffer.clear()  # It would be kept as long.
+        self.frames.clear()
+        self._weigh()
 
     def _turn_away(self) -> None:
         """Uvicorn has read the whole request, and the library cannot: nothing more would come.

@@ -87,6 +87,11 @@ class Seen:
     under_attack_ms: list[float]
     kib_before: int
     kib_most: int
+    cpu_quiet_s: float = 0.0
+    """Processor time of the gateway in all quiet seconds."""
+    cpu_under_attack_s: float = 0.0
+    quiet_s: float = 0.0
+    under_attack_s: float = 0.0
 
     @property
     def more_kib(self) -> int:
@@ -97,11 +102,25 @@ class Seen:
         met = ", ".join(f"{attack} {dict(ends)}" for attack, ends in self.met.items())
         return (
             f"{met}; memory {self.more_kib / 1024:+.1f} MiB; "
+            f"processor {self.cpu_quiet_s / self.quiet_s:.0%} -> "
+            f"{self.cpu_under_attack_s / self.under_attack_s:.0%}; "
             f"p50 {statistics.median(self.quiet_ms):.1f} -> "
             f"{statistics.median(self.under_attack_ms):.1f} ms, "
             f"p99 {before:.1f} -> {during:.1f} ms ({during / before - 1:+.0%}) "
             f"of {len(self.quiet_ms)} and {len(self.under_attack_ms)} reservations"
         )
+
+
+class _Spent:
+    """Time that passes, and the gateway's processor time in it."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._gateway = arena.gateway
+        self._began, self._cpu = time.monotonic(), arena.gateway.cpu_s()
+
+    def more_than(self, seconds: float, cpu_s: float) -> tuple[float, float]:
+        passed = time.monotonic() - self._began
+        return seconds + passed, cpu_s + self._gateway.cpu_s() - self._cpu
 
 
 async def attacked(
@@ -120,18 +139,24 @@ async def attacked(
         await asyncio.sleep(0.2)  # The first of everything takes longer.
         for number in range(rounds):
             honest.taken()
+            clock = _Spent(arena)
             await asyncio.sleep(quiet_s)
             seen.quiet_ms += honest.taken()
+            seen.quiet_s, seen.cpu_quiet_s = clock.more_than(seen.quiet_s, seen.cpu_quiet_s)
             orders = [
                 Orders(kind, port(arena), count, seconds, tickets(arena, kind, number))
                 for kind, count in kinds.items()
             ]
             async with _started(warden, orders) as attacker:
                 honest.taken()
+                clock = _Spent(arena)
                 while not attacker.done():
                     seen.kib_most = max(seen.kib_most, arena.gateway.memory_kib())
                     await asyncio.wait([attacker], timeout=_LOOKS_EVERY_S)
                 seen.under_attack_ms += honest.taken()
+                seen.under_attack_s, seen.cpu_under_attack_s = clock.more_than(
+                    seen.under_attack_s, seen.cpu_under_attack_s
+                )
             for kind, ends in attacker.result().items():
                 met[kind].update(ends)
     return seen

@@ -27,6 +27,8 @@ from tests.stall import SHOW
 _BREATH_S = 0.005
 _AGAIN_S = 0.25
 """How soon whoever was sent away is back."""
+_ARRIVE_S = 1.0
+"""So many come one after the other."""
 _LOOKS_EVERY_S = 0.1
 _CHUNK = 100
 
@@ -301,7 +303,8 @@ async def attack(orders: Orders) -> Counter[str]:
     tickets = iter(orders.tickets)
     kind = ATTACKS[orders.kind]
 
-    async def again_and_again() -> None:
+    async def again_and_again(after_s: float) -> None:
+        await asyncio.sleep(after_s)
         while True:
             try:
                 await kind(orders, met, tickets)
@@ -312,8 +315,8 @@ async def attack(orders: Orders) -> Counter[str]:
     number = 1 if orders.kind in ALONE else orders.count
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(orders.seconds), asyncio.TaskGroup() as group:
-            for _nth in range(number):
-                group.create_task(again_and_again())
+            for nth in range(number):
+                group.create_task(again_and_again(_ARRIVE_S * nth / number))
     return met
 
 

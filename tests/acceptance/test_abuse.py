@@ -30,7 +30,7 @@ ROWS = {
     "pings": (5, {"4029", "cut"}),
     "empty_fragments": (5, {"4029", "cut"}),
     "huge_frames": (50, {"1009"}),
-    "half_frames": (500, {"4502"}),
+    "half_frames": (500, {"4502", "1013"}),
 }
 LONG = {"deaf_readers"}
 """What takes longer than a moment to be noticed."""
