@@ -257,6 +257,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def _end(self, code: CloseCode) -> None:
         """Close as the library would on a wrong frame."""
+        self.conn.data_to_send()  # Answers to pings.
         self.conn.send_close(code)
         self.handle_parser_exception()
         self._cut_after_grace()

@@ -30,6 +30,7 @@ _AGAIN_S = 0.25
 _ARRIVE_S = 1.0
 """So many come one after the other."""
 _LOOKS_EVERY_S = 0.1
+_PIECE_S = 0.02
 _CHUNK = 100
 
 
@@ -139,7 +140,7 @@ async def messages(orders: Orders, met: Counter[str], tickets: Iterator[str]) ->
 
 
 async def _floods(orders: Orders, met: Counter[str], piece: bytes) -> None:
-    """As fast as it goes, whatever is answered is not read until the end."""
+    """Megabytes a second; whatever is answered is not read until the end."""
     line = await Line.to(orders.port)
     await line.upgraded()
     try:
@@ -147,6 +148,7 @@ async def _floods(orders: Orders, met: Counter[str], piece: bytes) -> None:
             line.writer.write(piece)
             await line.writer.drain()
             met["bytes"] += len(piece)
+            await asyncio.sleep(_PIECE_S)
     except OSError:
         met[await line.close_code()] += 1
     finally:
