@@ -6,6 +6,8 @@ memory, and an honest shopper's p99 before and meanwhile, interleaved:
     HOLDFAST_TEST_ABUSE_S=12 pytest -n 0 -rP tests/acceptance/test_abuse.py
 """
 
+from typing import Any
+
 import pytest
 
 from gateway.sandbox.warden import Warden
@@ -34,13 +36,14 @@ ROWS = {
 }
 LONG = {"deaf_readers"}
 """What takes longer than a moment to be noticed."""
+_PATIENCE = ("header_timeout_s", "body_timeout_s", "connect_timeout_s", "slow_grace_s")
 MOST_MORE_KIB = 50 * 1024
 
 
 async def test_few_do_everything_at_once(redis_url: str, warden: Warden) -> None:
     """Everybody is closed or limited, each for what he does."""
-    quick = ("header_timeout_s", "body_timeout_s", "connect_timeout_s", "slow_grace_s")
-    async with open_arena(redis_url, warden, **dict.fromkeys(quick, 1)) as arena:
+    quick: dict[str, Any] = dict.fromkeys(_PATIENCE, 1)
+    async with open_arena(redis_url, warden, **quick) as arena:
         kinds = dict.fromkeys(ROWS.keys() - LONG, 2) | {"messages": 10_000}
         seen = await attacked(arena, warden, kinds, 3, 1, quiet_s=0.5)
     report(str(seen))
