@@ -55,28 +55,31 @@ class _Unwanted(Exception):
 class HttpProtocol(HttpToolsProtocol):
     """One connection until its end, or until it becomes a socket."""
 
+    __slots__ = (
+        *("_hall", "_due_s", "_raw", "_head", "_in_head", "_in_body", "_over", "_served", "_wrong"),
+        *("_unread", "_unread_since_s"),
+    )
+
     def __init__(
         self, config: Config, state: ServerState, app_state: dict[str, Any], hall: Hall
     ) -> None:
         super().__init__(config, state, app_state)
         self._hall = hall
-
-    _due_s = math.inf
-    """When what is to come must have come."""
-    _raw = 0
-    """Bytes of this request that the parser has taken and not given back as a body."""
-    _head = 0
-    """Bytes of its head that were given back."""
-    _in_head = False
-    _in_body = False
-    _over = False
-    """It was refused; nothing is read any more."""
-    _served: RequestResponseCycle | None = None
-    """The request that is being answered, or was answered last."""
-    _wrong: HoldfastError | None = None
-    _unread = 0
-    """Bytes that waited for the peer when they began to wait, at ``_unread_since_s``."""
-    _unread_since_s = 0.0
+        self._due_s = math.inf
+        """When what is to come must have come."""
+        self._raw = 0
+        """Bytes of this request that the parser has taken and not given back as a body."""
+        self._head = 0
+        """Bytes of its head that were given back."""
+        self._in_head = self._in_body = False
+        self._over = False
+        """It was refused; nothing is read any more."""
+        self._served: RequestResponseCycle | None = None
+        """The request that is being answered, or was answered last."""
+        self._wrong: HoldfastError | None = None
+        self._unread = 0
+        """Bytes that waited for the peer when they began to wait, at ``_unread_since_s``."""
+        self._unread_since_s = 0.0
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Somebody is there."""

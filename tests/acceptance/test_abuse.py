@@ -3,7 +3,7 @@
 By default few do everything at once. In full, one attack after the other, with what was met, the
 memory, and an honest shopper's p99 before and meanwhile, interleaved:
 
-    HOLDFAST_TEST_ABUSE_S=12 pytest -n 0 -rP tests/acceptance/test_abuse.py
+    HOLDFAST_TEST_ABUSE_S=8 pytest -n 0 -rP tests/acceptance/test_abuse.py
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from tests.acceptance.abuse import attacked
 from tests.acceptance.arena import looks_into_processes, open_arena, report
 from tests.depth import many, only_deep
 
-SECONDS = many("ABUSE_S", 12, 12)
+SECONDS = many("ABUSE_S", 8, 8)
 pytestmark = looks_into_processes
 
 ROWS = {
@@ -36,14 +36,18 @@ ROWS = {
 }
 LONG = {"deaf_readers"}
 """What takes longer than a moment to be noticed."""
-_PATIENCE = ("header_timeout_s", "body_timeout_s", "connect_timeout_s", "slow_grace_s")
 MOST_MORE_KIB = 50 * 1024
+
+
+def _patience(seconds: int) -> dict[str, Any]:
+    """Settings of a gateway that waits for nobody longer; nor can we."""
+    names = ("header_timeout_s", "body_timeout_s", "connect_timeout_s", "slow_grace_s")
+    return dict.fromkeys(names, seconds)
 
 
 async def test_few_do_everything_at_once(redis_url: str, warden: Warden) -> None:
     """Everybody is closed or limited, each for what he does."""
-    quick: dict[str, Any] = dict.fromkeys(_PATIENCE, 1)
-    async with open_arena(redis_url, warden, **quick) as arena:
+    async with open_arena(redis_url, warden, **_patience(1)) as arena:
         kinds = dict.fromkeys(ROWS.keys() - LONG, 2) | {"messages": 10_000}
         seen = await attacked(arena, warden, kinds, 3, 1, quiet_s=0.5)
     report(str(seen))
@@ -57,7 +61,7 @@ async def test_few_do_everything_at_once(redis_url: str, warden: Warden) -> None
 @pytest.mark.parametrize("kind", ROWS)
 async def test_abuse_costs_others_little(redis_url: str, warden: Warden, kind: str) -> None:
     count, expected = ROWS[kind]
-    async with open_arena(redis_url, warden) as arena:
+    async with open_arena(redis_url, warden, **_patience(2)) as arena:
         seen = await attacked(arena, warden, {kind: count}, SECONDS, 2, SECONDS)
     report(str(seen))
     assert expected & seen.met[kind].keys(), seen.met
