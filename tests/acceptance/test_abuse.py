@@ -4,6 +4,13 @@ By default few do everything at once. In full, one attack after the other, with 
 memory, and an honest shopper's p99 before and meanwhile, interleaved:
 
     HOLDFAST_TEST_ABUSE_S=8 pytest -n 0 -rP tests/acceptance/test_abuse.py
+
+Times are reported and not judged: whoever attacks takes processor time on this machine, too. What
+the gateway's own work grows by, as a share of one processor, is the steadier figure.
+
+Who may not do what he asks is refused elsewhere: a foreign page, a ticket that has expired or is in
+the address (``integration/test_endpoint.py``), another's hold (``integration/test_session.py``), a
+card number in any field (``integration/test_card_numbers.py``).
 """
 
 from typing import Any
