@@ -43,7 +43,7 @@ class Hall:
     refused: int = 0
     """Connections that found no room."""
     cut: int = 0
-    """Connections that were ended: for a newcomer, or because they did not get on."""
+    """Connections that we ended: for a newcomer, or for what they did or did not do."""
     _inside: dict[Caller, None] = field(default_factory=dict)
     _silent: dict[Caller, float] = field(default_factory=dict)
     """Those whose request we wait for, and since when; the longest first."""

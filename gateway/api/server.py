@@ -205,7 +205,6 @@ class HttpProtocol(HttpToolsProtocol):
         elif self.flow.read_paused:
             self._due_s = now_s + self._hall.body_s  # It is we who do not read.
         else:
-            self._hall.cut += 1
             self._refuse(TooSlow("The request did not arrive in time."))
 
     def cut(self) -> None:
@@ -237,6 +236,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._hall.ends(self)
             return
         self._over = True
+        self._hall.cut += 1
         now_s = self.loop.time()
         self._due_s = now_s + LINGER_S
         self._hall.awaits(self, now_s)
