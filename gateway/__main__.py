@@ -16,6 +16,7 @@ from gateway.settings import SettingsError
 _COMMANDS = {
     "demo": ("demo", "run a whole shop here, with nothing configured"),
     "serve": ("serve", "run the gateway: sockets, HTTP, the page at /"),
+    "drain": ("drain", "send the sockets of the gateway beside it elsewhere, and wait"),
     "relay": ("relay", "deliver confirmed orders to the point of sale"),
     "sweep": ("sweep", "expire holds, and go on with payments nobody came back for"),
     "audit": ("audit", "recompute every quantity from the ledger and name each drift"),

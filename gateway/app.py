@@ -3,35 +3,42 @@
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from gateway.api import routes as api
 from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
+from gateway.api.hall import Hall
 from gateway.api.requests import Requests
+from gateway.api.server import listening
 from gateway.api.tickets import SOCKET_PATH
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
 from gateway.clock import Clock, SystemClock
+from gateway.environment import listed
 from gateway.lane import Lane
 from gateway.metrics.gateway import registry
 from gateway.otlp.address import open_tracer
 from gateway.process import allow_files
 from gateway.rooms import Rooms, join
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError, variable
 from gateway.sockets.door import Door
-from gateway.sockets.drain import Drain, Server
+from gateway.sockets.drain import Apart, Drain, Server
 from gateway.sockets.endpoint import Endpoint
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.server import serving
@@ -41,7 +48,10 @@ from gateway.web import pages
 log = logging.getLogger(__name__)
 
 _OTHER_FILES = 512
-"""What is open besides sockets: requests and refusals, Redis, Stripe, the claims table."""
+"""What is open besides sockets and connections: who is refused, Redis, Stripe, the claims table,
+and those who look after us."""
+_OPERATORS = 64
+"""Connections of the port for operators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class Gateway:
     desk: Desk
     listener: NewsListener
     door: Door
+    hall: Hall
     drain: Drain
 
     @contextlib.asynccontextmanager
@@ -104,11 +115,20 @@ def assemble(
     rooms = join(settings, clock, rng, lane, payments, claims, tracer)
     desk = Desk(rooms.settler, settings, rng)
     door = Door(settings.sockets)
-    return Gateway(rooms, desk, NewsListener(rooms), door, Drain(door, settings.drain_s))
+    hall = hall_of(settings, settings.connections)
+    return Gateway(rooms, desk, NewsListener(rooms), door, hall, Drain(door, settings.drain_s))
 
 
-def application(gateway: Gateway) -> ASGIApp:
-    """The ASGI application of a gateway.
+@dataclass(frozen=True, slots=True)
+class Applications:
+    """What a gateway serves: to everybody, and on the port for operators if there is one."""
+
+    public: ASGIApp
+    operations: ASGIApp
+
+
+def applications(gateway: Gateway) -> Applications:
+    """The ASGI applications of a gateway.
 
     Sockets go straight to their endpoint: what the framework has for requests would wait below
     each of thousands of viewers, eight coroutines deep.
@@ -122,15 +142,10 @@ def application(gateway: Gateway) -> ASGIApp:
     rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
     endpoint = Endpoint(rooms, desk, listener, door)
     numbers = registry(rooms, desk, listener, door, listener.tally)
-    app = Starlette(
-        routes=[
-            *api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin),
-            *pages.routes(rooms.settings),
-        ],
-        middleware=[Middleware(CarefulHeaders)],
-        exception_handlers=HANDLERS,
-        lifespan=lifespan,
-    )
+    routes = api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin)
+    hidden = api.ONLY_OPERATIONS if rooms.settings.metrics_port else ()
+    shown = [route for route in routes if route.path not in hidden]
+    app = _framework([*shown, *pages.routes(rooms.settings)], lifespan)
     requests = Requests(app, rooms.tracer, rooms.rng)
 
     async def front(scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,12 +154,30 @@ def application(gateway: Gateway) -> ASGIApp:
         else:
             await requests(scope, receive, send)
 
-    return front
+    operations = [route for route in routes if route.path in api.OPERATIONS]
+    return Applications(front, Requests(_framework(operations), rooms.tracer, rooms.rng))
+
+
+def _framework(
+    routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette] | None = None
+) -> Starlette:
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(CarefulHeaders)],
+        exception_handlers=HANDLERS,
+        lifespan=lifespan,
+    )
 
 
 def serve(settings: Settings) -> None:
-    """Run a gateway until SIGTERM or SIGINT."""
-    settings = _within(settings, allow_files(settings.sockets + _OTHER_FILES))
+    """Run a gateway until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: nothing can listen on the port for operators.
+    """
+    wanted = settings.sockets + settings.connections + _OTHER_FILES
+    settings = _within(settings, allow_files(wanted))
+    operators = operators_port(settings)
     lane = Lane(settings)
     gateway = assemble(
         settings,
@@ -154,34 +187,79 @@ def serve(settings: Settings) -> None:
         payments=Payments(settings, lane, SystemClock()),
         claims=open_claims(settings),
     )
-    server(gateway).run()
+    server(gateway, operators).run()
+
+
+def operators_port(settings: Settings) -> socket.socket | None:
+    """Bind the port for operators, if there is to be one.
+
+    Raises:
+        SettingsError: it is taken, say.
+    """
+    if not settings.metrics_port:
+        return None
+    where = (settings.host, settings.metrics_port)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server(where, family=family, backlog=_OPERATORS)
+    except OSError as error:
+        raise SettingsError(
+            f"{variable('metrics_port')} cannot be used: {where[0]}:{where[1]}: "
+            f"{os.strerror(error.errno or 0).lower()}."
+        ) from None
 
 
 def _within(settings: Settings, files: int) -> Settings:
-    """The settings, with no more sockets than there may be files."""
-    sockets = max(1, min(settings.sockets, files - _OTHER_FILES))
+    """The settings, with no more sockets and connections than there may be files."""
+    connections = min(settings.connections, max(1, files // 6))
+    sockets = max(1, min(settings.sockets, files - connections - _OTHER_FILES))
     if sockets < settings.sockets:
         log.warning(
             "The system allows %d open files: %d sockets are served, not %d; raise its limit.",
             *(files, sockets, settings.sockets),
         )
-    return msgspec.structs.replace(settings, sockets=sockets)
+    return msgspec.structs.replace(settings, sockets=sockets, connections=connections)
 
 
-def server(gateway: Gateway) -> Server:
-    """The server of a gateway; it does not listen yet."""
+def server(gateway: Gateway, operators: socket.socket | None = None) -> Server:
+    """The server of a gateway, with a second port or without; it does not listen yet."""
+    settings, served = gateway.rooms.settings, applications(gateway)
     ws = serving(gateway.door, gateway.rooms.rng)
-    config = configuration(gateway.rooms.settings, application(gateway), ws)
-    return Server(config, gateway.drain)
+    http = listening(gateway.hall)
+    config = configuration(settings, served.public, ws, http)
+    if operators is None:
+        return Server(config, gateway.drain)
+    hall = hall_of(settings, _OPERATORS)
+    own = configuration(settings, served.operations, None, listening(hall))
+    return Server(config, gateway.drain, Apart(operators, own))
 
 
-def configuration(settings: Settings, app: ASGIApp, ws: type[asyncio.Protocol]) -> uvicorn.Config:
-    """How uvicorn serves us; ``ws`` makes the protocol of an upgrade."""
+def hall_of(settings: Settings, most: int) -> Hall:
+    """The bounds of connections that are no sockets."""
+    return Hall(
+        most, settings.header_timeout_s, settings.body_timeout_s, float(settings.slow_grace_s)
+    )
+
+
+def configuration(
+    settings: Settings,
+    app: ASGIApp,
+    ws: type[asyncio.Protocol] | None,
+    http: type[asyncio.Protocol] | Literal["httptools"] = "httptools",
+) -> uvicorn.Config:
+    """How uvicorn serves us; ``http`` makes the protocol of a connection, ``ws`` of an upgrade.
+
+    Left alone, uvicorn would believe whoever connects from this machine that he speaks for others.
+    """
+    proxies = listed(settings.trusted_proxies)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        ws=ws,
+        http=http,
+        ws=ws or "none",
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
         ws_max_size=settings.max_frame_bytes,
         ws_ping_interval=settings.ping_s,
         ws_ping_timeout=settings.ping_s,

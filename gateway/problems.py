@@ -3,6 +3,7 @@ socket is refused with before its upgrade.
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -41,3 +42,14 @@ def of_error(error: HoldfastError) -> Response:
     if isinstance(wait_ms, int):
         headers["Retry-After"] = str(max(1, -(-wait_ms // 1000)))
     return problem(error.status, error.code, error.message, error.facts, headers)
+
+
+def as_bytes(error: HoldfastError) -> bytes:
+    """The whole HTTP answer of an error, which ends its connection: for whoever is turned away
+    before anything was made for the request.
+    """
+    answer = of_error(error)
+    status = HTTPStatus(answer.status_code)
+    head = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    head += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*head, b"connection: close", b"", bytes(answer.body)])

@@ -20,8 +20,6 @@ T = TypeVar("T")
 
 MAX_OPEN_BODY = 16_384
 """Bytes of a body that anybody may send, without a key."""
-BODY_WITHIN_S = 15
-"""A body that takes longer to arrive is not waited for."""
 
 _LARGE = 65_536
 """From so many bytes on, a body is decoded beside the loop, which has sockets to serve."""
@@ -42,12 +40,6 @@ class NoKey(Invalid):
     status = 400
 
 
-class TooSlow(Invalid):
-    """The body did not arrive in time."""
-
-    status = 408
-
-
 class TooLarge(Invalid):
     """The body is larger than we read; fact: ``limit``, in bytes."""
 
@@ -64,7 +56,7 @@ async def read_body(request: Request, media_type: str, limit: int) -> bytes:
     """Read a body of at most ``limit`` bytes, of the given media type.
 
     Raises:
-        WrongMediaType, TooLarge, TooSlow: it was not read to its end.
+        WrongMediaType, TooLarge: it was not read to its end.
     """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
@@ -75,14 +67,10 @@ async def read_body(request: Request, media_type: str, limit: int) -> bytes:
     if _NUMBER.fullmatch(length) and int(length) > limit:
         raise _too_large(limit)
     body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise _too_large(limit)
-    except TimeoutError:
-        raise TooSlow(f"The body did not arrive within {BODY_WITHIN_S} s.") from None
+    async for chunk in request.stream():  # The server ends a body that does not get on.
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
     return bytes(body)
 
 
@@ -91,7 +79,7 @@ async def read_json(request: Request, decoder: msgspec.json.Decoder[T], limit: i
 
     Raises:
         Invalid: it is not of that type; the message names the field.
-        NotJson, WrongMediaType, TooLarge, TooSlow: it was not even decoded.
+        NotJson, WrongMediaType, TooLarge: it was not even decoded.
     """
     body = await read_body(request, "application/json", limit)
     if len(body) > _LARGE:

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api import catalog, orders, probes, refunds, shows, stock, stripe, tickets, webhooks
+from gateway.api.addresses import Limit, limited
 from gateway.api.failures import Endpoint, answering
 from gateway.checkout.desk import Desk
 from gateway.checkout.webhook import ROUTE as STRIPE_ROUTE
@@ -51,6 +52,11 @@ TABLE: tuple[tuple[str, str, RoomsEndpoint], ...] = (
 )
 """What takes a key of the shop."""
 
+OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/drainz"})
+"""What is on the port for operators, where there is one."""
+ONLY_OPERATIONS = frozenset({"/metrics", "/drainz"})
+"""What is nowhere else then."""
+
 
 def routes(
     rooms: Rooms,
@@ -77,8 +83,10 @@ def routes(
         draining,
     )
     webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
+    limit = Limit(rooms.settings.tickets_per_address_per_s, rooms.clock)
+    ticket = limited(limit, partial(tickets.create, rooms))
     return [
-        *_for_pages("/v1/tickets", partial(tickets.create, rooms), rooms.settings),
+        *_for_pages("/v1/tickets", ticket, rooms.settings),
         *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),
         _route("POST", STRIPE_ROUTE, partial(stripe.receive, webhook)),
         _route("GET", "/livez", probes.alive),

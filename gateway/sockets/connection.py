@@ -80,6 +80,7 @@ class Connection:
     session: Session | None = None
     _feed: Feed | None = None
     _seat: Seat | None = None
+    _direct: Direct | None = None
     _work: set[asyncio.Task[Any]] = field(default_factory=set)
     _closing: asyncio.Future[CloseCode | None] = field(init=False)
     """The code to close with; ``None`` once the peer has gone."""
@@ -102,6 +103,7 @@ class Connection:
     async def serve(self) -> None:
         """Serve until either side closes."""
         direct: Direct | None = self.socket.scope.get("extensions", {}).get(EXTENSION)
+        self._direct = direct
         if direct:
             direct.attach(self.outbox, self.rooms.settings.send_buffer_bytes, AT_ONCE_BYTES)
             direct.hear(self._arrived)
@@ -179,6 +181,8 @@ class Connection:
                     if not self._closing.done():
                         self.tally.closed[code] += 1
                         self._closing.set_result(code)
+                    if self._direct:
+                        self._direct.hear(None)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

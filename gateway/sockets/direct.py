@@ -77,7 +77,10 @@ class Direct(Protocol):
         """Tell the outlet that it is over."""
 
     def hear(self, listener: Callable[[str], None] | None) -> None:
-        """Have small text frames handed to the listener as they come, the others by ASGI."""
+        """Have small text frames handed to the listener as they come, the others by ASGI.
+
+        ``None`` is for the end: whatever else the peer says need not be read.
+        """
 
 
 def encoded(text: bytes, kind: Kind, version: int = 0) -> Encoded:

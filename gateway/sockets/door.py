@@ -7,11 +7,10 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Literal, Protocol
 
 from gateway.errors import Overloaded
-from gateway.problems import of_error
+from gateway.problems import as_bytes
 from gateway.sessions.machine import Busy
 from gateway.sockets.direct import Encoded
 
@@ -21,6 +20,9 @@ _SENTENCES: dict[Reason, str] = {
     "full": "Too many are connected here; try again.",
     "draining": "This process is going away; connect again.",
 }
+MOST_UNFINISHED = 8_388_608
+"""Bytes of messages that have not come whole, of all sockets together. Nobody means to send a large
+one slowly; whoever would make them more is closed."""
 _COME_BACK_S = range(1, 6)
 """Whoever was refused is told one of these, so that not all come back in the same second."""
 
@@ -51,6 +53,8 @@ class Door:
     """Upgrades that were made."""
     refused: Counter[str] = field(default_factory=Counter)
     """Upgrades that were not, by ``full``, ``draining``, or the code of the endpoint's error."""
+    unfinished: int = 0
+    """Bytes of messages that have not come whole."""
     draining: bool = False
     """The process goes away; nobody comes in any more."""
     guests: set[Guest] = field(default_factory=set)
@@ -87,12 +91,5 @@ class Door:
 
 def refusals(reason: Reason) -> tuple[bytes, ...]:
     """The whole HTTP answers to an upgrade that is refused, each with another ``Retry-After``."""
-    return tuple(_refusal(_SENTENCES[reason], seconds) for seconds in _COME_BACK_S)
-
-
-def _refusal(sentence: str, come_back_s: int) -> bytes:
-    answer = of_error(Overloaded(sentence, retry_after_ms=come_back_s * 1000))
-    status = HTTPStatus(answer.status_code)
-    head = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
-    head += [name + b": " + value for name, value in answer.raw_headers]
-    return b"\r\n".join([*head, b"connection: close", b"", bytes(answer.body)])
+    sentence = _SENTENCES[reason]
+    return tuple(as_bytes(Overloaded(sentence, retry_after_ms=s * 1000)) for s in _COME_BACK_S)

@@ -7,6 +7,9 @@ All within the window T (``drain_s``), counted from the signal or the request to
     … 0.98 T                every viewer knows; sockets close one after the other (0.88 T and more)
     … T + 0.2 s             those who waited for an answer are closed, too, and say goodbye
 
+The port for operators, if there is one, is open until then, so that whoever asks hears that we are
+not ready.
+
 When the process is to end (``Server``), connections that are left then are cut. Now uvicorn takes
 0.1 s, requests that are still open ``_HTTP_S`` (0.3; they had the window, too), and payments under
 way 1 s (``checkout.desk``). That is T + 1.6 s, and by T + 2 s the interpreter has gone. No step
@@ -18,7 +21,9 @@ import socket
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 
@@ -161,15 +166,40 @@ class Drain:
             await asyncio.sleep(wait_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A second port, with a queue of its own for those who connect, and what is served there."""
+
+    listener: socket.socket
+    config: uvicorn.Config
+
+
 class Server(uvicorn.Server):
     """Uvicorn's server, which would say goodbye to everyone at once, with a drain before its end.
 
     A second signal cuts the drain short; Ctrl-C after that, or after the drain, all the rest.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, apart: Apart | None = None) -> None:
         super().__init__(config)
         self.drain = drain
+        self._apart = apart
+        self._open_to_the_end: list[asyncio.Server] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, on the second port too."""
+        await super().startup(sockets)
+        if self._apart:
+            loop, config = asyncio.get_running_loop(), self._apart.config
+            config.load()
+            made = partial(
+                cast("Any", config.http_protocol_class),
+                config,
+                self.server_state,
+                self.lifespan.state,
+            )
+            served = await loop.create_server(made, sock=self._apart.listener)
+            self._open_to_the_end.append(served)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then end what is left and the application."""
@@ -183,6 +213,7 @@ class Server(uvicorn.Server):
         for connection in tuple(self.server_state.connections):
             if isinstance(connection, SocketProtocol):
                 connection.transport.abort()
+        self.servers += self._open_to_the_end
         # uvicorn waits with asyncio.timeout(): a fraction is as good.
         open_s = _HTTP_S if self.drain.hurried else max(_HTTP_S, ends_s - loop.time())
         self.config.timeout_graceful_shutdown = open_s  # type: ignore[assignment]

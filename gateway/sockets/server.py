@@ -17,8 +17,10 @@ from uvicorn.server import ServerState
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
+from gateway.errors import CloseCode
+from gateway.sessions.limits import Bucket
 from gateway.sockets.direct import EXTENSION, Outlet, small_text
-from gateway.sockets.door import Door, Reason, refusals
+from gateway.sockets.door import MOST_UNFINISHED, Door, Reason, refusals
 from gateway.sockets.porch import Porch
 
 if TYPE_CHECKING:
@@ -26,6 +28,16 @@ if TYPE_CHECKING:
 
 GRACE_S = 3.0
 """How long a peer may take to read what is left and say goodbye before its connection is cut."""
+
+_PIECE = 2_048
+"""Bytes the library is given at once: it would read thousands of tiny frames before we saw one."""
+_LIBRARY_FRAMES_PER_S, _LIBRARY_FRAMES = 50, 300
+"""Frames the library may read of one socket, on average and at once. Shoppers send a pong, and now
+and then a frame that is not small; each costs what ten small ones do, were it empty or a ping."""
+_LAST_WORDS = 16_384
+"""Bytes that are read of a peer after we have no ear for it any more, to find its goodbye."""
+_LARGE = 16_384
+"""Bytes of a frame, or message, that is not there whole, from which on it must fit at the door."""
 
 _WAITS_FOR_A_FRAME = StreamReader.at_eof.__code__
 """Where the library's parser stands when it has read a frame and nothing of the next."""
@@ -106,8 +118,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.writable = cast("Any", _Gate())
         self._door = door
         self._rng = rng
+        now_s = self.loop.time()
+        self._frames_left = Bucket.full(_LIBRARY_FRAMES_PER_S, _LIBRARY_FRAMES, now_s)
 
     _listener: Callable[[str], None] | None = None
+    _turned_away = False
+    """The endpoint listens no more; what else is said is not for it."""
+    _last_words = 0
+    _unfinished = 0
+    """Bytes of a message that has not come whole."""
     _outlet: Outlet | None = None
     _between_frames = False
     """Whether the library has read whole messages so far, and nothing of the next."""
@@ -125,6 +144,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, however far it had come."""
         self._door.exit()
+        self._door.unfinished -= self._unfinished
+        self._unfinished = 0
         super().connection_lost(exc)
         self.detach()
 
@@ -174,8 +195,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._cut_after_grace()
 
     def hear(self, listener: Callable[[str], None] | None) -> None:
-        """Have small text frames handed to the listener."""
+        """Have small text frames handed to the listener, or listen no more."""
         self._listener = listener
+        self._turned_away = listener is None
         self._between_frames = self._is_between_frames()
 
     def data_received(self, data: bytes) -> None:
@@ -184,12 +206,64 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             data = self._hand_over(data, self._listener)
             if not data:
                 return
-        super().data_received(data)
         if not self.handshake_initiated:
-            self._turn_away()
-            return
+            super().data_received(data)
+            if not self.handshake_initiated:
+                self._turn_away()
+                return
+        else:
+            self._give_to_library(data)
         self._between_frames = self._is_between_frames()
         self._tell_outlet()
+
+    def _give_to_library(self, data: bytes) -> None:
+        """In pieces, as long as the peer is worth it."""
+        for at in range(0, len(data), _PIECE):
+            if self.transport.is_closing():
+                return
+            if self._turned_away or self.close_sent:
+                self._last_words += min(_PIECE, len(data) - at)
+                if self._last_words > _LAST_WORDS:
+                    self.transport.pause_reading()  # Whatever it still hears, it is cut soon.
+                    return
+            super().data_received(data[at : at + _PIECE])
+            self._weigh()
+
+    def handle_events(self) -> None:
+        """Frames have come."""
+        count = len(self.conn.events)
+        if self._is_open() and count and self._frames_left.take(count, self.loop.time()):
+            self.conn.events_received()
+            self._end(CloseCode.COMMAND_RATE)
+            return
+        super().handle_events()
+
+    def handle_ping(self) -> None:
+        """The library has an answer ready. Whoever reads nothing gets none: they would pile up."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def _weigh(self) -> None:
+        """See to it that unfinished messages of all sockets together stay small."""
+        size = len(self.conn.reader.buffer)
+        if self.frames:
+            size += self.conn.current_size or 0
+        self._door.unfinished += size - self._unfinished
+        self._unfinished = size
+        if size > _LARGE and self._door.unfinished > MOST_UNFINISHED and self._is_open():
+            self._end(CloseCode.OVERLOADED)
+
+    def _end(self, code: CloseCode) -> None:
+        """Close as the library would on a wrong frame."""
+        self.conn.data_to_send()  # Answers to pings.
+        self.conn.send_close(code)
+        self.handle_parser_exception()
+        self._cut_after_grace()
+        self.conn.reader.buffer.clear()  # It would be kept as long.
+        self.frames.clear()
+        self._weigh()
 
     def _turn_away(self) -> None:
         """Uvicorn has read the whole request, and the library cannot: nothing more would come.
@@ -242,7 +316,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _hand_over(self, data: bytes, listener: Callable[[str], None]) -> bytes:
         """Give the listener what it may have; return the rest, from a frame's first byte on."""
         at = 0
-        while frame := small_text(data, at):
+        while not self._turned_away and (frame := small_text(data, at)):
             text, at = frame
             listener(text)
         return data[at:]

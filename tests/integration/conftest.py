@@ -150,6 +150,7 @@ async def open_site(
     settings: Settings,
     stripe_settings: StripeSettings,
     prepare: Callable[[Gateway], None] = _as_it_is,
+    operators: socket.socket | None = None,
 ) -> AsyncIterator[Site]:
     """Open a site and close it again; ``prepare`` changes the gateway before anybody comes."""
     async with contextlib.AsyncExitStack() as stack:
@@ -168,7 +169,7 @@ async def open_site(
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         # asyncio sets this only on sockets that name their protocol; else replies wait 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = server_of(gateway)
+        server = server_of(gateway, operators)
         serving = asyncio.create_task(server._serve([listener]))
         while not server.started:
             assert not serving.done(), serving.result()

@@ -2,7 +2,8 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Iterable
 
 import httpx
 import msgspec
@@ -17,6 +18,7 @@ from gateway.rooms import Rooms
 from gateway.settings import Settings
 from gateway.tickets import Scope
 from tests.front_door import Door, open_door, problem
+from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site
 
 
 @pytest.fixture
@@ -240,3 +242,49 @@ async def test_a_ticket_from_the_line_is_good_only_with_its_place(full: Door, li
     assert full.rooms.tokens.read_ticket(answer.json()["token"]).needs_place
     free = await ticket(live, shopper="first")
     assert not live.rooms.tokens.read_ticket(free.json()["token"]).needs_place
+
+
+async def asked(site: Site, forwarded: str, **headers: str) -> httpx.Response:
+    """A ticket is asked for, by way of somebody who says for whom."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.post(
+            f"{site.url}/v1/tickets",
+            json={"show": SHOW},
+            headers={"x-forwarded-for": forwarded} | headers,
+        )
+
+
+async def until_refused(site: Site, forwarded: Iterable[str]) -> tuple[int, httpx.Response]:
+    """How many tickets there are, and what comes after them."""
+    for got, claim in enumerate(forwarded):
+        answer = await asked(site, claim)
+        if answer.status_code != 200:
+            return got, answer
+    raise AssertionError("nobody was refused")
+
+
+async def test_one_address_gets_only_so_many_tickets_whatever_it_says_of_itself(
+    settings: Settings,
+) -> None:
+    settings = msgspec.structs.replace(settings, tickets_per_address_per_s=1)
+    async with open_site(settings, UNLIMITED) as site:
+        got, refused = await until_refused(site, (f"192.0.2.{number}" for number in range(250)))
+        assert got >= 10
+        problem(refused, 429, "rate_limited")
+        assert refused.headers["retry-after"] == "1"
+        key = site.rooms.tokens.sign_key(site.shop, ("pos",))
+        assert (await asked(site, "", authorization=f"Bearer {key}")).status_code == 200
+
+
+async def test_a_proxy_that_is_trusted_says_whose_address_it_is(settings: Settings) -> None:
+    settings = msgspec.structs.replace(
+        settings, tickets_per_address_per_s=1, trusted_proxies="10.0.0.0/8, 127.0.0.1"
+    )
+    async with open_site(settings, UNLIMITED) as site:
+        got, _ = await until_refused(site, itertools.repeat("192.0.2.1"))
+        assert got >= 10
+        for number in range(20):
+            assert (await asked(site, f"192.0.2.{number + 2}")).status_code == 200
+        # What a client says is left of what the proxies say, and proves nothing.
+        claimed = (f"198.51.100.{number}, 192.0.2.1, 10.0.0.9" for number in range(250))
+        assert (await until_refused(site, claimed))[0] < 20

@@ -51,6 +51,7 @@ def test_help_names_every_command(run: Run, capsys: pytest.CaptureFixture[str]) 
     for command in (
         "demo",
         "serve",
+        "drain",
         "relay",
         "sweep",
         "audit",

@@ -1,7 +1,10 @@
 """A gateway that is told to send its viewers elsewhere, by request."""
 
 import asyncio
+import contextlib
 import signal
+import socket
+from collections.abc import AsyncIterator
 
 import httpx
 import msgspec
@@ -10,10 +13,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from gateway.__main__ import main
+from gateway.app import operators_port
+from gateway.commands import drain as drain_command
 from gateway.messages import SUBPROTOCOL
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from tests.front_door import problem
 from tests.integration.conftest import UNLIMITED, Site, open_site
+from tests.processes import free_port
 from tests.shopper import PATIENCE_S
 
 
@@ -68,3 +75,82 @@ async def test_a_second_signal_cuts_it_short_and_the_process_still_ends_in_order
             site.server.handle_exit(signal.SIGINT, None)
             assert [await one.closed() for one in (ann, bob)] == [1012, 1012]
         assert not site.server.force_exit
+
+
+@contextlib.asynccontextmanager
+async def operated(settings: Settings) -> AsyncIterator[tuple[Site, httpx.AsyncClient]]:
+    """A site with a port for operators, and a client of that port."""
+    settings = msgspec.structs.replace(settings, metrics_port=free_port())
+    async with (
+        open_site(settings, UNLIMITED, operators=operators_port(settings)) as site,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.metrics_port}") as client,
+    ):
+        yield site, client
+
+
+async def test_operators_have_a_port_of_their_own_and_only_they_are_told_how_it_goes(
+    settings: Settings,
+) -> None:
+    async with operated(settings) as (site, operator), httpx.AsyncClient() as anybody:
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await operator.get(path)).status_code == 200
+        assert (await operator.post("/drainz")).status_code == 401
+        for path in ("/", "/v1/catalog", "/config.json"):
+            problem(await operator.get(path), 404, "not_found")
+        for path in ("/livez", "/readyz", "/"):
+            assert (await anybody.get(site.url + path)).status_code == 200
+        problem(await anybody.get(f"{site.url}/metrics"), 404, "not_found")
+        problem(await anybody.post(f"{site.url}/drainz"), 404, "not_found")
+        address = str(operator.base_url).replace("http", "ws")
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{address}/v1/live", subprotocols=[Subprotocol(SUBPROTOCOL)])
+        assert refused.value.response.status_code == 404
+
+
+async def test_operators_see_it_fail_until_the_sockets_are_gone(settings: Settings) -> None:
+    async with operated(settings) as (site, operator), site.shopper("ann") as ann:
+        site.server.handle_exit(signal.SIGTERM, None)
+        await site.gateway.drain.noticed.wait()
+        async with httpx.AsyncClient() as anybody:
+            while True:
+                try:
+                    await anybody.get(f"{site.url}/livez")
+                except httpx.ConnectError:
+                    break
+        failing = problem(await operator.get("/readyz"), 503, "unavailable")["failing"]
+        assert failing == ["draining"]
+        assert await ann.closed() == 1012
+
+
+def test_a_port_for_operators_that_is_taken_is_named(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError) as refused:
+            operators_port(msgspec.structs.replace(settings, metrics_port=port))
+    sentence = f"HOLDFAST_METRICS_PORT cannot be used: 127.0.0.1:{port}: address already in use."
+    assert str(refused.value) == sentence
+
+
+async def test_the_command_waits_until_the_sockets_are_gone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(drain_command, "_EVERY_S", 0.02)
+    async with operated(settings) as (site, _), site.shopper("ann") as ann:
+        told = {
+            "HOLDFAST_SECRET": settings.secret,
+            "HOLDFAST_SHOP": settings.shop,
+            "HOLDFAST_HOST": "0.0.0.0",
+            "HOLDFAST_METRICS_PORT": str(site.rooms.settings.metrics_port),
+        }
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+        reading = asyncio.create_task(ann.closed())
+        assert await asyncio.to_thread(main, ["drain"]) == 0
+        assert await reading == 1012
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == "1 sockets are sent elsewhere within 1 s"
+        assert said[-1] == "no socket is left"
+        monkeypatch.setenv("HOLDFAST_SECRET", "another" * 5)
+        assert await asyncio.to_thread(main, ["drain"]) == 1
+    assert await asyncio.to_thread(main, ["drain"]) == 1
+    assert "holdfast: the gateway at http://127.0.0.1:" in capsys.readouterr().err

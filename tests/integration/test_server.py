@@ -299,3 +299,69 @@ async def _unheard(_: Any, receive: Any, __: Any) -> None:
 
 def connections(site: Site) -> set[object]:
     return set(site.server.server_state.connections)
+
+
+async def test_pings_without_end_are_not_answered_without_end() -> None:
+    """A peer that does not read gets none, and whoever sends too many is closed."""
+    async with line() as it:
+        it.protocol.pause_writing()
+        await it.brings(frame(b"x" * 125, Opcode.PING) * 10)
+        assert it.wire.written == []
+        it.protocol.resume_writing()
+        await it.brings(frame(b"y", Opcode.PING))
+        assert it.wire.written == [b"\x8a\x01y"]
+        await it.brings(frame(b"", Opcode.PING) * 2_000)
+        assert it.wire.closing
+        assert it.wire.written[-1][2:4] == (4029).to_bytes(2)
+        assert sum(len(one) for one in it.wire.written) < 2_000
+
+
+async def test_a_message_of_empty_pieces_without_end_is_not_read_without_end() -> None:
+    async with line() as it:
+        await it.brings(frame(b"x", fin=False) + frame(b"", Opcode.CONT, fin=False) * 50_000)
+        assert it.wire.closing
+        assert it.wire.written[-1][2:4] == (4029).to_bytes(2)
+        assert it.protocol.frames == []
+
+
+async def test_large_frames_in_pieces_are_let_in_while_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.sockets.server.MOST_UNFINISHED", 100_000)
+    large = frame(b"x" * 60_000)
+    async with line() as it:
+        it.protocol._door.unfinished = 30_000
+        await it.brings(large[:40_000])
+        await it.brings(large[40_000:])
+        assert (len(it.heard), it.protocol._door.unfinished) == (1, 30_000)
+        it.protocol._door.unfinished = 90_000
+        small = frame(b"y" * 9_000)
+        await it.brings(small[:-1])
+        assert not it.wire.closing
+        await it.brings(small[-1:])
+        await it.brings(large[:-1])
+        assert it.wire.closing
+        assert it.wire.written[-1][2:4] == (1013).to_bytes(2)
+        assert it.protocol._door.unfinished == 90_000
+
+
+async def test_what_was_kept_of_a_lost_connection_is_not_counted_any_more() -> None:
+    async with line() as it:
+        await it.brings(frame(b"x" * 60_000)[:-1])
+        door = it.protocol._door
+        assert door.unfinished > 50_000
+    assert door.unfinished == 0
+
+
+async def test_whoever_is_not_listened_to_any_more_is_not_read_for_long() -> None:
+    async with line() as it:
+        heard: list[str] = []
+
+        def listener(text: str) -> None:
+            heard.append(text)
+            it.protocol.hear(None)
+
+        it.protocol.hear(listener)
+        it.protocol.data_received(frame(b"1" * 100) * 5_000)
+        assert len(heard) == 1
+        assert it.wire.paused

@@ -9,7 +9,7 @@ from gateway.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("files", "sockets"), [(20_000, 10_000), (10_512, 10_000), (4_512, 4_000), (1, 1)]
+    ("files", "sockets"), [(20_000, 10_000), (12_512, 10_000), (4_608, 3_328), (1, 1)]
 )
 def test_no_more_sockets_are_served_than_there_may_be_files(
     files: int, sockets: int, caplog: pytest.LogCaptureFixture

@@ -94,6 +94,18 @@ def test_a_wrong_value_is_named_and_never_shown(name: str, value: str) -> None:
     assert len(value) < 4 or value not in sentence
 
 
+@pytest.mark.parametrize("name", ["HOLDFAST_TRUSTED_PROXIES", "HOLDFAST_WEBHOOK_TARGETS"])
+def test_networks_are_networks(name: str) -> None:
+    field = name.removeprefix("HOLDFAST_").lower()
+    for good in ("10.0.0.0/8, fd00::/8,192.0.2.1", " 127.0.0.1 ,", ""):
+        settings = read(GOOD | {name: good})
+        assert getattr(settings, field) == good
+    # Bits beyond the mask are a slip: it may be the mask, or the address, that is meant.
+    for wrong in ("10.0.0.1/8", "10.0.0.0/33", "proxy.example.com", "*", "10.0.0.0/8 fd00::/8"):
+        with pytest.raises(SettingsError, match=rf"^{name} must list networks such as .*\.$"):
+            read(GOOD | {name: wrong})
+
+
 def test_a_variable_we_do_not_know_is_named() -> None:
     with pytest.raises(SettingsError, match=r"^HOLDFAST_HOLD_TTL is not a setting of Holdfast\.$"):
         read(GOOD | {"HOLDFAST_HOLD_TTL": "hunter2"})
