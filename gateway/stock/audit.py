@@ -19,8 +19,8 @@ from gateway.scripts import load
 from gateway.stock import rows
 from gateway.stock.rows import Row
 
-_PAGE = 5_000
-"""Ledger entries read at once."""
+_PAGE = 1_000
+"""Ledger entries read at once: a gateway that audits for somebody has sockets to serve, too."""
 _LOOKS = 50
 """Times the audit looks while the shop is selling, until ledger and rows belong together. A look
 reads only what is new, so a quiet moment of a few milliseconds is enough."""
