@@ -5,7 +5,7 @@
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8080
     locust -f loadtest/locustfile.py --host … --scenario smoke
     locust -f loadtest/locustfile.py --host … --processes 2
-    locust -f loadtest/locustfile.py --help    # all scenarios and options, under Holdfast
+    python -m loadtest.drop                    # all scenarios and options
 
 It needs nothing of Holdfast but this folder. Several gateways are given with commas, if nothing is
 before them. It runs without Locust's pages (``--headful`` brings them), shows how it stands every

@@ -20,6 +20,7 @@ from loadtest.drop.thresholds import Threshold
 
 ADMIN_KEY = "HOLDFAST_LOAD_ADMIN_KEY"
 POS_KEY = "HOLDFAST_LOAD_POS_KEY"
+_DEFAULT = "warm_up_and_drop"
 _REPLAY_BEGINS_S = 5.0
 _SETTLES_S = 15.0
 """After the last recorded arrival, before nobody begins anything any more."""
@@ -28,8 +29,7 @@ _FINISHES_S = 90.0
 
 def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust's
     """Add ours to a parser's group."""
-    names = "; ".join(f"{one.name}: {one.tells}" for one in scenarios().values())
-    add("--scenario", choices=list(scenarios()), default="warm_up_and_drop", help=names)
+    add("--scenario", choices=list(scenarios()), default=_DEFAULT, help="What is played.")
     add("--shoppers", type=int, help="Another number of shoppers (or arrivals).")
     add("--units", type=int, help="Another number of units, over all drops.")
     add("--compress", type=float, default=1.0, help="Play the stages so many times as fast.")
@@ -157,6 +157,13 @@ def _thresholds(path: Path) -> tuple[Threshold, ...]:
         return tuple(Threshold(**one) for one in said)
     except (OSError, ValueError, TypeError) as error:
         raise NotAllowed(f"{path} holds no thresholds: {error}") from None
+
+
+def as_text() -> str:
+    """The scenarios, a paragraph each."""
+    return "\n".join(
+        f"{one.name}\n  {one.tells}\n  {one.arithmetic.strip()}\n" for one in scenarios().values()
+    )
 
 
 def shop_of(key: str) -> str:
