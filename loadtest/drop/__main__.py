@@ -1,4 +1,4 @@
-"""``python -m loadtest.drop``: the scenarios and options, for Locust's own ``--help`` lacks them."""
+"""``python -m loadtest.drop``: the scenarios and options, which Locust's own ``--help`` lacks."""
 
 import argparse
 import sys

@@ -8,6 +8,7 @@ Keys are never options, for a command line is seen by everybody on the host:
 import argparse
 import base64
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from loadtest.drop.thresholds import Threshold
 ADMIN_KEY = "HOLDFAST_LOAD_ADMIN_KEY"
 POS_KEY = "HOLDFAST_LOAD_POS_KEY"
 _DEFAULT = "warm_up_and_drop"
-_REPLAY_BEGINS_S = 5.0
+_REPLAY_BEGINS_S = 3.0
 _SETTLES_S = 15.0
 """After the last recorded arrival, before nobody begins anything any more."""
 _FINISHES_S = 90.0
@@ -69,6 +70,11 @@ class Options:
     allowed: str | None
     admin_key: str = field(repr=False)
     pos_key: str = field(repr=False)
+
+    @property
+    def last_s(self) -> float:
+        """When the last shopper comes who does not wait for the server, or begins anything."""
+        return self.arrivals[-1].at_s if self.arrivals else self.scenario.closes_at_s
 
     @property
     def skus(self) -> tuple[str, ...]:
@@ -162,7 +168,8 @@ def _thresholds(path: Path) -> tuple[Threshold, ...]:
 def as_text() -> str:
     """The scenarios, a paragraph each."""
     return "\n".join(
-        f"{one.name}\n  {one.tells}\n  {one.arithmetic.strip()}\n" for one in scenarios().values()
+        f"{one.name}\n  {one.tells}\n\n{textwrap.indent(one.arithmetic, '  ')}\n"
+        for one in scenarios().values()
     )
 
 

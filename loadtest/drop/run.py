@@ -88,7 +88,7 @@ class Run:
             self.host.sets_up(options.skus)
             self.vitals_before = look(options.urls)
             if options.scenario.arithmetic:
-                self.say(f"{options.scenario.name}: {options.scenario.arithmetic.strip()}\n")
+                self.say(f"{options.scenario.name}: {options.scenario.arithmetic}\n")
 
     def _sandbox(self, config: dict[str, Any]) -> str | None:
         url = config.get("sandbox_url")

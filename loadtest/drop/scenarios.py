@@ -8,6 +8,7 @@ The thresholds are for one machine of two cores that runs all of it, the load in
 that deserves the name should be held to its own: ``--thresholds FILE``.
 """
 
+import inspect
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -324,4 +325,4 @@ _MADE = (
 def scenarios() -> Mapping[str, Scenario]:
     """All of them by name; the first is the default."""
     made = ((make, make()) for make in _MADE)
-    return {one.name: replace(one, arithmetic=make.__doc__ or "") for make, one in made}
+    return {one.name: replace(one, arithmetic=inspect.getdoc(make) or "") for make, one in made}

@@ -36,7 +36,7 @@ class Stages(LoadTestShape):
 
     def _all_gone(self, now_s: float) -> bool:
         """Whether the last have left, and all of it is reported."""
-        if now_s < self.run.options.scenario.closes_at_s or self.run.whole.shoppers:
+        if now_s < self.run.options.last_s or self.run.whole.shoppers:
             self._gone_since = None
             return False
         self._gone_since = self._gone_since or time.monotonic()
