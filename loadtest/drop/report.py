@@ -125,7 +125,8 @@ def _facts(measured: Measured) -> str:
 def _why(verdict: Verdict) -> list[str]:
     return [
         *(f"{one.cause.value}: {one.sentence}" for one in verdict.failures),
-        *(f"the load itself: {sentence}" for sentence in verdict.void),
+        *(f"the load itself: {sentence}" for sentence in verdict.problems),
+        *verdict.unmeasured,
     ]
 
 
