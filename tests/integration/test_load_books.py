@@ -28,8 +28,9 @@ class Anything:
 
 
 def target(site: Site, **started: int) -> Target:
-    keys = [site.rooms.tokens.sign_key(site.shop, (scope,)) for scope in ("admin", "pos")]
-    return Target(site.url, site.shop, SHOW, *keys, till_url=None, started_stock=started)
+    tokens = site.rooms.tokens
+    admin, pos = tokens.sign_key(site.shop, ("admin",)), tokens.sign_key(site.shop, ("pos",))
+    return Target(site.url, site.shop, SHOW, admin, pos, None, started)
 
 
 async def read(site: Site, *, rest_s: float = 10.0, **started: int) -> Books:
