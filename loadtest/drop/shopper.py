@@ -158,10 +158,13 @@ class Shopper:
                 self._pay(hold, GOOD_CARD)
             case Plan.TRY_ANOTHER_CARD:
                 self._pay(hold, self.whims.bad_card(), GOOD_CARD)
+            case Plan.ASK_THE_BANK | Plan.GIVE_UP_AT_THE_BANK if not self.world.sandbox_url:
+                # A question nobody can answer stays open until the payment's budget ends.
+                self._pay(hold, GOOD_CARD)
             case Plan.ASK_THE_BANK:
-                self._pay(hold, SECOND_STEP_CARD, tells_bank=True)
-            case Plan.LEAVE_THE_BANK:
                 self._pay(hold, SECOND_STEP_CARD)
+            case Plan.GIVE_UP_AT_THE_BANK:
+                self._pay(hold, SECOND_STEP_CARD, says_yes=False)
 
     def _reserve(self, lines: Lines) -> Message | None:
         """Hold these lines; ``None`` when somebody was faster."""
@@ -183,11 +186,11 @@ class Shopper:
     def _release(self, hold: Message) -> None:
         self._ask({"type": "release", "hold": hold["id"]})
 
-    def _pay(self, hold: Message, *cards: str, tells_bank: bool = False) -> None:
+    def _pay(self, hold: Message, *cards: str, says_yes: bool = True) -> None:
         """Try one card after the other until one is taken or the hold is over."""
         for number, card in enumerate(cards):
             began = time.monotonic()
-            code = self._checkout(hold, card, tells_bank=tells_bank)
+            code = self._checkout(hold, card, says_yes=says_yes)
             took_ms = (time.monotonic() - began) * 1000
             wrong = code not in _ENDS
             self.world.recorder.answered("checkout", code, took_ms, wrong=wrong)
@@ -200,7 +203,7 @@ class Shopper:
         if self._second and hold["id"] not in self._second.holds_told:
             self.world.recorder.answered("second device", "not told", 0.0, wrong=True)
 
-    def _checkout(self, hold: Message, card: str, *, tells_bank: bool) -> str:
+    def _checkout(self, hold: Message, card: str, *, says_yes: bool) -> str:
         """Pay, and wait until it is one thing or the other; how it ended, in a word."""
         command = {
             "type": "checkout",
@@ -214,10 +217,8 @@ class Shopper:
         reply, told = self._ask(command), False
         while reply.get("state") in _UNDER_WAY:
             if reply["state"] == "requires_action" and not told:
-                if not tells_bank or not self.world.sandbox_url:
-                    return "given_up"
                 self._pause(self.whims.find_card_s())
-                self._tell_bank(self.world.sandbox_url, reply["client_secret"])
+                self._tell_bank(reply["client_secret"], says_yes=says_yes)
                 told = True
             if time.monotonic() > until:
                 return "timeout"
@@ -226,12 +227,14 @@ class Shopper:
         code = str(reply.get("state") or reply.get("code"))
         return "declined" if code == "payment_declined" else code
 
-    def _tell_bank(self, sandbox_url: str, client_secret: str) -> None:
-        """Say yes to the bank's question; told nothing, it waits, and the payment's budget ends."""
+    def _tell_bank(self, client_secret: str, *, says_yes: bool) -> None:
+        """Answer the bank's question, as the sandbox's page does for a person."""
+        outcome = "succeed" if says_yes else "fail"
         intent = client_secret.partition("_secret_")[0]
         path = f"/v1/sandbox/payment_intents/{intent}/complete_action"
+        form = f"client_secret={client_secret}&outcome={outcome}"
         with contextlib.suppress(NoAnswer):
-            Api(sandbox_url).call("POST", path, f"client_secret={client_secret}&outcome=succeed")
+            Api(self.world.sandbox_url or "").call("POST", path, form)
 
     def _ask(self, command: Message) -> Message:
         """Send a command until it has an answer; each round trip is measured.
@@ -299,5 +302,5 @@ class Shopper:
         time.sleep(max(0.0, min(seconds, self.world.closes_at_s - self.world.now_s)))
 
 
-_ENDS = frozenset({"confirmed", "declined", "given_up"}) | _ANSWERS["checkout"]
+_ENDS = frozenset({"confirmed", "declined"}) | _ANSWERS["checkout"]
 """How a payment may end."""

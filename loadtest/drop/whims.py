@@ -29,9 +29,9 @@ class Plan(Enum):
     TRY_ANOTHER_CARD = auto()
     """The first card is declined."""
     ASK_THE_BANK = auto()
-    """The card needs a second step, which the shopper completes, where the bank is a sandbox."""
-    LEAVE_THE_BANK = auto()
-    """The shopper gives up at the second step."""
+    """The card needs a second step, which the shopper completes."""
+    GIVE_UP_AT_THE_BANK = auto()
+    """The shopper does not, and gives the unit back."""
     GIVE_BACK = auto()
     WALK_AWAY = auto()
     """Leaves with the unit in hand; it comes back when the hold lapses."""
@@ -41,7 +41,7 @@ _WEIGHTS = {
     Plan.PAY: 76,
     Plan.TRY_ANOTHER_CARD: 8,
     Plan.ASK_THE_BANK: 4,
-    Plan.LEAVE_THE_BANK: 2,
+    Plan.GIVE_UP_AT_THE_BANK: 2,
     Plan.GIVE_BACK: 7,
     Plan.WALK_AWAY: 3,
 }
