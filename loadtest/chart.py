@@ -13,6 +13,7 @@ WIDTH = 420
 MARGIN = 12
 LINE = 17
 """Height of a line of text."""
+_FEW_SPOTS = 30
 
 STYLE = """
 text{font:13px system-ui,sans-serif;fill:#24292f}
@@ -143,6 +144,11 @@ def over_time(
             if value > 0 or not log
         ]
         parts.append(_stroke(Series("", (), curve.colour), spots))
+        # A line of one point cannot be seen.
+        parts += [
+            f"<circle class='s{curve.colour}' cx='{x:.1f}' cy='{y:.1f}' r='2.2'/>"
+            for x, y in (spots if len(spots) <= _FEW_SPOTS else ())
+        ]
     return _svg(title, parts, top + height + 18 + MARGIN)
 
 

@@ -30,6 +30,10 @@ HELD_BACK_S = 3.0
 DELAY_S = 0.1
 """How long the proxy keeps what comes, each way: below the gateway's own timeout."""
 
+QUICK_S = 1.0
+"""How long a new connection is passed on at once: its greeting has several round trips, which have
+to end within one timeout."""
+
 _HOST = "127.0.0.1"
 _CHUNK = 65_536
 _FREE = "math.max(0, row[2] - row[3] - row[4] - row[5])"
@@ -60,27 +64,39 @@ def staleness() -> None:
 
 async def delay(to: int, port: int) -> None:
     """Pass bytes between a port and the server at another, each a little later, for ever."""
+    serving: set[asyncio.Task[None]] = set()
 
-    async def serve(client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        try:
-            server_reader, server = await asyncio.open_connection(_HOST, to)
-        except OSError:
-            client.transport.abort()
-            return
-        ways = ((client_reader, server), (server_reader, client))
-        await asyncio.gather(*(_pass_on(*way) for way in ways), return_exceptions=True)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_serve(to, reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
 
-    server = await asyncio.start_server(serve, _HOST, port)
+    server = await asyncio.start_server(accept, _HOST, port)
     async with server:
         await server.serve_forever()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _serve(to: int, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+    try:
+        server_reader, server = await asyncio.open_connection(_HOST, to)
+    except OSError:
+        client.transport.abort()
+        return
+    slow_from_s = asyncio.get_running_loop().time() + QUICK_S
+    ways = ((reader, server), (server_reader, client))
+    passing = (_pass_on(*way, slow_from_s) for way in ways)
+    await asyncio.gather(*passing, return_exceptions=True)
+
+
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, slow_from_s: float
+) -> None:
     """Pass on in order: what came in one moment leaves in one, later."""
     loop = asyncio.get_running_loop()
     try:
         while data := await reader.read(_CHUNK):
-            loop.call_later(DELAY_S, _write, writer, data)
+            wait_s = DELAY_S if loop.time() > slow_from_s else 0
+            loop.call_later(wait_s, _write, writer, data)
     finally:
         loop.call_later(DELAY_S, writer.transport.close)
 

@@ -1,18 +1,16 @@
 """The plots of a run: shoppers, answers, how long they took, how old pushes were, stock left."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from loadtest.chart import Curve, over_time
 from loadtest.drop.books import Books
-from loadtest.drop.measured import Measured, Second
+from loadtest.drop.measured import Measured
 
 _POINTS = 240
 """Most points of a curve; of more seconds the worst of each bin is shown."""
 _COLOURS = 5
 _STEPS = ("reserve", "checkout", "connect", "ticket", "release")
 """The steps that are drawn if there are more than there are colours."""
-
-Value = Callable[[Second], Mapping[str, float]]
 
 
 def plots(measured: Measured, books: Books) -> dict[str, str]:
@@ -28,16 +26,16 @@ def plots(measured: Measured, books: Books) -> dict[str, str]:
         ),
         "answers": over_time(
             "Answers a second", "By step; sold out is an answer, too.", took_s,
-            _curves(measured, steps, lambda one: one.answers),
+            _counts(measured, steps),
         ),
         "latency": over_time(
             "How long answers took", "p99 of each second in ms, by step.", took_s,
-            _curves(measured, steps, lambda one: one.p99_ms), log=True,
+            _worst(measured, steps), log=True,
         ),
         "staleness": over_time(
             "How old pushes were", "p99 of each second in ms: from Redis' decision until a "
             "shopper had read it.", took_s,
-            _curves(measured, pushes, lambda one: one.p99_ms), log=True,
+            _worst(measured, pushes), log=True,
         ),
     }  # fmt: skip
     if books.left:
@@ -54,10 +52,20 @@ def _drawn(steps: Sequence[str]) -> list[str]:
     return [name for name in _STEPS if name in steps]
 
 
-def _curves(measured: Measured, names: Sequence[str], value: Value) -> list[Curve]:
+def _counts(measured: Measured, names: Sequence[str]) -> list[Curve]:
+    """Where nothing was answered is nothing."""
     curves = []
     for colour, name in enumerate(names):
-        spots = [(one.at_s, value(one)[name]) for one in measured.seconds if name in value(one)]
+        spots = [(one.at_s, float(one.answers.get(name, 0))) for one in measured.seconds]
+        curves.append(Curve(name, _binned(spots, measured.took_s), colour))
+    return curves
+
+
+def _worst(measured: Measured, names: Sequence[str]) -> list[Curve]:
+    """p99, where there was anything."""
+    curves = []
+    for colour, name in enumerate(names):
+        spots = [(one.at_s, one.p99_ms[name]) for one in measured.seconds if name in one.p99_ms]
         curves.append(Curve(name, _binned(spots, measured.took_s), colour))
     return curves
 

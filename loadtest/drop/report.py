@@ -34,7 +34,9 @@ ul.why{padding-left:1.1rem}ul.why li{margin:.3rem 0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 td,th{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line)}
 td:first-child,th:first-child{text-align:left;padding-left:0}
-th{color:var(--soft);font-weight:500}
+th{color:var(--soft);font-weight:500}td:not(:first-child){white-space:nowrap}
+@media(max-width:40rem){table{font-size:.875rem}td,th{padding:.3rem .35rem}}
+.notes{margin-top:2rem}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));
 gap:0 2.5rem;align-items:start}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem}
@@ -125,7 +127,8 @@ def _facts(measured: Measured) -> str:
 def _why(verdict: Verdict) -> list[str]:
     return [
         *(f"{one.cause.value}: {one.sentence}" for one in verdict.failures),
-        *(f"the load itself: {sentence}" for sentence in verdict.void),
+        *(f"the load itself: {sentence}" for sentence in verdict.problems),
+        *verdict.unmeasured,
     ]
 
 
@@ -144,7 +147,7 @@ def page(verdict: Verdict, measured: Measured, books: Books) -> str:
 <ul class="why">{why}</ul>
 <h2>Plots</h2><div class="plots">{drawn}</div>
 <div class="two">{"".join(tables)}</div>
-{notes}</html>
+<div class="notes">{notes}</div></html>
 """
 
 

@@ -69,18 +69,29 @@ class Verdict:
 
     scenario: str
     failures: tuple[Failure, ...]
-    void: tuple[str, ...]
-    """What makes the times of this run say nothing."""
+    problems: tuple[str, ...]
+    """What was wrong with the load itself, so that the times of this run say nothing."""
     checks: tuple[Check, ...]
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Thresholds there was nothing to hold against: such a run is not good."""
+        return tuple(
+            f"nothing was measured of {check.what}, so that its threshold says nothing"
+            for check in self.checks
+            if check.kept is None
+        )
 
     @property
     def code(self) -> int:
         """The exit code."""
         if any(failure.cause in _CERTAIN for failure in self.failures):
             return BAD
-        if self.void:
+        if self.problems:
             return VOID
-        return BAD if self.failures else GOOD
+        if self.failures:
+            return BAD
+        return VOID if self.unmeasured else GOOD
 
     @property
     def word(self) -> str:

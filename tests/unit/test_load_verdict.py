@@ -83,7 +83,7 @@ def verdict(
 
 def test_a_good_run_is_good() -> None:
     found = verdict()
-    assert (found.code, found.word, found.failures, found.void) == (GOOD, "good", (), ())
+    assert (found.code, found.word, found.failures, found.problems) == (GOOD, "good", (), ())
     assert all(check.kept for check in found.checks)
 
 
@@ -176,7 +176,7 @@ def test_a_threshold_that_is_not_kept_is_named(run: Measured, cause: Cause, sent
     assert found.code == BAD
     # But a load that was not good itself has measured nothing.
     void = verdict(replace(run, problems=["the load host was late"]))
-    assert (void.code, void.void) == (VOID, ("the load host was late",))
+    assert (void.code, void.problems) == (VOID, ("the load host was late",))
 
 
 def test_a_slow_redis_is_named_before_what_follows_from_it() -> None:
@@ -198,7 +198,14 @@ def test_a_threshold_without_anything_measured_makes_a_run_void() -> None:
     nobody = replace(MEASURED, steps={"reserve": step("reserve")})
     found = verdict(nobody)
     assert found.code == VOID
-    assert "nothing was measured of push sold_out" in found.void[0]
+    assert "nothing was measured of push sold_out" in found.unmeasured[0]
+
+
+def test_a_run_that_is_bad_is_not_made_void_by_what_was_not_measured() -> None:
+    steps = {"reserve": step("reserve", p99_ms=900), "push stock": step("push stock")}
+    found = verdict(replace(MEASURED, steps=steps))
+    assert (found.code, found.causes) == (BAD, (Cause.SLOW,))
+    assert found.unmeasured
 
 
 def test_the_worst_cause_is_told_first() -> None:
