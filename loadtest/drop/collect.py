@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtest.drop.histogram import Histogram
+from loadtest.drop.histogram import Histogram, bucket_of
 from loadtest.drop.measured import Measured, Second, Step
 
 LATE_MS = 500.0
@@ -120,12 +120,13 @@ class Recorder:
         times = self._steps.get(step)
         if times is None:
             times = self._steps[step] = Times()
-        times.histogram.add(took_ms)
+        bucket = bucket_of(took_ms)
+        times.histogram.put(bucket, took_ms)
         key = (int(self.clock() - self.began_at), step)
         second = self._seconds.get(key)
         if second is None:
             second = self._seconds[key] = Histogram()
-        second.add(took_ms)
+        second.put(bucket, took_ms)
         return times
 
 
