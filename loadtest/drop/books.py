@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from loadtest.drop.shop_api import Api, NoAnswer, Refused
@@ -71,6 +72,15 @@ class Books:
     """Units on sale by sku, after each movement of the run; seconds since it began."""
     unread: str = ""
     """Why the books could not be read, if so."""
+
+    @property
+    def sold_out(self) -> bool:
+        """Whether anything was sold out in this run, by the ledger."""
+        return any(
+            units and not after.get(sku, 0)
+            for (_, before), (_, after) in pairwise(self.left)
+            for sku, units in before.items()
+        )
 
 
 def read_books(

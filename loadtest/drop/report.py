@@ -92,7 +92,9 @@ def _tables(verdict: Verdict, measured: Measured, books: Books) -> list[_Table]:
 
 
 def _kept(check: Check) -> str:
-    return {True: "kept", False: "not kept", None: "not measured"}[check.kept]
+    if check.kept is None:
+        return "not measured" if check.happened else "did not happen"
+    return "kept" if check.kept else "not kept"
 
 
 def _books(books: Books) -> list[tuple[str, str, str]]:

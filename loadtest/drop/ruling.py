@@ -40,6 +40,8 @@ class Check:
     found: float | None
     """``None``: there was nothing to measure."""
     kept: bool | None
+    happened: bool = True
+    """Whether there must have been something to measure: not every run sells out."""
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ class Verdict:
         return tuple(
             f"nothing was measured of {check.what}, so that its threshold says nothing"
             for check in self.checks
-            if check.kept is None
+            if check.kept is None and check.happened
         )
 
     @property
