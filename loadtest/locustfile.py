@@ -14,6 +14,7 @@ two seconds, and ends with a verdict: 0 good, 1 not, 2 not begun. On several hos
 the same options and keys.
 """
 
+import argparse
 import logging
 import os
 import sys
@@ -29,7 +30,7 @@ from locust.env import Environment
 
 from loadtest.drop import verdict
 from loadtest.drop.guard import REFUSED, NotAllowed
-from loadtest.drop.options import Options, add_options, read_options
+from loadtest.drop.options import add_options, read_options
 from loadtest.drop.run import REPORT_EVERY_S, Run, to_terminal
 from loadtest.drop.shapes import Stages
 from loadtest.drop.shop_api import NoAnswer, Refused
@@ -69,7 +70,7 @@ def _init(environment: Environment, runner: runners.Runner, **_: object) -> None
     is_master = isinstance(runner, runners.MasterRunner)
     is_worker = isinstance(runner, runners.WorkerRunner)
     try:
-        options: Options = read_options(environment.parsed_options, os.environ)
+        options = read_options(_said(environment), os.environ)
         run = Run(options, leads=not is_worker, plays=not is_master)
         run.prepares()
     except (NotAllowed, NoAnswer, Refused) as error:
@@ -78,6 +79,12 @@ def _init(environment: Environment, runner: runners.Runner, **_: object) -> None
     Shopper.run_of = run
     Stages.run = run
     _connect(environment, runner, run)
+
+
+def _said(environment: Environment) -> argparse.Namespace:
+    said: argparse.Namespace | None = environment.parsed_options
+    assert said
+    return said
 
 
 def _connect(environment: Environment, runner: runners.Runner, run: Run) -> None:
@@ -95,11 +102,14 @@ def _connect(environment: Environment, runner: runners.Runner, run: Run) -> None
 
     def begins(**_: object) -> None:
         if isinstance(runner, runners.MasterRunner):
+            # Workers are told these with the first users, and know their share by them.
             run.processes = runner.worker_count
+            _said(environment).holdfast_run = run.name
+            _said(environment).holdfast_processes = run.processes
         elif isinstance(runner, runners.WorkerRunner):
-            run.index = runner.worker_index
-            run.name = environment.parsed_options.holdfast_run
-            run.processes = environment.parsed_options.holdfast_processes
+            run.name = _said(environment).holdfast_run
+            run.processes = _said(environment).holdfast_processes
+            run.index = runner.worker_index % run.processes
         run.begins()
 
     def reported(client_id: str, data: dict[str, Any], **_: object) -> None:
@@ -119,16 +129,7 @@ def _connect(environment: Environment, runner: runners.Runner, run: Run) -> None
     else:
         runner.greenlet.spawn(_reports_here, run)
     if run.leads:
-        # Workers are told these with the first users, and know their share by them.
-        environment.parsed_options.holdfast_run = run.name
-        environment.parsed_options.holdfast_processes = runner_processes(environment)
         environment.events.quitting.add_listener(lambda **_: _concludes(environment, run))
-
-
-def runner_processes(environment: Environment) -> int:
-    """How many processes are to play."""
-    said = environment.parsed_options
-    return int(said.expect_workers) if said.master else 1
 
 
 def _reports_here(run: Run) -> None:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from locust import LoadTestShape
+from locust.runners import MasterRunner
 
 if TYPE_CHECKING:
     from loadtest.drop.run import Run
@@ -26,7 +27,8 @@ class Stages(LoadTestShape):
         run, now_s = self.run, self.get_run_time()
         scenario = run.options.scenario
         stage = scenario.stage_at(now_s)
-        run.fewest = min(run.fewest, self.runner.worker_count if self.runner else 0)
+        if isinstance(self.runner, MasterRunner):
+            run.fewest = min(run.fewest, self.runner.worker_count)
         if stage is None or self._all_gone(now_s):
             run.stopped_early = False
             return None

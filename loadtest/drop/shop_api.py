@@ -55,12 +55,11 @@ class Api:
         """
         parts = urllib.parse.urlsplit(self.url)
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        data = None
+        data: str | None = None
         if body is not None:
-            is_form = isinstance(body, str)
-            data = body if is_form else json.dumps(body)
-            kind = "application/x-www-form-urlencoded" if is_form else "application/json"
-            headers["Content-Type"] = kind
+            data = body if isinstance(body, str) else json.dumps(body)
+            kind = "x-www-form-urlencoded" if data is body else "json"
+            headers["Content-Type"] = f"application/{kind}"
         connection = _connection(parts, self.timeout_s)
         try:
             connection.request(method, parts.path.rstrip("/") + path, data, headers)
