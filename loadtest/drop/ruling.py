@@ -48,7 +48,7 @@ class Check:
         """Which figure, in words."""
         word = self.statistic.removesuffix("_ms")
         if self.statistic == "errors_percent":
-            return "errors" if self.what == "errors" else f"errors of {self.what}"
+            return "error rate" if self.what == "errors" else f"error rate of {self.what}"
         return self.what if word == "count" else f"{self.what} {word}"
 
     def figure(self, value: float | None) -> str:
