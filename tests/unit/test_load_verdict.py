@@ -158,7 +158,7 @@ def test_what_the_books_say_is_named(
             Cause.ERRORS,
             "error rate of reserve is 2.00 %, at most 1.00 %",
         ),
-        (measured("ticket", errors=100), Cause.ERRORS, "error rate is 2.50 %, at most 1.00 %"),
+        (measured("ticket", errors=99), Cause.ERRORS, "error rate is 3.30 %, at most 1.00 %"),
         (
             replace(MEASURED, said={("connect", "refused 503"): 4, ("connect", "ok"): 96}),
             Cause.REFUSALS,
