@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from loadtest.drop.shop_api import Api, NoAnswer, Refused
@@ -22,6 +23,12 @@ AUDIT_S = 75.0
 """Longest to wait for one answer: a gateway gives up an audit after 60 s."""
 _LOOK_S = 2.0
 _TELL_S = 5.0
+_PAUSE_S = 1.0
+_TRIES = 3
+"""Of a request that gets no answer at all."""
+_PATIENCE_S = 150.0
+"""Longest to ask again for what is busy: two audits of others."""
+_BUSY = {429, 503}
 _PAGES = 5_000
 """Most pages of anything; beyond it a cursor does not move."""
 _EARLY_S = 2.0
@@ -71,6 +78,15 @@ class Books:
     """Units on sale by sku, after each movement of the run; seconds since it began."""
     unread: str = ""
     """Why the books could not be read, if so."""
+
+    @property
+    def sold_out(self) -> bool:
+        """Whether anything was sold out in this run, by the ledger."""
+        return any(
+            units and not after.get(sku, 0)
+            for (_, before), (_, after) in pairwise(self.left)
+            for sku, units in before.items()
+        )
 
 
 def read_books(
@@ -144,22 +160,29 @@ class _Reader:
         books.till = self._till()
 
     def _audit(self, path: str) -> dict[str, Any]:
-        """An audit; when somebody else's is under way there, after it."""
-        for _ in range(30):
-            answer = self._admin.call("GET", path)
-            if answer.status not in {429, 503}:
-                break
-            time.sleep(_LOOK_S)
-        if answer.status != 200:
-            raise Refused(f"GET {path}", answer.status, answer.said)
-        said: dict[str, Any] = answer.said
-        return said
+        return self._get(self._admin, path)
+
+    def _get(self, api: Api, path: str) -> dict[str, Any]:
+        """Read something; what is too busy just now, or silent for once, is asked again."""
+        until_s, tries = time.monotonic() + _PATIENCE_S, 0
+        while True:
+            tries += 1
+            try:
+                said: dict[str, Any] = api.expect("GET", path)
+            except NoAnswer:
+                if tries >= _TRIES:
+                    raise
+            except Refused as error:
+                if error.status not in _BUSY or time.monotonic() > until_s:
+                    raise
+            else:
+                return said
+            time.sleep(_PAUSE_S)
 
     def _till(self) -> Mapping[str, Any] | None:
         if not self.target.till_url:
             return None
-        said: Mapping[str, Any] = Api(self.target.till_url).expect("GET", "/summary")
-        return said
+        return self._get(Api(self.target.till_url), "/summary")
 
     def _all_orders(self) -> dict[str, dict[str, Any]]:
         """The latest event of each order."""
@@ -195,10 +218,13 @@ class _Reader:
         tape.end()
 
     def _pages(self, path: str, limit: int) -> Iterator[dict[str, Any]]:
-        after = "0-0"
-        for _ in range(_PAGES):
-            page = self._pos.expect("GET", f"{path}?limit={limit}&after={after}")
+        after, told_s = "0-0", time.monotonic()
+        for number in range(_PAGES):
+            page = self._get(self._pos, f"{path}?limit={limit}&after={after}")
             yield page
+            if time.monotonic() - told_s > _TELL_S:
+                told_s = time.monotonic()
+                self.say(f"{number * limit:,} read of {path}")
             if page["next"] == after:
                 return
             after = page["next"]

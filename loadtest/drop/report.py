@@ -9,7 +9,7 @@ from pathlib import Path
 from loadtest.drop.books import Books
 from loadtest.drop.measured import Measured
 from loadtest.drop.plots import plots
-from loadtest.drop.ruling import Check, Verdict
+from loadtest.drop.ruling import VOID, Check, Verdict
 
 _NO_CENTS = frozenset({"CLP", "JPY", "KRW", "VND"})
 """The better known of the currencies whose minor unit is the unit."""
@@ -31,11 +31,11 @@ h1{font-size:1.5rem;line-height:1.25;margin:0 0 .25rem}h2{font-size:1.1rem;margi
 .void{color:var(--void)}
 ul.why{padding-left:1.1rem}ul.why li{margin:.3rem 0}
 .wide{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-td,th{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line)}
+table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
+td,th{padding:.35rem .4rem;text-align:right;border-bottom:1px solid var(--line)}
 td:first-child,th:first-child{text-align:left;padding-left:0}
 th{color:var(--soft);font-weight:500}td:not(:first-child){white-space:nowrap}
-@media(max-width:40rem){table{font-size:.875rem}td,th{padding:.3rem .35rem}}
+@media(max-width:40rem){table{font-size:.8rem}td,th{padding:.3rem .25rem}}
 .notes{margin-top:2rem}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));
 gap:0 2.5rem;align-items:start}
@@ -74,7 +74,7 @@ def _tables(verdict: Verdict, measured: Measured, books: Books) -> list[_Table]:
         _Table("Books", ("", "count", "sum"), _books(books)),
         _Table(
             "Steps",
-            ("step", "answers", "errors", "p50", "p90", "p99", "most, ms"),
+            ("step", "answers", "errors", "p50", "p90", "p99", "max, ms"),
             [
                 (
                     *(one.name, f"{one.count:,}", f"{one.errors:,}"),
@@ -92,7 +92,9 @@ def _tables(verdict: Verdict, measured: Measured, books: Books) -> list[_Table]:
 
 
 def _kept(check: Check) -> str:
-    return {True: "kept", False: "not kept", None: "not measured"}[check.kept]
+    if check.kept is None:
+        return "not measured" if check.happened else "did not happen"
+    return "kept" if check.kept else "not kept"
 
 
 def _books(books: Books) -> list[tuple[str, str, str]]:
@@ -125,11 +127,10 @@ def _facts(measured: Measured) -> str:
 
 
 def _why(verdict: Verdict) -> list[str]:
-    return [
-        *(f"{one.cause.value}: {one.sentence}" for one in verdict.failures),
-        *(f"the load itself: {sentence}" for sentence in verdict.problems),
-        *verdict.unmeasured,
-    ]
+    failures = [f"{one.cause.value}: {one.sentence}" for one in verdict.failures]
+    load = [f"the load itself: {sentence}" for sentence in verdict.problems]
+    first = [*load, *failures] if verdict.code == VOID else [*failures, *load]
+    return [*first, *verdict.unmeasured]
 
 
 def page(verdict: Verdict, measured: Measured, books: Books) -> str:

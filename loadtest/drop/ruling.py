@@ -40,13 +40,15 @@ class Check:
     found: float | None
     """``None``: there was nothing to measure."""
     kept: bool | None
+    happened: bool = True
+    """Whether there must have been something to measure: not every run sells out."""
 
     @property
     def name(self) -> str:
         """Which figure, in words."""
         word = self.statistic.removesuffix("_ms")
         if self.statistic == "errors_percent":
-            return "errors" if self.what == "errors" else f"errors of {self.what}"
+            return "error rate" if self.what == "errors" else f"error rate of {self.what}"
         return self.what if word == "count" else f"{self.what} {word}"
 
     def figure(self, value: float | None) -> str:
@@ -79,7 +81,7 @@ class Verdict:
         return tuple(
             f"nothing was measured of {check.what}, so that its threshold says nothing"
             for check in self.checks
-            if check.kept is None
+            if check.kept is None and check.happened
         )
 
     @property

@@ -79,7 +79,7 @@ def _word(value: object) -> str:
 
 def judge(scenario: Scenario, measured: Measured, books: Books, seen: Vitals) -> Verdict:
     """Say what is wrong, the worst first."""
-    checks = [_check(threshold, measured) for threshold in scenario.thresholds]
+    checks = [_check(threshold, measured, books) for threshold in scenario.thresholds]
     failures = [
         *_oversold(books),
         *_money(books),
@@ -90,10 +90,11 @@ def judge(scenario: Scenario, measured: Measured, books: Books, seen: Vitals) ->
     return Verdict(scenario.name, tuple(failures), tuple(measured.problems), tuple(checks))
 
 
-def _check(threshold: Threshold, measured: Measured) -> Check:
-    found = _found(threshold, measured)
+def _check(threshold: Threshold, measured: Measured, books: Books) -> Check:
+    what, found = threshold.what, _found(threshold, measured)
     kept = None if found is None else found <= threshold.at_most
-    return Check(threshold.what, threshold.statistic, threshold.at_most, found, kept)
+    happened = what != "push sold_out" or books.sold_out
+    return Check(what, threshold.statistic, threshold.at_most, found, kept, happened)
 
 
 def _found(threshold: Threshold, measured: Measured) -> float | None:
@@ -104,8 +105,10 @@ def _found(threshold: Threshold, measured: Measured) -> float | None:
     if what == "refused upgrades":
         return float(_refused(measured.said))
     if what == "errors":
-        count = sum(step.count for step in measured.steps.values())
-        errors = sum(step.errors for step in measured.steps.values())
+        # A push is no answer: however many there are, they make no failure smaller.
+        answers = [step for step in measured.steps.values() if not step.name.startswith("push")]
+        count = sum(step.count for step in answers)
+        errors = sum(step.errors for step in answers)
     elif (step := measured.steps.get(what)) and step.count:
         if statistic in {"p50_ms", "p99_ms", "max_ms"}:
             return float(getattr(step, statistic))

@@ -62,6 +62,7 @@ def books(**changes: Any) -> Books:
         till={"orders": 450, "amount": {"EUR": 9_000}, "refunded": {}},
         redis_ms=0.4,
         ledger_units=500,
+        left=[(5.0, {"tee": 500}), (9.0, {"tee": 0})],
         order_units=500,
     )
     return replace(found, **changes)
@@ -155,9 +156,9 @@ def test_what_the_books_say_is_named(
         (
             measured("reserve", errors=20),
             Cause.ERRORS,
-            "errors of reserve is 2.00 %, at most 1.00 %",
+            "error rate of reserve is 2.00 %, at most 1.00 %",
         ),
-        (measured("ticket", errors=100), Cause.ERRORS, "errors is 2.50 %, at most 1.00 %"),
+        (measured("ticket", errors=99), Cause.ERRORS, "error rate is 3.30 %, at most 1.00 %"),
         (
             replace(MEASURED, said={("connect", "refused 503"): 4, ("connect", "ok"): 96}),
             Cause.REFUSALS,
@@ -199,6 +200,14 @@ def test_a_threshold_without_anything_measured_makes_a_run_void() -> None:
     found = verdict(nobody)
     assert found.code == VOID
     assert "nothing was measured of push sold_out" in found.unmeasured[0]
+
+
+def test_what_did_not_happen_need_not_be_measured() -> None:
+    plenty = books(left=[(5.0, {"tee": 500}), (9.0, {"tee": 1})])
+    unsold = replace(MEASURED, steps={"reserve": step("reserve")})
+    assert verdict(unsold, plenty).code == GOOD
+    asleep = replace(MEASURED, steps={"push sold_out": step("push sold_out")})
+    assert verdict(asleep, plenty).code == VOID
 
 
 def test_a_run_that_is_bad_is_not_made_void_by_what_was_not_measured() -> None:
