@@ -137,6 +137,11 @@ class LiveSocket:
             self.heard_checkout.wait(left_s)
         return self.checkouts.pop(hold, None)
 
+    def learns(self, sku: str, left: int) -> None:
+        """An answer said how many there are, before the push does."""
+        self.shelf.learns(sku, left)
+        self._see_stock()
+
     def close(self) -> None:
         """Go; again is fine."""
         self._leaving = True
