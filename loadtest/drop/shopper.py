@@ -102,7 +102,8 @@ class Shopper:
     def _shops(self) -> None:
         """Wait for something to be had, and have it."""
         live = self._connected()
-        self._waits(live)
+        if not self._must_reconnect():
+            self._waits(live)
         if self._must_reconnect():
             self._comes_back()
         elif self.world.closing or not live.shelf.has(self.world.wanted):
