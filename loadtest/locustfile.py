@@ -29,6 +29,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from loadtest.drop import verdict
+from loadtest.drop.greenlets import by_the_loop
 from loadtest.drop.guard import REFUSED, NotAllowed
 from loadtest.drop.options import add_options, read_options
 from loadtest.drop.run import REPORT_EVERY_S, Run, to_terminal
@@ -71,7 +72,7 @@ def _init(environment: Environment, runner: runners.Runner, **_: object) -> None
     is_worker = isinstance(runner, runners.WorkerRunner)
     try:
         options = read_options(_said(environment), os.environ)
-        run = Run(options, leads=not is_worker, plays=not is_master)
+        run = Run(options, leads=not is_worker, plays=not is_master, start=by_the_loop)
         run.prepares()
     except (NotAllowed, NoAnswer, Refused) as error:
         to_terminal(str(error))

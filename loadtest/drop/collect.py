@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadtest.drop.histogram import Histogram
+from loadtest.drop.histogram import Histogram, bucket_of
 from loadtest.drop.measured import Measured, Second, Step
 
 LATE_MS = 500.0
 """A load host whose p99 is later than this cannot be believed: it measures itself."""
+STALL_MS = 5_000.0
+"""Nor can one that stood still for so long once, which no percentile shows."""
 _OPEN_SECONDS = 30
 """How long ago something may have happened that is reported only now."""
 _FEWEST = 20
@@ -120,12 +122,13 @@ class Recorder:
         times = self._steps.get(step)
         if times is None:
             times = self._steps[step] = Times()
-        times.histogram.add(took_ms)
+        bucket = bucket_of(took_ms)
+        times.histogram.put(bucket, took_ms)
         key = (int(self.clock() - self.began_at), step)
         second = self._seconds.get(key)
         if second is None:
             second = self._seconds[key] = Histogram()
-        second.add(took_ms)
+        second.put(bucket, took_ms)
         return times
 
 
@@ -228,12 +231,13 @@ class Whole:
         return self._seconds[max(earlier)].shoppers if earlier else 0
 
     def _too_late(self) -> list[str]:
-        p99_ms = self.late.percentile(0.99)
-        if self.late.count < _FEWEST or p99_ms <= LATE_MS:
+        p99_ms, max_ms = self.late.percentile(0.99), self.late.max_ms
+        if self.late.count < _FEWEST or (p99_ms <= LATE_MS and max_ms <= STALL_MS):
             return []
         late = (
-            f"The load host was late itself (p99 {p99_ms:.0f} ms, at most {LATE_MS:.0f} ms is "
-            "believed): use more processes or hosts, or fewer shoppers."
+            f"The load host was late itself: {p99_ms:.0f} ms at p99 and once {max_ms:.0f} ms, of "
+            f"which {LATE_MS:.0f} and {STALL_MS:.0f} are believed. Use more processes or hosts, or "
+            "fewer shoppers."
         )
         return [late]
 

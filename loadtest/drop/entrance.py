@@ -35,7 +35,7 @@ class Entrance:
         began = time.monotonic()
         live = None
         try:
-            live = dial(url, world.recorder, world.reading(self.api.url), world.wanted)
+            live = dial(url, world.recorder, world.reading(self.api.url), world.wanted, world.start)
             welcome = live.connect(token, world.show, known)
         except Away as away:
             self._answered("connect", away.why, began, wrong=True)

@@ -15,6 +15,12 @@ Wire = tuple[float, list[int], list[int]]
 """Most, buckets, and how many are in each: as a worker sends it."""
 
 
+def bucket_of(took_ms: float) -> int:
+    """Where so long a time is counted."""
+    bounded = min(max(took_ms, _LEAST_MS), _MOST_MS)
+    return math.ceil(math.log(bounded / _LEAST_MS) / _GROWTH)
+
+
 @dataclass(slots=True)
 class Histogram:
     """Times in ms."""
@@ -29,8 +35,10 @@ class Histogram:
 
     def add(self, took_ms: float) -> None:
         """It took so long."""
-        bounded = min(max(took_ms, _LEAST_MS), _MOST_MS)
-        bucket = math.ceil(math.log(bounded / _LEAST_MS) / _GROWTH)
+        self.put(bucket_of(took_ms), took_ms)
+
+    def put(self, bucket: int, took_ms: float) -> None:
+        """It took so long, which is this bucket's."""
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
         self.max_ms = max(self.max_ms, took_ms)
 

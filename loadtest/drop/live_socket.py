@@ -2,7 +2,7 @@
 
 ``websocket-client`` opens it and writes to it; what comes is read here, for its own reader takes
 several calls a frame. Written for threads; under Locust they are greenlets, for the library is
-patched.
+patched, and nobody even waits for what comes (``greenlets``).
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import websocket
@@ -22,12 +23,10 @@ from loadtest.drop.frames import (
     CLOSE,
     LOST,
     PING,
-    TEXT,
     Message,
     Reading,
     Shelf,
     close_code,
-    frames,
     moment_ms,
 )
 
@@ -37,7 +36,7 @@ ANSWER_WITHIN_S = 15.0
 """Longer than the gateway lets a checkout wait for its outcome."""
 STOP_FROM = 4_500
 """From this close code on a client must not come back."""
-_READ_BYTES = 65_536
+READ_BYTES = 65_536
 _LAST_WORD_S = 1.0
 """How long a close frame may take after an error."""
 
@@ -81,6 +80,11 @@ class LiveSocket:
     code: int = 0
     """Why the other side closed; 0 while it has not."""
     open: bool = True
+    aside: Callable[[Callable[[], Any]], None] = lambda work: work()
+    """Does what may have to wait until there is room to write."""
+    unwatch: Callable[[], None] = lambda: None
+    """Ends the reading, before another connection may get this one's number; again is fine."""
+    _rest: bytes = b""
     _leaving: bool = False
     _ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _asked: dict[int, _Asked] = field(default_factory=dict)
@@ -133,51 +137,59 @@ class LiveSocket:
             self.heard_checkout.wait(left_s)
         return self.checkouts.pop(hold, None)
 
+    def learns(self, sku: str, left: int) -> None:
+        """An answer said how many there are, before the push does."""
+        self.shelf.learns(sku, left)
+        self._see_stock()
+
     def close(self) -> None:
         """Go; again is fine."""
         self._leaving = True
         self._over()
-        with contextlib.suppress(OSError, websocket.WebSocketException):
-            self.socket.send_close()
+        self._writes(self.socket.send_close)
         self._hang_up()
 
     def read(self) -> None:
         """Read until the socket closes."""
-        data = b""
-        try:
-            while chunk := self._receive():
-                found, data = frames(data + chunk if data else chunk)
-                for opcode, payload in found:
-                    self._take(opcode, payload)
-        except (OSError, ValueError, websocket.WebSocketException):
-            pass
+        with contextlib.suppress(OSError, ValueError, websocket.WebSocketException):
+            while (connection := self.socket.sock) and self.feed(connection.recv(READ_BYTES)):
+                pass
+        self.ended()
+
+    def feed(self, data: bytes) -> bool:
+        """Take in what has come; whether more may come."""
+        if not data:
+            return False
+        events, self._rest = self.reading.parse(self._rest + data if self._rest else data)
+        for opcode, payload, message in events:
+            if message is not None:
+                self._hear(message)
+            elif opcode == PING:
+                self.aside(partial(self._writes, self.socket.pong, payload))
+            elif opcode == CLOSE:
+                self.code = close_code(payload)
+                self.aside(partial(self._writes, self.socket.send_close))
+        return not self.code
+
+    def ended(self) -> None:
+        """Nothing comes any more."""
         if not self._leaving:
             self.code = self.code or LOST
             self.recorder.closed(self.code)
         self._over()
-        self._hang_up()
+        self.aside(self._hang_up)
+
+    def _writes(self, write: Callable[..., Any], *words: object) -> None:
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            write(*words)
 
     def _hang_up(self) -> None:
+        self.unwatch()
         # Whoever waits in recv() hears of a shutdown, but of a close nothing.
         if connection := self.socket.sock:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self.socket.shutdown()
-
-    def _receive(self) -> bytes:
-        connection = self.socket.sock
-        received: bytes = connection.recv(_READ_BYTES) if connection and not self.code else b""
-        return received
-
-    def _take(self, opcode: int, payload: bytes) -> None:
-        if opcode == TEXT:
-            self._hear(self.reading.read(payload))
-        elif opcode == PING:
-            self.socket.pong(payload)
-        elif opcode == CLOSE:
-            self.code = close_code(payload)
-            with contextlib.suppress(OSError, websocket.WebSocketException):
-                self.socket.send_close()
 
     def _hear(self, message: Message) -> None:
         kind = message["type"]
@@ -212,10 +224,12 @@ class LiveSocket:
         self._see_stock()
 
     def _see_stock(self) -> None:
-        if self.shelf.has(self.wanted):
-            self.stocked.set()
-        else:
-            self.stocked.clear()
+        there = self.shelf.has(self.wanted)
+        if there != self.stocked.is_set():
+            if there:
+                self.stocked.set()
+            elif self.open:
+                self.stocked.clear()
 
     def _send(self, text: str) -> None:
         try:
@@ -240,17 +254,19 @@ class LiveSocket:
             asked.done.set()
 
 
+Start = Callable[[LiveSocket], None]
+"""Has a socket read from now on."""
+
+
+def in_a_thread(live: LiveSocket) -> None:
+    """Have it read by a thread of its own."""
+    threading.Thread(target=live.read, daemon=True).start()
+
+
 def dial(
-    url: str,
-    recorder: Recorder,
-    reading: Reading,
-    wanted: frozenset[str],
-    start: Callable[[Callable[[], None]], Any] | None = None,
+    url: str, recorder: Recorder, reading: Reading, wanted: frozenset[str], start: Start
 ) -> LiveSocket:
     """Open a socket and have it read.
-
-    Args:
-        start: starts the reader; a thread unless told otherwise.
 
     Raises:
         Away: nobody lets us in; a refused upgrade says ``refused`` and the status.
@@ -267,8 +283,5 @@ def dial(
         raise Away("disconnected") from None
     opened.settimeout(None)
     live = LiveSocket(opened, recorder, reading, wanted)
-    if start:
-        start(live.read)
-    else:
-        threading.Thread(target=live.read, daemon=True).start()
+    start(live)
     return live

@@ -17,6 +17,7 @@ from loadtest.drop.arrivals import Arrival, share
 from loadtest.drop.collect import Recorder, Whole
 from loadtest.drop.guard import check, may_go_to
 from loadtest.drop.hosting import Host, memory_mib, split
+from loadtest.drop.live_socket import Start, in_a_thread
 from loadtest.drop.options import Options
 from loadtest.drop.progress import EVERY_S, Progress
 from loadtest.drop.scenarios import MEMORY_GROWTH
@@ -50,6 +51,8 @@ class Run:
     """The master, or the only process."""
     plays: bool
     """A worker, or the only process."""
+    start: Start = in_a_thread
+    """Has a socket read."""
     recorder: Recorder = field(default_factory=Recorder)
     whole: Whole = field(default_factory=Whole)
     processes: int = 1
@@ -114,6 +117,7 @@ class Run:
             wanted=frozenset(options.skus),
             manners=scenario.manners,
             recorder=self.recorder,
+            start=self.start,
             may_dial=lambda url: may_go_to(url, options.allowed),
             sandbox_url=self._sandbox_url,
             prefix=f"{self.name}-{self.index}",

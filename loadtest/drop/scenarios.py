@@ -157,7 +157,11 @@ def _bounds(
 
 
 def _warm_up_and_drop() -> Scenario:
-    """All come in a minute and watch; then the host releases the units, and everybody wants one."""
+    """All come in a minute and watch; then the host releases the units, and everybody wants one.
+
+    Half of them have pressed the button after a second, the last after four: 3,000 shoppers are up
+    to 1,500 reservations in the first second.
+    """
     return Scenario(
         name="warm_up_and_drop",
         tells="3,000 shoppers come within a minute; then 500 units are released at once.",
@@ -169,6 +173,7 @@ def _warm_up_and_drop() -> Scenario:
         ),
         drops=(Drop(75, 500),),
         thresholds=_bounds(2_000, 1_000, 1_000, 1_500),
+        manners=Manners(react_s=4.0),
     )
 
 

@@ -178,7 +178,7 @@ class Shopper:
         if reply["type"] != "hold":
             if reply.get("code") == "sold_out":
                 # Its push may still be on the way; do not ask for the same again meanwhile.
-                self._connected().shelf.items[reply["sku"]] = reply.get("available", 0)
+                self._connected().learns(reply["sku"], reply.get("available", 0))
             return None
         hold: Message = reply["hold"]
         return hold if hold["state"] == "active" else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from loadtest.drop.collect import Recorder
 from loadtest.drop.frames import Reading
+from loadtest.drop.live_socket import Start, in_a_thread
 from loadtest.drop.shop_api import Api
 from loadtest.drop.whims import Manners, Whims
 
@@ -25,6 +26,8 @@ class World:
     recorder: Recorder
     may_dial: Callable[[str], bool]
     """Whether a socket's address is one this load may go to."""
+    start: Start = in_a_thread
+    """Has a socket read."""
     sandbox_url: str | None = None
     """Where the bank can be told yes; only sandboxes have such an address."""
     prefix: str = "load"

@@ -5,7 +5,7 @@ import random
 import msgspec
 import pytest
 
-from loadtest.drop.collect import LATE_MS, Recorder, Whole, by_code
+from loadtest.drop.collect import LATE_MS, STALL_MS, Recorder, Whole, by_code
 from loadtest.drop.histogram import Histogram
 from loadtest.drop.measured import Measured
 
@@ -116,6 +116,15 @@ def test_a_load_host_that_is_late_itself_is_a_problem_and_one_that_is_not_is_tol
         whole.merge("here", made.take())
         assert len(measured(whole).problems) == problems
         assert "late" in measured(whole).notes[0]
+
+
+def test_one_long_standstill_is_a_problem_too() -> None:
+    made, _ = recorder()
+    for late_ms in [1.0] * 1_000 + [STALL_MS * 1.1]:
+        made.was_late(late_ms)
+    whole = Whole()
+    whole.merge("here", made.take())
+    assert measured(whole).problems
 
 
 def test_the_quickest_answer_says_how_far_the_clocks_are_apart() -> None:
