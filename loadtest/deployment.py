@@ -20,6 +20,7 @@ from gateway.environment import read
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.tickets import Tokens
+from loadtest.child import cpu_s
 from loadtest.planted import FAULTS
 
 SHOW = "flash-sale"
@@ -55,6 +56,13 @@ class Deployment:
     def logs(self) -> Path:
         """Where its processes write."""
         return self.family.logs
+
+    def cpu_s(self) -> dict[str, float]:
+        """What each process has taken of the cores so far, in seconds."""
+        running = [child for child in self.family.children if child.is_running]
+        taken = {child.part.name: cpu_s(child.pid) for child in running}
+        valkey = self.family.valkey
+        return taken | ({"Valkey": cpu_s(valkey.pid)} if valkey.is_running else {})
 
     def broken(self) -> list[str]:
         """Which processes have ended, though nobody asked them to."""

@@ -23,6 +23,7 @@ from gateway.sandbox.valkey import ValkeyMissingError
 from loadtest.deployment import SHOW, STRIPE_PER_S, Deployment, deployed
 from loadtest.drop.options import ADMIN_KEY, POS_KEY
 from loadtest.planted import FAULTS
+from loadtest.spent import Cores, loaded_s
 
 _LOCUSTFILE = Path(__file__).parent / "locustfile.py"
 _FILES = 20_000
@@ -87,7 +88,9 @@ async def _run(sale: Sale) -> int:
     if sale.planted:
         _say(f"planted on purpose: {sale.planted}")
     async with deployed(sale.out / "logs", sale.planted) as deployment:
+        cores = Cores()
         code = await _load(sale, deployment)
+        _say(cores.told({"Locust": loaded_s(), **deployment.cpu_s()}))
         for sentence in deployment.broken():
             _say(sentence)
             code = code or 1

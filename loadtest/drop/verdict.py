@@ -7,6 +7,7 @@ load was: an oversell of a bad load is still an oversell.
 """
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -151,7 +152,7 @@ def _failure(check: Check, seen: Vitals) -> Failure:
 def _slow_redis(books: Books, seen: Vitals) -> list[Failure]:
     half_ms = seen.quantile_ms(vitals.REDIS, 0.5)
     if half_ms is not None and half_ms > SLOW_REDIS_MS:
-        said = f"half of the gateways' round trips to Redis took up to {_ms(half_ms)} or longer"
+        said = f"the gateways' median round trip to Redis took up to {_ms(half_ms)}"
     elif books.redis_ms > SLOW_REDIS_MS:
         said = f"a gateway's round trip to Redis still took {_ms(books.redis_ms)} after the run"
     else:
@@ -210,4 +211,4 @@ def _sums(amounts: Mapping[str, int]) -> str:
 
 
 def _ms(value: float) -> str:
-    return f"{value:,.0f} ms"
+    return f"{value:,.0f} ms" if math.isfinite(value) else "longer than it can tell"

@@ -14,7 +14,9 @@ REDIS = "holdfast_redis_round_trip_seconds"
 STALENESS = "holdfast_stock_staleness_seconds"
 LOOP = "holdfast_event_loop_lag_seconds"
 
-_BUCKET = re.compile(r'(\w+)_bucket\{(?:[^}]*,)?le="([^"]+)"[^}]*\} (\S+)')
+_BUCKET = re.compile(r'(\w+)_bucket\{([^}]*,)?le="([^"]+)"[^}]*\} (\S+)')
+_ON_PURPOSE = 'kind="waited"'
+"""Round trips in which a gateway waited for replicas or a disk: no Redis is slow for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ def look(urls: Sequence[str]) -> Vitals:
         except NoAnswer:
             continue
         if answer.status == 200 and isinstance(answer.said, str):
-            for name, bound, count in _BUCKET.findall(answer.said):
+            for name, labels, bound, count in _BUCKET.findall(answer.said):
+                if _ON_PURPOSE in labels:
+                    continue
                 bounds = found.setdefault(name, {})
                 bounds[float(bound)] = bounds.get(float(bound), 0.0) + float(count)
     return Vitals(found)

@@ -11,6 +11,7 @@ from loadtest.drop import vitals
 from loadtest.drop.books import Books
 from loadtest.drop.measured import Measured, Second, Step
 from loadtest.drop.ruling import BAD, GOOD, VOID, Cause, Verdict
+from loadtest.drop.shop_api import Answer, Api
 from loadtest.drop.thresholds import Threshold
 from loadtest.drop.verdict import judge
 from loadtest.drop.vitals import Vitals
@@ -236,3 +237,18 @@ def test_only_what_was_observed_between_two_looks_counts() -> None:
     assert after.since(before).quantile_ms(vitals.REDIS, 0.5) == 500
     assert after.since(after).quantile_ms(vitals.REDIS, 0.5) is None
     assert Vitals().quantile_ms(vitals.REDIS, 0.5) is None
+
+
+def test_metrics_are_read_whatever_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """# TYPE holdfast_redis_round_trip_seconds histogram
+holdfast_redis_round_trip_seconds_bucket{kind="plain",le="0.1"} 4.0
+holdfast_redis_round_trip_seconds_bucket{kind="plain",le="+Inf"} 5.0
+holdfast_redis_round_trip_seconds_bucket{kind="waited",le="0.1"} 70.0
+holdfast_event_loop_lag_seconds_bucket{le="0.005"} 2.0
+holdfast_event_loop_lag_seconds_count 2.0
+"""
+    monkeypatch.setattr(Api, "call", lambda *_: Answer(200, text))
+    assert vitals.look(["http://a", "http://b"]).buckets == {
+        vitals.REDIS: {0.1: 8.0, float("inf"): 10.0},
+        vitals.LOOP: {0.005: 4.0},
+    }
