@@ -72,8 +72,13 @@ async def delay(to: int, port: int) -> None:
         task.add_done_callback(serving.discard)
 
     server = await asyncio.start_server(accept, _HOST, port)
-    async with server:
+    try:
         await server.serve_forever()
+    finally:
+        server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 async def _serve(to: int, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
@@ -85,7 +90,12 @@ async def _serve(to: int, reader: asyncio.StreamReader, client: asyncio.StreamWr
     slow_from_s = asyncio.get_running_loop().time() + QUICK_S
     ways = ((reader, server), (server_reader, client))
     passing = (_pass_on(*way, slow_from_s) for way in ways)
-    await asyncio.gather(*passing, return_exceptions=True)
+    try:
+        await asyncio.gather(*passing, return_exceptions=True)
+        await asyncio.sleep(DELAY_S)  # What was kept last is on its way.
+    finally:
+        client.transport.abort()
+        server.transport.abort()
 
 
 async def _pass_on(
@@ -98,7 +108,7 @@ async def _pass_on(
             wait_s = DELAY_S if loop.time() > slow_from_s else 0
             loop.call_later(wait_s, _write, writer, data)
     finally:
-        loop.call_later(DELAY_S, writer.transport.close)
+        loop.call_later(DELAY_S, writer.close)
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes) -> None:

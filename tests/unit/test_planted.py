@@ -48,7 +48,10 @@ async def test_the_proxy_keeps_everything_for_a_while_and_in_order(
         while data := await reader.read(99):
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
+        gone.set()
 
+    gone = asyncio.Event()
     monkeypatch.setattr(planted, "DELAY_S", 0.05)
     monkeypatch.setattr(planted, "QUICK_S", 0.0)
     port = free_port()
@@ -69,5 +72,7 @@ async def test_the_proxy_keeps_everything_for_a_while_and_in_order(
         assert await reader.readexactly(7) == b"one two"
         assert loop.time() - began >= 0.1
         writer.close()
-    proxy.cancel()
-    await asyncio.gather(proxy, return_exceptions=True)
+        await writer.wait_closed()
+        await gone.wait()
+        proxy.cancel()
+        await asyncio.gather(proxy, return_exceptions=True)
