@@ -24,6 +24,7 @@ from gateway.model import (
     Show,
     ShowState,
     Text,
+    Timestamp,
 )
 
 SUBPROTOCOL = "holdfast.v1.json"
@@ -247,11 +248,16 @@ class ErrorFrame(Frame, frozen=True, tag="error", kw_only=True):
 
 
 class StockFrame(Frame, frozen=True, tag="stock", kw_only=True):
-    """Absolute values of what changed."""
+    """Absolute values of what changed.
+
+    ``at`` is when Redis decided it: of what made this frame be sent, the oldest. So a client can
+    tell how old news is. It is absent when nobody knows, as after news was lost.
+    """
 
     epoch: int
     version: int
     items: dict[str, int]
+    at: Timestamp | None = None
 
 
 class CatalogFrame(Frame, frozen=True, tag="catalog", kw_only=True):

@@ -3,6 +3,11 @@
 Nothing here is part of the gateway. Every server is started by the benchmark itself, on loopback,
 and ends with it.
 
+    flash           a flash sale against a deployment of our own, from nothing to a verdict
+    deployment      that deployment: Valkey, Stripe's sandbox, a till, two gateways, relay, sweep
+    planted         faults planted in it, to see that the verdict finds them
+    locustfile      the same load for any deployment, with Locust; all of it is in drop/
+
     bench_reserve   reservations: all ways side by side in one run; the entry
     bench_fanout    telling thousands of viewers, likewise; all of it is in fanout/
     bench_socket    what a reservation costs a gateway, from frame to reply

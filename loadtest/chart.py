@@ -1,4 +1,4 @@
-"""Charts as SVG, written by hand: bars, and lines over named places.
+"""Charts as SVG, written by hand: bars, lines over named places, and lines over time.
 
 They are narrow, so that their text can be read on a telephone, have no background, and take their
 colours from the reader's scheme, light or dark.
@@ -13,6 +13,7 @@ WIDTH = 420
 MARGIN = 12
 LINE = 17
 """Height of a line of text."""
+_FEW_SPOTS = 30
 
 STYLE = """
 text{font:13px system-ui,sans-serif;fill:#24292f}
@@ -83,15 +84,7 @@ def lines(
     height, left, right = 190, 52, WIDTH - 30
     known = [value for one in series for value in one.values if value is not None]
     scale = _log_scale(known) if log else _scale(known)
-    for tick in scale.ticks:
-        y = top + height * (1 - scale.place(tick))
-        parts.append(
-            f"<line class='grid' x1='{left}' x2='{right + 10}' y1='{y:.1f}' y2='{y:.1f}'/>"
-        )
-        parts.append(
-            f"<text class='small' text-anchor='end' x='{left - 6}' y='{y + 4:.1f}'>{short(tick)}"
-            "</text>"
-        )
+    parts += _ticks(scale, top, height, left, right + 10)
     step = (right - left - 20) / max(1, len(places) - 1)
     xs = [left + 20 + step * number for number in range(len(places))]
     for x, place in zip(xs, places, strict=True):
@@ -113,6 +106,65 @@ def lines(
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """One line over time: seconds and values."""
+
+    label: str
+    spots: Sequence[tuple[float, float]]
+    colour: int
+
+
+def over_time(
+    title: str, caption: str, seconds: float, curves: Sequence[Curve], *, log: bool = False
+) -> str:
+    """Lines over the seconds of a run; the legend is over them, a line each."""
+    parts, top = _head(title, caption)
+    for number, curve in enumerate(curves):
+        x, y = MARGIN + number % 2 * WIDTH / 2, top + number // 2 * (LINE + 2)
+        parts.append(_stroke(Series("", (), curve.colour), [(x, y + 9), (x + 22, y + 9)]))
+        parts.append(f"<text x='{x + 28:.0f}' y='{y + 13}'>{escape(curve.label)}</text>")
+    top += (len(curves) + 1) // 2 * (LINE + 2) + 12
+    height, left, right = 170, 52, WIDTH - 24
+    known = [value for curve in curves for _, value in curve.spots if value > 0 or not log]
+    scale = _log_scale(known) if log and known else _scale([*known, 1.0])
+    parts += _ticks(scale, top, height, left, right)
+    for tick in _times(seconds):
+        x = left + (right - left) * tick / max(1.0, seconds)
+        parts.append(
+            f"<text class='small' text-anchor='middle' x='{x:.1f}' y='{top + height + 18}'>"
+            f"{_clock(tick)}</text>"
+        )
+    for curve in curves:
+        spots = [
+            (
+                left + (right - left) * at_s / max(1.0, seconds),
+                top + height * (1 - scale.place(value)),
+            )
+            for at_s, value in curve.spots
+            if value > 0 or not log
+        ]
+        parts.append(_stroke(Series("", (), curve.colour), spots))
+        # A line of one point cannot be seen.
+        parts += [
+            f"<circle class='s{curve.colour}' cx='{x:.1f}' cy='{y:.1f}' r='2.2'/>"
+            for x, y in (spots if len(spots) <= _FEW_SPOTS else ())
+        ]
+    return _svg(title, parts, top + height + 18 + MARGIN)
+
+
+def _times(seconds: float) -> list[float]:
+    """Where the axis of time is labelled: some five times, round ones."""
+    steps = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
+    step = next((one for one in steps if seconds / one <= 6), 7200)
+    return [float(step * number) for number in range(int(seconds // step) + 1)]
+
+
+def _clock(at_s: float) -> str:
+    minutes, seconds = divmod(round(at_s), 60)
+    return f"{minutes}:{seconds:02}"
+
+
+@dataclass(frozen=True, slots=True)
 class _Scale:
     low: float
     high: float
@@ -127,6 +179,19 @@ class _Scale:
             else (self.low, self.high, value)
         )
         return (value - low) / (high - low)
+
+
+def _ticks(scale: _Scale, top: float, height: float, left: float, right: float) -> list[str]:
+    """The grid and the figures at its left."""
+    parts = []
+    for tick in scale.ticks:
+        y = top + height * (1 - scale.place(tick))
+        parts.append(f"<line class='grid' x1='{left}' x2='{right}' y1='{y:.1f}' y2='{y:.1f}'/>")
+        parts.append(
+            f"<text class='small' text-anchor='end' x='{left - 6}' y='{y + 4:.1f}'>{short(tick)}"
+            "</text>"
+        )
+    return parts
 
 
 def _scale(values: Sequence[float]) -> _Scale:

@@ -20,7 +20,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.api import catalog, orders, probes, refunds, shows, stock, stripe, tickets, webhooks
+from gateway.api import (
+    audit,
+    catalog,
+    orders,
+    probes,
+    refunds,
+    shows,
+    stock,
+    stripe,
+    tickets,
+    webhooks,
+)
 from gateway.api.addresses import Limit, limited
 from gateway.api.failures import Endpoint, answering
 from gateway.checkout.desk import Desk
@@ -42,6 +53,7 @@ TABLE: tuple[tuple[str, str, RoomsEndpoint], ...] = (
     ("POST", "/v1/shows/{show}/end", shows.end),
     ("POST", "/v1/shows/{show}/highlight", shows.highlight),
     ("GET", "/v1/stock", stock.read),
+    ("GET", "/v1/stock/movements", stock.ledger),
     ("POST", "/v1/stock/movements", stock.move),
     ("GET", "/v1/orders", orders.page),
     ("GET", "/v1/orders/{order}", orders.read),
@@ -88,6 +100,7 @@ def routes(
     return [
         *_for_pages("/v1/tickets", ticket, rooms.settings),
         *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),
+        _route("GET", "/v1/audit", audit.Audits(rooms).read),
         _route("POST", STRIPE_ROUTE, partial(stripe.receive, webhook)),
         _route("GET", "/livez", probes.alive),
         _route("GET", "/readyz", partial(probes.ready, readiness, rooms)),

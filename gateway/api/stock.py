@@ -7,14 +7,17 @@ from starlette.responses import Response
 
 from gateway.api.answers import as_json
 from gateway.api.callers import shop_with
-from gateway.api.inputs import in_words, read_json
+from gateway.api.inputs import in_words, query_number, read_json
 from gateway.errors import Invalid
 from gateway.keys import ShopKeys
 from gateway.model import Id, Movement
 from gateway.rooms import Rooms
+from gateway.stock.ledger import START, Booked
+from gateway.stock.ledger import page as ledger_page
 from gateway.stock.movements import MAX_BATCH, MovementResult, StockLine
 
 _FIRST_EPOCH = 1
+_DEFAULT_LIMIT = 200
 
 
 class Stock(Struct, frozen=True):
@@ -38,6 +41,13 @@ class MovementResults(Struct, frozen=True):
     results: tuple[MovementResult, ...]
 
 
+class Ledger(Struct, frozen=True):
+    """Movements as they are in the ledger, and the cursor that continues after them."""
+
+    movements: tuple[Booked, ...]
+    next: str
+
+
 class _Reference(Struct, frozen=True):
     reference_id: Id
 
@@ -59,6 +69,25 @@ async def read(rooms: Rooms, request: Request) -> Response:
     for line in lines:
         items[line.sku] = items.get(line.sku, 0) + max(0, line.available)
     return as_json(Stock(int(epoch or _FIRST_EPOCH), int(version or 0), items, lines))
+
+
+async def ledger(rooms: Rooms, request: Request) -> Response:
+    """``GET /v1/stock/movements?after=&limit=``: the ledger after a cursor, oldest first.
+
+    ``next`` is the cursor of the next request, whether or not there were movements. A shopper is
+    told by a name that is always the same one's, and says nothing about who it is.
+    """
+    shop = shop_with(rooms, request, "pos")
+    after = request.query_params.get("after") or START
+    limit = query_number(request, "limit", _DEFAULT_LIMIT)
+    found = await ledger_page(rooms.lane, shop, after, limit)
+    movements = tuple(
+        msgspec.structs.replace(one, shopper=rooms.tokens.guest(shop, f"ledger {one.shopper}"))
+        if one.shopper
+        else one
+        for one in found.movements
+    )
+    return as_json(Ledger(movements, found.next))
 
 
 async def move(rooms: Rooms, request: Request) -> Response:

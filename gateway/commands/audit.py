@@ -1,15 +1,21 @@
-"""``holdfast audit``: the stock with its ledger, or the payments with Stripe."""
+"""``holdfast audit``: the stock with its ledger, or the payments with Stripe.
+
+Beside Redis it asks Redis and Stripe itself; with ``--url`` it has a gateway do so, from anywhere.
+"""
 
 import argparse
 import asyncio
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from gateway import logs
-from gateway.clock import Clock, SystemClock, rfc3339
+from gateway.clock import Clock, SystemClock
+from gateway.commands import audit_from_outside
+from gateway.commands.audit_report import in_words, reconciled
 from gateway.environment import read
 from gateway.lane import served
 from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
@@ -43,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOURS",
         help="with --payments: how far to look back (%(default)s)",
     )
+    parser.add_argument(
+        "--url",
+        help="have the gateway there audit the shop of an admin key, which is in HOLDFAST_KEY or "
+        "in --key-file; needs no other setting",
+    )
+    parser.add_argument("--key-file", type=Path, help="with --url: a file that holds the key")
 
 
 def _hours(text: str) -> int:
@@ -53,6 +65,13 @@ def _hours(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Audit shops, or their payments; 1 when anything differs and was not mended."""
+    if options.url and (options.repair or options.shop):
+        sys.stderr.write(
+            "holdfast: from outside nothing is repaired, and the key names the shop.\n"
+        )
+        return 2
+    if options.url:
+        return audit_from_outside.run(options)
     if options.payments:
         return _audit_payments(options)
     settings = read(os.environ, needs=())
@@ -61,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             sys.stdout.write(msgspec.json.encode(verdict).decode() + "\n")
         else:
-            sys.stdout.write(_report(verdict))
+            sys.stdout.write(in_words(verdict))
     open_drift = [drift for verdict in verdicts for drift in verdict.drift if not drift.repaired]
     return 1 if open_drift else 0
 
@@ -81,7 +100,7 @@ def _audit_payments(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
-        sys.stdout.write(_reconciled(found))
+        sys.stdout.write(reconciled(found))
     return 1 if found.left else 0
 
 
@@ -105,34 +124,3 @@ class _Progress:
         if now_s - self.told_at_s >= _PROGRESS_S:
             self.told_at_s = now_s
             sys.stderr.write(f"{payments} payments, {differences} differences so far\n")
-
-
-def _reconciled(found: Reconciliation) -> str:
-    summary = (
-        f"{found.orders} orders of {found.shops} shops, {found.intents} payments, "
-        f"{found.events} events since {rfc3339(found.since_ms)}: "
-        f"{found.repaired + found.left} differences, {found.repaired} repaired, {found.left} left"
-    )
-    lines = [summary, *(f"  {name}: {count}" for name, count in found.differences.items())]
-    for one in found.findings:
-        intent = f" {one.intent}" if one.intent else ""
-        fate = "; repaired" if one.repaired else ""
-        lines.append(f"  {one.shop} {one.order}{intent}: {one.difference}{fate}")
-    return "\n".join(lines) + "\n"
-
-
-def _report(verdict: Verdict) -> str:
-    summary = (
-        f"{verdict.shop}: {len(verdict.drift)} drift after {verdict.movements} movements, "
-        f"{verdict.committed_units} units sold, {verdict.active_holds} holds active, "
-        f"{verdict.shortfalls} shortfalls"
-    )
-    lines = [summary]
-    for drift in verdict.drift:
-        where = f"{drift.sku} at {drift.location}: " if drift.sku else ""
-        fate = "; repaired" if drift.repaired else ""
-        why = f" ({drift.why})" if drift.why else ""
-        lines.append(
-            f"  {where}{drift.quantity} is {drift.found}, must be {drift.expected}{why}{fate}"
-        )
-    return "\n".join(lines) + "\n"

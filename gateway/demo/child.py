@@ -34,6 +34,12 @@ class Child:
         return self.logs / f"{re.sub(r'[^a-z]+', '-', self.part.name.lower())}.log"
 
     @property
+    def pid(self) -> int:
+        """Its number; for a child that was started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def code(self) -> int | None:
         """Its exit code, negative for a signal; ``None`` while it runs, or before it has."""
         return self._process.poll() if self._process else None

@@ -93,6 +93,10 @@ class Reconciliation(Struct, frozen=True):
     left: int
     seconds: float
     findings: tuple[Finding, ...]
+    captures: int
+    """Of those intents, the ones whose money is ours and was not given back whole."""
+    captured: dict[str, int]
+    """That money by currency, less what was given back; minor units."""
 
 
 Progress = Callable[[int, int], None]
@@ -159,6 +163,8 @@ class _Look:
     """Orders whose own intent was compared."""
     orders: set[tuple[str, str]] = field(default_factory=set)
     intents: int = 0
+    captures: int = 0
+    captured: Counter[str] = field(default_factory=Counter)
     counts: Counter[Difference] = field(default_factory=Counter)
     repaired: int = 0
     by_hand: list[tuple[_Suspect, _Verdict]] = field(default_factory=list)
@@ -194,6 +200,8 @@ class _Look:
             left=self.counts.total() - self.repaired,
             seconds=round(self.settler.clock.monotonic_s() - began_s, 3),
             findings=tuple(self.findings),
+            captures=self.captures,
+            captured=dict(self.captured),
         )
 
     def _wanted(self, shop: str) -> bool:
@@ -220,6 +228,9 @@ class _Look:
         for charge, order in zip(charges, records, strict=True):
             index = await self._index(charge.shop)
             self.intents += 1
+            if charge.taken and charge.created_at >= self.since_ms:
+                self.captures += 1
+                self.captured[charge.currency] += charge.received - charge.refunded
             self.orders.add((charge.shop, charge.order))
             if order and order.owns(charge):
                 self.compared.add((charge.shop, charge.order))

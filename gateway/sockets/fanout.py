@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from gateway.clock import Clock
+from gateway.clock import Clock, rfc3339
 from gateway.messages import Frame, StockFrame, encode
 from gateway.sockets.direct import Encoded, encoded
 from gateway.sockets.roster import Roster, Seat
@@ -242,7 +242,13 @@ class Fanout:
         told |= gathered.skus
         stock, self._told_at_s = self.stock, asyncio.get_running_loop().time()
         items = {sku: stock.items[sku] for sku in told if sku in stock.items}
-        frame = StockFrame(epoch=stock.epoch, version=stock.version, items=items)
+        at_ms = gathered.urgent_since_ms or gathered.other_since_ms
+        frame = StockFrame(
+            epoch=stock.epoch,
+            version=stock.version,
+            items=items,
+            at=rfc3339(at_ms) if at_ms else None,
+        )
         self._made.append(_Made(stock.version, gathered.urgent_since_ms, gathered.other_since_ms))
         return encoded(encode(frame), "stock", stock.version)
 

@@ -5,6 +5,7 @@ the rows the scripts keep; the units it says are held must belong to active hold
 have been sold twice under one number.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -19,8 +20,10 @@ from gateway.scripts import load
 from gateway.stock import rows
 from gateway.stock.rows import Row
 
-_PAGE = 5_000
-"""Ledger entries read at once."""
+_PAGE = 1_000
+"""Ledger entries read at once: a gateway that audits for somebody has sockets to serve, too."""
+_HOLDS = 200
+"""Holds read at once."""
 _LOOKS = 50
 """Times the audit looks while the shop is selling, until ledger and rows belong together. A look
 reads only what is new, so a quiet moment of a few milliseconds is enough."""
@@ -153,13 +156,16 @@ async def _read_holds(lane: Lane, keys: ShopKeys, ledger: _Ledger) -> dict[str, 
     """Every hold that has units by the ledger, or a deadline."""
     members = await lane.command("ZRANGE", keys.deadlines, 0, -1)
     waiting = {member.decode().partition(":")[0] for member in members}
+    asked = sorted(waiting | ledger.held().keys())
     kept = {}
-    for hold in sorted(waiting | ledger.held().keys()):
-        state, lines = await lane.command("HMGET", keys.hold(hold), "state", "lines")
-        units: Counter[tuple[str, str]] = Counter()
-        for line in _LINES.decode(lines or b"[]"):
-            units[line.sku, line.location] += line.quantity
-        kept[hold] = _Kept((state or b"gone").decode(), units)
+    for at in range(0, len(asked), _HOLDS):
+        some = asked[at : at + _HOLDS]
+        reading = (lane.command("HMGET", keys.hold(hold), "state", "lines") for hold in some)
+        for hold, (state, lines) in zip(some, await asyncio.gather(*reading), strict=True):
+            units: Counter[tuple[str, str]] = Counter()
+            for line in _LINES.decode(lines or b"[]"):
+                units[line.sku, line.location] += line.quantity
+            kept[hold] = _Kept((state or b"gone").decode(), units)
     return kept
 
 

@@ -116,6 +116,32 @@ async def test_an_audit_ends_with_its_verdict(run: Run, site: Site, settings: Se
     assert "tee at main: on_hand is 4, must be 3; repaired" in out
 
 
+async def test_a_gateway_audits_for_whoever_has_the_key(
+    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await site.sells("tee", 3)
+    async with site.shopper("ann") as ann:
+        assert (await ann.buys("tee", "k"))["state"] == "confirmed"
+    asked = ("audit", "--url", site.url, "--payments", "--since", "1")
+    monkeypatch.delenv("HOLDFAST_KEY", raising=False)
+    assert (await asyncio.to_thread(run, *asked))[0] == 2
+    kept = tmp_path / "key"
+    kept.write_text(site.rooms.tokens.sign_key(settings.shop, ("admin",)) + "\n")
+    code, out, _ = await asyncio.to_thread(run, *asked, "--key-file", str(kept))
+    assert code == 0, out
+    assert "\ntaken: 1 payments, 1500 EUR; sold: 1 orders, 1500 EUR\n" in out
+    key = ShopKeys(settings.shop).stock
+    await site.rooms.lane.command("HSET", key, "tee", '[["main",4,0,0,1,2,0]]')
+    monkeypatch.setenv("HOLDFAST_KEY", kept.read_text())
+    code, out, _ = await asyncio.to_thread(run, *asked)
+    assert code == 1
+    assert "tee at main: on_hand is 4, must be 3" in out
+    monkeypatch.setenv("HOLDFAST_KEY", "x.y.z")
+    code, _, err = await asyncio.to_thread(run, *asked)
+    assert (code, err) == (1, "holdfast: no audit: This key is not valid.\n")
+    assert (await asyncio.to_thread(run, *asked, "--repair"))[0] == 2
+
+
 @pytest.fixture
 def stripe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands ask the site's Stripe."""

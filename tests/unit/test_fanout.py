@@ -47,6 +47,20 @@ async def test_something_urgent_does_not_wait_for_the_tick_and_takes_the_rest_al
         assert stocks(viewer) == [{"tee": 9}, {"cap": 3, "tee": 0}]
 
 
+async def test_a_frame_says_when_redis_decided_what_made_it_be_sent() -> None:
+    async with crowd(1, tick_s=60) as it:
+        (viewer,) = it.viewers
+        it.change("tee", 9, at_ms=1_000)
+        await asyncio.sleep(0)
+        it.change("cap", 3, at_ms=2_000)
+        it.change("tee", 0, urgent=True, at_ms=3_000)
+        await it.rests()
+        it.change("tee", 1, urgent=True)
+        await it.rests()
+        told = [one.get("at") for one in viewer.heard if "items" in one]
+        assert told == ["1970-01-01T00:00:01.000Z", "1970-01-01T00:00:03.000Z", None]
+
+
 async def test_something_urgent_joins_a_walk_and_those_not_reached_hear_of_it_first() -> None:
     async with crowd(3 * SLICE, tick_s=60) as it:
         it.change("tee", 9)

@@ -1,0 +1,293 @@
+"""The books of a run, read over the wire: what was sold, charged and handed on, and does it agree.
+
+Three things are read: what the gateway says when it audits itself, every order as the point of sale
+is given it, and every movement of the ledger. The last two are added up here, by other code than
+the gateway's: an error of the gateway's own audit does not hide in them.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from loadtest.drop.shop_api import Api, NoAnswer, Refused
+from loadtest.drop.target import Target
+
+REST_S = 240.0
+"""Longest to wait until no payment is under way and the point of sale has every order."""
+AUDIT_S = 75.0
+"""Longest to wait for one answer: a gateway gives up an audit after 60 s."""
+_LOOK_S = 2.0
+_TELL_S = 5.0
+_PAUSE_S = 1.0
+_TRIES = 3
+"""Of a request that gets no answer at all."""
+_PATIENCE_S = 150.0
+"""Longest to ask again for what is busy: two audits of others."""
+_BUSY = {429, 503}
+_PAGES = 5_000
+"""Most pages of anything; beyond it a cursor does not move."""
+_EARLY_S = 2.0
+"""What was sold so long before the run began is counted to it: clocks differ."""
+
+Say = Callable[[str], None]
+Place = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Books:
+    """What was found. Amounts in minor units, by currency."""
+
+    started: Mapping[str, int] = field(default_factory=dict)
+    """Units that were for sale, by sku."""
+    sold: Counter[str] = field(default_factory=Counter)
+    """Units of this run's orders, by sku; without those that were put back."""
+    promised: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By sku, where more was held and sold at once than there was: how many, of how many."""
+    twice: list[str] = field(default_factory=list)
+    """Units that were sold under a number another sale has."""
+    orders: int = 0
+    """All orders the point of sale is given, of this run and before."""
+    run_orders: int = 0
+    captures: int = 0
+    captured: Mapping[str, int] = field(default_factory=dict)
+    """What Stripe took and did not give back."""
+    paid_orders: int = 0
+    owed: Mapping[str, int] = field(default_factory=dict)
+    """What the orders come to, less refunds."""
+    till: Mapping[str, Any] | None = None
+    """The summary of the till, if there is one."""
+    drift: list[str] = field(default_factory=list)
+    """Quantities the audit says are wrong."""
+    differences: Mapping[str, int] = field(default_factory=dict)
+    """Between Redis, Stripe and the order stream, by name."""
+    unsettled: int = 0
+    """Payments that did not come to rest in time."""
+    rested_s: float = 0.0
+    redis_ms: float = 0.0
+    """A round trip of the gateway to Redis after the run."""
+    ledger_units: int = 0
+    """Units sold by the ledger, this run's and earlier ones."""
+    order_units: int = 0
+    """Units sold by the orders, this run's and earlier ones."""
+    left: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
+    """Units on sale by sku, after each movement of the run; seconds since it began."""
+    unread: str = ""
+    """Why the books could not be read, if so."""
+
+    @property
+    def sold_out(self) -> bool:
+        """Whether anything was sold out in this run, by the ledger."""
+        return any(
+            units and not after.get(sku, 0)
+            for (_, before), (_, after) in pairwise(self.left)
+            for sku, units in before.items()
+        )
+
+
+def read_books(
+    target: Target, began_at: float, took_s: float, say: Say, rest_s: float = REST_S
+) -> Books:
+    """Wait until payments have come to rest, and read everything."""
+    books = Books(started=target.started_stock)
+    try:
+        reader = _Reader(target, books, say, began_at)
+        reader.wait(rest_s)
+        reader.audit(since_h=min(720, math.ceil((time.time() - began_at) / 3600) + 1))
+        reader.orders()
+        reader.ledger()
+    except (NoAnswer, Refused) as error:
+        books.unread = str(error)
+    except (KeyError, TypeError, ValueError) as error:
+        books.unread = f"an answer is not what it should be ({type(error).__name__}: {error})"
+    say(f"books read: {books.run_orders} orders in this run of {took_s:.0f} s")
+    return books
+
+
+@dataclass(slots=True)
+class _Reader:
+    target: Target
+    books: Books
+    say: Say
+    began_at: float
+    _admin: Api = field(init=False)
+    _pos: Api = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._admin = Api(self.target.url, self.target.admin_key, AUDIT_S)
+        self._pos = Api(self.target.url, self.target.pos_key)
+
+    def wait(self, rest_s: float) -> None:
+        """Until all payments are at rest and the till has the orders, or the time is up."""
+        began_s = told_s = time.monotonic()
+        while True:
+            waiting = self._waiting()
+            now_s = time.monotonic()
+            self.books.rested_s = now_s - began_s
+            if not waiting or now_s - began_s > rest_s:
+                return
+            if now_s - told_s >= _TELL_S:
+                told_s = now_s
+                self.say(f"{waiting}; waited {now_s - began_s:.0f} of at most {rest_s:.0f} s")
+            time.sleep(_LOOK_S)
+
+    def _waiting(self) -> str:
+        """What is still under way, in words."""
+        unsettled = int(self._audit("/v1/audit")["unsettled"])
+        self.books.unsettled = unsettled
+        if unsettled:
+            return f"{unsettled} payments are under way"
+        till = self._till()
+        if till is None:
+            return ""
+        missing = len(self._all_orders()) - int(till["orders"])
+        return f"the till waits for {missing} orders" if missing > 0 else ""
+
+    def audit(self, since_h: int) -> None:
+        """What the gateway says of itself."""
+        books, said = self.books, self._audit(f"/v1/audit?payments=true&since_h={since_h}")
+        money = said["payments"]
+        taken, sold = money["reconciliation"], money["sold"]
+        books.captures, books.captured = taken["captures"], taken["captured"]
+        books.paid_orders, books.owed = sold["orders"], sold["amount"]
+        books.differences = taken["differences"]
+        books.unsettled, books.redis_ms = said["unsettled"], said["redis_ms"]
+        books.drift = [_drift(one) for one in said["stock"]["drift"]]
+        books.till = self._till()
+
+    def _audit(self, path: str) -> dict[str, Any]:
+        return self._get(self._admin, path)
+
+    def _get(self, api: Api, path: str) -> dict[str, Any]:
+        """Read something; what is too busy just now, or silent for once, is asked again."""
+        until_s, tries = time.monotonic() + _PATIENCE_S, 0
+        while True:
+            tries += 1
+            try:
+                said: dict[str, Any] = api.expect("GET", path)
+            except NoAnswer:
+                if tries >= _TRIES:
+                    raise
+            except Refused as error:
+                if error.status not in _BUSY or time.monotonic() > until_s:
+                    raise
+            else:
+                return said
+            time.sleep(_PAUSE_S)
+
+    def _till(self) -> Mapping[str, Any] | None:
+        if not self.target.till_url:
+            return None
+        return self._get(Api(self.target.till_url), "/summary")
+
+    def _all_orders(self) -> dict[str, dict[str, Any]]:
+        """The latest event of each order."""
+        found: dict[str, dict[str, Any]] = {}
+        for page in self._pages("/v1/orders", 200):
+            for event in page["orders"]:
+                found[event["data"]["id"]] = event["data"]
+        return found
+
+    def orders(self) -> None:
+        """Every order: what was sold, in this run and all in all."""
+        books = self.books
+        for order in self._all_orders().values():
+            books.orders += 1
+            units = Counter[str]()
+            for line in order["lines"]:
+                units[line["sku"]] += line["quantity"]
+            books.order_units += units.total()
+            if _s(order["occurred_at"]) < self.began_at - _EARLY_S:
+                continue
+            books.run_orders += 1
+            for refund in order.get("refunds", ()):
+                for line in refund.get("lines", ()) if refund["restocked"] else ():
+                    units[line["sku"]] -= line["quantity"]
+            books.sold.update(units)
+
+    def ledger(self) -> None:
+        """Every movement: units by their numbers, and what was ever promised at once."""
+        tape = _Tape(self.books, self.began_at)
+        for page in self._pages("/v1/stock/movements", 1000):
+            for movement in page["movements"]:
+                tape.add(movement)
+        tape.end()
+
+    def _pages(self, path: str, limit: int) -> Iterator[dict[str, Any]]:
+        after, told_s = "0-0", time.monotonic()
+        for number in range(_PAGES):
+            page = self._get(self._pos, f"{path}?limit={limit}&after={after}")
+            yield page
+            if time.monotonic() - told_s > _TELL_S:
+                told_s = time.monotonic()
+                self.say(f"{number * limit:,} read of {path}")
+            if page["next"] == after:
+                return
+            after = page["next"]
+        raise ValueError(f"{path} does not end")
+
+
+@dataclass(slots=True)
+class _Tape:
+    """The ledger, played from its beginning."""
+
+    books: Books
+    began_at: float
+    _rows: dict[Place, Counter[str]] = field(default_factory=dict)
+    _units: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+
+    def add(self, one: Mapping[str, Any]) -> None:
+        """Play one movement."""
+        place = (one["sku"], one["location"])
+        row = self._rows.setdefault(place, Counter())
+        for quantity in ("on_hand", "safety_stock", "held", "committed"):
+            row[quantity] += one.get(quantity, 0)
+        if one["kind"] == "held":
+            self._promised(one["sku"], row)
+        if "first_unit" in one:
+            self._number(one, place)
+        at_s = _s(one["at"]) - self.began_at
+        if at_s >= -_EARLY_S:
+            self.books.left.append((max(0.0, at_s), self._on_sale()))
+
+    def _promised(self, sku: str, row: Counter[str]) -> None:
+        there, promised = row["on_hand"] - row["safety_stock"], row["held"] + row["committed"]
+        if promised > max(there, self.books.promised.get(sku, (0, 0))[0]):
+            self.books.promised[sku] = (promised, there)
+
+    def _number(self, one: Mapping[str, Any], place: Place) -> None:
+        first, units = one["first_unit"], one["quantity"]
+        sign = 1 if one["kind"] == "committed" else -1
+        for number in range(first, first + units):
+            self._units[*place, number] += sign
+        self.books.ledger_units += sign * units
+
+    def _on_sale(self) -> Mapping[str, int]:
+        left: Counter[str] = Counter()
+        for (sku, _), row in self._rows.items():
+            taken = row["safety_stock"] + row["held"] + row["committed"]
+            left[sku] += max(0, row["on_hand"] - taken)
+        return left
+
+    def end(self) -> None:
+        """All was played: name the units that were sold twice."""
+        self.books.twice = [
+            f"unit {number} of {sku} at {location}"
+            for (sku, location, number), times in sorted(self._units.items())
+            if times > 1
+        ]
+
+
+def _drift(one: Mapping[str, Any]) -> str:
+    where = f"{one['quantity']} of {one['sku']} at {one['location']}"
+    why = f" ({one['why']})" if one.get("why") else ""
+    return f"{where} is {one['found']}, must be {one['expected']}{why}"
+
+
+def _s(text: str) -> float:
+    """A time in RFC 3339 as seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()

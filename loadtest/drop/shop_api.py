@@ -1,0 +1,99 @@
+"""HTTP to a gateway, in as much as a load test needs: tickets, set-up, the books, metrics.
+
+A connection for each request, by nothing but the standard library. Under Locust all of it yields
+to other shoppers, for the library is patched.
+"""
+
+import http.client
+import json
+import ssl
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_MOST_BYTES = 16_000_000
+
+Message = Any
+"""JSON, read; of a page that is none its text."""
+
+
+class NoAnswer(Exception):
+    """The gateway cannot be reached, or did not answer in time."""
+
+
+class Refused(Exception):
+    """The gateway answered, but not as it had to."""
+
+    def __init__(self, what: str, status: int, said: object) -> None:
+        detail = said.get("detail", "") if isinstance(said, Mapping) else ""
+        super().__init__(f"{what}: {status} {detail}".strip())
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; ``said`` is JSON read, or the text."""
+
+    status: int
+    said: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One gateway; ``key`` goes along with every request, if there is one."""
+
+    url: str
+    key: str = field(default="", repr=False)
+    timeout_s: float = 15.0
+
+    def call(self, method: str, path: str, body: object = None) -> Answer:
+        """Send a request.
+
+        Raises:
+            NoAnswer: there was none.
+        """
+        parts = urllib.parse.urlsplit(self.url)
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        data: str | None = None
+        if body is not None:
+            data = body if isinstance(body, str) else json.dumps(body)
+            kind = "x-www-form-urlencoded" if data is body else "json"
+            headers["Content-Type"] = f"application/{kind}"
+        connection = _connection(parts, self.timeout_s)
+        try:
+            connection.request(method, parts.path.rstrip("/") + path, data, headers)
+            response = connection.getresponse()
+            text = response.read(_MOST_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswer(f"{self.url} does not answer: {error}") from None
+        finally:
+            connection.close()
+        return Answer(response.status, _read(text))
+
+    def expect(self, method: str, path: str, body: object = None) -> Message:
+        """Send a request that has to succeed, and return what it says.
+
+        Raises:
+            NoAnswer: there was no answer.
+            Refused: it was another.
+        """
+        answer = self.call(method, path, body)
+        if not 200 <= answer.status < 300:
+            raise Refused(f"{method} {path}", answer.status, answer.said)
+        return answer.said
+
+
+def _connection(parts: urllib.parse.SplitResult, timeout_s: float) -> http.client.HTTPConnection:
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
+    return http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+
+
+def _read(text: bytes) -> Message:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode(errors="replace")

@@ -1,0 +1,132 @@
+"""A flash sale on this machine, from nothing to a verdict, in one command.
+
+    python -m loadtest.flash
+
+It starts a deployment of its own (see ``deployment``), lets 3,000 shoppers loose on 500 units with
+Locust, reads the books, and ends with the verdict: 0 good, 1 bad, 3 when the load itself was not.
+With ``--plant`` one thing in it is broken on purpose; then it must end with 1, and say which.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.demo.parts import private
+from gateway.demo.refusal import Breakdown
+from gateway.process import allow_files
+from gateway.sandbox.valkey import ValkeyMissingError
+from loadtest.deployment import SHOW, STRIPE_PER_S, Deployment, deployed
+from loadtest.drop.options import ADMIN_KEY, POS_KEY
+from loadtest.planted import FAULTS
+from loadtest.spent import Cores, loaded_s
+
+_LOCUSTFILE = Path(__file__).parent / "locustfile.py"
+_FILES = 20_000
+_END_S = 30.0
+"""How long the load may take to end when it is asked to."""
+_NOT_BEGUN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """What is to be played."""
+
+    scenario: str
+    out: Path
+    words: tuple[str, ...]
+    """What Locust is told besides."""
+    planted: str | None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the sale; the exit code is the verdict's."""
+    sale = _read(argv)
+    allow_files(_FILES)
+    try:
+        return asyncio.run(_run(sale))
+    except (Breakdown, ValkeyMissingError) as error:
+        _say(str(error))
+        return _NOT_BEGUN
+    except KeyboardInterrupt:
+        return 130
+
+
+def _read(argv: Sequence[str]) -> Sale:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.flash",
+        description="Play a flash sale against a deployment of two gateways on this machine.",
+        epilog="What it writes: report.html, summary.md, verdict.json, measured.json, logs/.",
+    )
+    add = parser.add_argument
+    add("--shoppers", type=int, default=3_000, help="how many come (%(default)s)")
+    add("--units", type=int, default=500, help="how many units there are (%(default)s)")
+    add("--scenario", default="warm_up_and_drop", help="see locustfile.py --help (%(default)s)")
+    add("--replay", metavar="FILE", help="play recorded arrivals instead (see drop/record.py)")
+    add("--times", type=int, default=1, help="with --replay: each arrival so many times over")
+    add("--for", dest="compress", type=float, default=1.0, metavar="TIMES",
+        help="play the stages so many times as fast")  # fmt: skip
+    add("--plant", choices=FAULTS, help="break one thing on purpose, to see it found")
+    add("--out", type=Path, default=Path("load-results"), help="folder of the report (%(default)s)")
+    said: Any = parser.parse_args(argv)
+    if said.replay:
+        words: tuple[str, ...] = ("--arrivals", said.replay, "--times", str(said.times))
+    else:
+        words = ("--shoppers", str(said.shoppers), "--units", str(said.units))
+    if said.compress != 1.0:
+        words += ("--compress", str(said.compress))
+    scenario = "replay" if said.replay else said.scenario
+    return Sale(scenario, said.out, words, said.plant)
+
+
+async def _run(sale: Sale) -> int:
+    _say(f"starting two gateways, relay, sweep, till and Stripe ({STRIPE_PER_S} requests/s)")
+    if sale.planted:
+        _say(f"planted on purpose: {sale.planted}")
+    async with deployed(sale.out / "logs", sale.planted) as deployment:
+        cores = Cores()
+        code = await _load(sale, deployment)
+        _say(cores.told({"Locust": loaded_s(), **deployment.cpu_s()}))
+        for sentence in deployment.broken():
+            _say(sentence)
+            code = code or 1
+    return code
+
+
+async def _load(sale: Sale, deployment: Deployment) -> int:
+    """Let Locust play, and judge; in a process of its own, for it patches all of Python."""
+    keys = {ADMIN_KEY: deployment.admin_key, POS_KEY: deployment.pos_key}
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(_LOCUSTFILE), "--headless"),
+        *("--host", ",".join(deployment.urls), "--show", SHOW, "--scenario", sale.scenario),
+        *("--till-url", deployment.till_url, "--out", str(sale.out), *sale.words),
+    ]
+    locust = await asyncio.create_subprocess_exec(
+        *command,
+        env=private(os.environ, keys, sys.path),
+        stdin=asyncio.subprocess.DEVNULL,
+        process_group=deployment.family.group,
+    )
+    try:
+        return await locust.wait()
+    finally:
+        if locust.returncode is None:
+            locust.terminate()
+            try:
+                await asyncio.wait_for(locust.wait(), _END_S)
+            except TimeoutError:
+                locust.kill()
+                await locust.wait()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""A load test goes to no host that nobody named, and never near live payment keys."""
+
+import argparse
+import base64
+import json
+
+import pytest
+
+from loadtest.drop.guard import NotAllowed, check_config, check_environment, check_hosts, may_go_to
+from loadtest.drop.options import ADMIN_KEY, Options, add_options, read_options, shop_of
+
+
+def key(**claims: object) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"head.{payload}.signature"
+
+
+KEY = key(shop="corner", scopes=["admin"], use="key")
+
+
+def told(*words: str, host: str = "http://127.0.0.1:8080", admin_key: str = KEY) -> Options:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    add_options(parser.add_argument)
+    said = parser.parse_args(["--host", host, *words])
+    return read_options(said, {ADMIN_KEY: admin_key})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:5", "https://127.9.9.9"]
+)
+def test_this_machine_is_allowed(url: str) -> None:
+    check_hosts([url], None)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://shop.example", "https://10.0.0.7", "http://127.0.0.1.example", "http://0.0.0.0"]
+)
+def test_any_other_is_not_unless_its_name_is_repeated(url: str) -> None:
+    with pytest.raises(NotAllowed, match="--allow-remote-host"):
+        check_hosts(["http://127.0.0.1", url], None)
+    with pytest.raises(NotAllowed):
+        check_hosts([url], "other.example")
+    check_hosts([url], url.partition("//")[2])
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:80", "ws://127.0.0.1", "http://", "file:///etc"])
+def test_what_is_no_web_address_is_refused(url: str) -> None:
+    with pytest.raises(NotAllowed, match="--host"):
+        check_hosts([url], None)
+
+
+def test_a_gateway_may_not_send_the_load_elsewhere() -> None:
+    assert may_go_to("ws://127.0.0.1:8080/v1/live", None)
+    assert not may_go_to("wss://shop.example/v1/live", None)
+    assert may_go_to("wss://shop.example/v1/live", "shop.example")
+
+
+@pytest.mark.parametrize("value", ["sk_live_x", "rk_live_x", "whsec_1,pk_live_y"])
+def test_a_live_key_in_the_environment_is_refused_and_not_shown(value: str) -> None:
+    with pytest.raises(NotAllowed, match="SOME_KEY") as refused:
+        check_environment({"PATH": "/bin", "SOME_KEY": value})
+    assert value not in str(refused.value)
+    check_environment({"SOME_KEY": "sk_test_x"})
+
+
+def test_a_gateway_that_takes_real_money_is_refused_whatever_is_allowed() -> None:
+    with pytest.raises(NotAllowed, match="real money"):
+        check_config("http://127.0.0.1", {"publishable_key": "pk_live_x"})
+    check_config("http://127.0.0.1", {"publishable_key": "pk_test_x"})
+    check_config("http://127.0.0.1", {"publishable_key": None})
+
+
+def test_options_are_read_and_keys_are_not_shown() -> None:
+    options = told("--scenario", "smoke", "--units", "7", host="http://127.0.0.1:1/, http://[::1]")
+    assert options.urls == ("http://127.0.0.1:1", "http://[::1]")
+    assert options.shop == "corner"
+    assert options.pos_key == options.admin_key == KEY
+    assert options.scenario.units == 7
+    assert options.skus == ("load-1", "load-2")
+    assert KEY not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--units", "0"], "--units"),
+        (["--shoppers", "-1"], "--shoppers"),
+        (["--compress", "0"], "--compress"),
+        (["--scenario", "replay"], "--arrivals"),
+        (["--scenario", "replay", "--arrivals", "/nowhere"], "/nowhere"),
+        (["--thresholds", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_a_sentence(words: list[str], complaint: str) -> None:
+    with pytest.raises(NotAllowed, match=complaint):
+        told(*words)
+
+
+def test_without_a_key_of_a_shop_nothing_begins() -> None:
+    for wrong in ("", "nonsense", "a.b.c", key(scopes=[])):
+        with pytest.raises(NotAllowed, match=ADMIN_KEY):
+            told(admin_key=wrong)
+    assert shop_of(KEY) == "corner"
+
+
+def test_a_recorded_show_sells_what_was_asked_for_once(tmp_path: object) -> None:
+    file = f"{tmp_path}/night.jsonl"
+    with open(file, "w", encoding="utf-8") as night:  # noqa: PTH123
+        for at_ms, sku in ((0, "tee"), (900, "cap"), (2_000, "tee")):
+            said = {"at_ms": at_ms, "lines": [{"sku": sku, "quantity": 2}], "shopper": f"s{at_ms}"}
+            night.write(json.dumps(said) + "\n")
+    options = told("--scenario", "replay", "--arrivals", file, "--times", "3")
+    assert len(options.arrivals) == 9
+    assert options.units == {"tee": 4, "cap": 2}
+    assert options.skus == ("cap", "tee")
+    assert options.scenario.closes_at_s > options.arrivals[-1].at_s
+
+
+def test_bounds_may_be_ones_own(tmp_path: object) -> None:
+    file = f"{tmp_path}/bounds.json"
+    with open(file, "w", encoding="utf-8") as bounds:  # noqa: PTH123
+        bounds.write('[{"what": "reserve", "statistic": "p99_ms", "at_most": 50}]')
+    (threshold,) = told("--thresholds", file).scenario.thresholds
+    assert (threshold.what, threshold.at_most) == ("reserve", 50)
