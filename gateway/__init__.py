@@ -61,6 +61,7 @@ Calls go down this list, values go along the walk; ``.importlinter`` holds the o
     otlp                 sends spans to a collector
     settings, errors     every setting; every error and close code
     histogram, pulse     how long things take; whether they still move
+    garbage              when the interpreter looks for cycles
     clock, process       time, handed in; how a process runs and stops
     traces               which trace a request is in, and its steps
     discreet             what is shown of a thing that holds a secret

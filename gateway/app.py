@@ -31,6 +31,7 @@ from gateway.claims.address import open_claims
 from gateway.claims.table import Claims
 from gateway.clock import Clock, SystemClock
 from gateway.environment import listed
+from gateway.garbage import Garbage
 from gateway.lane import Lane
 from gateway.metrics.gateway import registry
 from gateway.otlp.address import open_tracer
@@ -74,6 +75,7 @@ class Gateway:
             task.add_done_callback(_stop_unless_cancelled)
         told = asyncio.create_task(self.rooms.durability.log())
         felt = asyncio.create_task(feel_loop(self.listener.tally))
+        garbage = asyncio.create_task(Garbage(self.listener.tally.commands.total).run())
         try:
             if self.rooms.claims:
                 await self.rooms.claims.ready()
@@ -82,7 +84,7 @@ class Gateway:
             await self.drain.aclose()
             await self.desk.close()
             await self.rooms.recovery.aclose()
-            for task in (told, felt, listener, lane):
+            for task in (told, felt, garbage, listener, lane):
                 task.cancel()
                 [outcome] = await asyncio.gather(task, return_exceptions=True)
                 if isinstance(outcome, Exception):
