@@ -141,7 +141,7 @@ def applications(gateway: Gateway) -> Applications:
 
     rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
     endpoint = Endpoint(rooms, desk, listener, door)
-    numbers = registry(rooms, desk, listener, door, listener.tally)
+    numbers = registry(rooms, desk, listener, door, gateway.hall)
     routes = api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin)
     hidden = api.ONLY_OPERATIONS if rooms.settings.metrics_port else ()
     shown = [route for route in routes if route.path not in hidden]
