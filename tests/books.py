@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.checkout.payment import Intent
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.settle import Settler
 from gateway.clock import SystemClock
 from gateway.keys import ShopKeys

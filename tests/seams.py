@@ -21,7 +21,7 @@ import stripe
 
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.webhook import StripeWebhook
 from gateway.clock import SystemClock
 from gateway.errors import HoldfastError
