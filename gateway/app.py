@@ -41,8 +41,8 @@ from gateway.sockets.door import Door
 from gateway.sockets.drain import Apart, Drain, Server
 from gateway.sockets.endpoint import Endpoint
 from gateway.sockets.listener import NewsListener
+from gateway.sockets.server import serving
 from gateway.sockets.tally import feel_loop
-from gateway.sockets.upgrade import serving
 from gateway.web import pages
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@
 ``tally``     what has happened, counted
 ``watch``     tells every socket the time
 ``server``    uvicorn's WebSocket class, mended
-``upgrade``   what meets a request for one: a socket, the porch, or a refusal
 ``door``      who may come in, and how many are inside
 ``porch``     where newcomers wait for their turn
 ``drain``     sending everybody elsewhere, in order

@@ -1,4 +1,5 @@
-"""Uvicorn's WebSocket class, mended where a shopper or a stop would suffer, with a short way.
+"""Uvicorn's WebSocket class, mended where a shopper or a stop would suffer, with a short way; and
+what meets an upgrade when nobody can be let in.
 
 The base class is not public API: uvicorn is pinned, and a test fails when what we rely on moves.
 """
@@ -8,7 +9,7 @@ import random
 from asyncio import BaseTransport
 from collections.abc import Callable
 from socket import SO_SNDBUF, SOL_SOCKET
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -19,7 +20,8 @@ from websockets.streams import StreamReader
 from gateway.errors import CloseCode
 from gateway.sessions.limits import Bucket
 from gateway.sockets.direct import EXTENSION, Outlet, small_text
-from gateway.sockets.door import MOST_UNFINISHED, Door
+from gateway.sockets.door import MOST_UNFINISHED, Door, Reason, refusals
+from gateway.sockets.porch import Porch
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -354,3 +356,42 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def _cut_after_grace(self) -> None:
         self.loop.call_later(GRACE_S, self.transport.abort)
+
+
+class _Refusal(asyncio.Protocol):
+    """In place of a socket: the answer to an upgrade that is refused, and the end.
+
+    Nothing is read, no scope or task is made, and the application does not hear of it.
+    """
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Somebody asks for an upgrade."""
+        wire = cast("asyncio.Transport", transport)
+        wire.write(self._answer)
+        wire.close()
+        if wire.get_write_buffer_size():
+            # It has not read the answers to earlier requests either.
+            asyncio.get_running_loop().call_later(GRACE_S, wire.abort)
+
+
+def serving(door: Door, rng: random.Random) -> type[asyncio.Protocol]:
+    """What ``uvicorn.Config(ws=…)`` takes: uvicorn calls it for each upgrade, like a class."""
+    answers = {reason: refusals(reason) for reason in get_args(Reason)}
+    porch = Porch(door)
+
+    def refusal() -> _Refusal | None:
+        reason = door.refuses()
+        return _Refusal(rng.choice(answers[reason])) if reason else None
+
+    def upgrading(
+        config: Config, server_state: ServerState, app_state: dict[str, Any]
+    ) -> asyncio.Protocol:
+        def protocol() -> asyncio.Protocol:
+            return refusal() or SocketProtocol(config, server_state, app_state, door, rng)
+
+        return refusal() or porch.newcomer(protocol)
+
+    return cast("type[asyncio.Protocol]", upgrading)

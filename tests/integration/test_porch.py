@@ -17,8 +17,7 @@ from gateway.settings import Settings
 from gateway.sockets import porch
 from gateway.sockets.door import Door
 from gateway.sockets.porch import Make, Porch
-from gateway.sockets.server import SocketProtocol
-from gateway.sockets.upgrade import serving
+from gateway.sockets.server import SocketProtocol, serving
 from tests.integration.conftest import UNLIMITED, Site, open_site
 from tests.wire import REQUEST, Wire
 

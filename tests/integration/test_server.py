@@ -6,9 +6,12 @@ import logging
 import random
 from collections.abc import Callable
 from socket import SO_SNDBUF, SOL_SOCKET
+from typing import Any
 
 import msgspec
 import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -16,10 +19,11 @@ from websockets.frames import Frame, Opcode
 
 from gateway.news import News, publish
 from gateway.sockets.direct import Encoded, Write
+from gateway.sockets.door import Door
 from gateway.sockets.outbox import Outbox
-from gateway.sockets.server import SocketProtocol
+from gateway.sockets.server import SocketProtocol, serving
 from tests.integration.conftest import Site
-from tests.wire import READY, Line, line
+from tests.wire import READY, REQUEST, Line, Wire, line
 
 PATIENCE_S = 15
 
@@ -75,6 +79,41 @@ async def test_a_peer_that_never_reads_again_is_freed(site: Site) -> None:
                 await publish(site.rooms.lane, site.shop, News(shopper="ann", frame=large))
                 await asyncio.sleep(0.02)
         ann.socket.transport.abort()
+
+
+async def test_an_upgrade_is_refused_before_anything_is_made_for_it() -> None:
+    """It rests on what the HTTP class does with what it takes for a class."""
+    door = Door(1)
+    made = serving(door, random.Random(1))
+    config = uvicorn.Config(_unheard, interface="asgi3", ws=made, log_config=None)
+    config.load()
+    wires, states = (Wire(), Wire()), [uvicorn.server.ServerState() for _ in range(2)]
+    for wire, state in zip(wires, states, strict=True):
+        http = HttpToolsProtocol(config, state, {})
+        http.connection_made(wire)
+        http.data_received(REQUEST)
+    assert [type(wire.protocol) is SocketProtocol for wire in wires] == [True, False]
+    assert [len(state.tasks) for state in states] == [1, 0]
+    assert [len(state.connections) for state in states] == [1, 0]
+    assert wires[1].closing
+    assert wires[1].written[0].startswith(b"HTTP/1.1 503")
+    assert (door.open, door.refused) == (1, {"full": 1})
+    wires[1].protocol.data_received(b"more")
+    wires[1].protocol.connection_lost(None)
+    assert door.open == 1
+    wires[0].protocol.connection_lost(None)
+    assert door.open == 0
+    await asyncio.gather(*states[0].tasks)
+
+
+async def test_a_refused_peer_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.sockets.server.GRACE_S", 0.01)
+    refusal: Any = serving(Door(0), random.Random(1))
+    wire = Wire()
+    wire.waiting = 1_000
+    refusal(None, None, {}).connection_made(wire)
+    async with asyncio.timeout(PATIENCE_S):
+        await wire.aborted.wait()
 
 
 async def test_sockets_that_came_together_are_not_pinged_together() -> None:
@@ -250,6 +289,12 @@ async def test_the_short_way_is_taken_on_a_real_socket(
         monkeypatch.setattr(Outbox, "_goes_at_once", written)
         assert (await ann.ask("ask", text="Hello?"))["type"] == "ok"
         assert taken == ["in", "out"]
+
+
+async def _unheard(_: Any, receive: Any, __: Any) -> None:
+    """An application that does not answer."""
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 def connections(site: Site) -> set[object]:
