@@ -163,11 +163,6 @@ class Gateway:
         """As a shopper's frame has it settled."""
         await self.desk().settle(self.shop, buyer.order, buyer.held.hold.id)
 
-    async def calls_back(self, buyer: "Buyer", intent: str) -> None:
-        """What a webhook does after it has settled."""
-        with contextlib.suppress(HoldfastError):
-            await self.rooms.settler.call_back(self.shop, buyer.order, intent)
-
     async def hears(self, body: bytes) -> None:
         """A webhook comes in, signed."""
         rooms = self.rooms
