@@ -13,7 +13,8 @@ from gateway.keys import ShopKeys
 from gateway.messages import Checkout, Payment
 from gateway.model import Contact, Fulfillment, LineRequest, Money
 from gateway.reconcile.differences import LYING_MS
-from gateway.reconcile.reconciler import Mend, Reconciler, Reconciliation
+from gateway.reconcile.findings import Mend, Reconciliation
+from gateway.reconcile.reconciler import Reconciler
 from gateway.stock.holds import order_id
 from tests.integration.conftest import SHOW, Corner
 
