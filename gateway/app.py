@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import random
 import signal
 import socket
@@ -34,10 +33,11 @@ from gateway.environment import listed
 from gateway.garbage import Garbage
 from gateway.lane import Lane
 from gateway.metrics.gateway import registry
+from gateway.metrics.serving import listen
 from gateway.otlp.address import open_tracer
 from gateway.process import allow_files
 from gateway.rooms import Rooms, join
-from gateway.settings import Settings, SettingsError, variable
+from gateway.settings import Settings
 from gateway.sockets.door import Door
 from gateway.sockets.drain import Apart, Drain, Server
 from gateway.sockets.endpoint import Endpoint
@@ -143,7 +143,7 @@ def applications(gateway: Gateway) -> Applications:
 
     rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
     endpoint = Endpoint(rooms, desk, listener, door)
-    numbers = registry(rooms, desk, listener, door, listener.tally)
+    numbers = registry(rooms, desk, listener, door, gateway.hall)
     routes = api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin)
     hidden = api.ONLY_OPERATIONS if rooms.settings.metrics_port else ()
     shown = [route for route in routes if route.path not in hidden]
@@ -179,7 +179,7 @@ def serve(settings: Settings) -> None:
     """
     wanted = settings.sockets + settings.connections + _OTHER_FILES
     settings = _within(settings, allow_files(wanted))
-    operators = operators_port(settings)
+    operators = listen(settings)
     lane = Lane(settings)
     gateway = assemble(
         settings,
@@ -190,25 +190,6 @@ def serve(settings: Settings) -> None:
         claims=open_claims(settings),
     )
     server(gateway, operators).run()
-
-
-def operators_port(settings: Settings) -> socket.socket | None:
-    """Bind the port for operators, if there is to be one.
-
-    Raises:
-        SettingsError: it is taken, say.
-    """
-    if not settings.metrics_port:
-        return None
-    where = (settings.host, settings.metrics_port)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server(where, family=family, backlog=_OPERATORS)
-    except OSError as error:
-        raise SettingsError(
-            f"{variable('metrics_port')} cannot be used: {where[0]}:{where[1]}: "
-            f"{os.strerror(error.errno or 0).lower()}."
-        ) from None
 
 
 def _within(settings: Settings, files: int) -> Settings:

@@ -16,6 +16,10 @@ import msgspec
 
 from gateway.settings import HIDDEN, Settings, SettingsError, variable
 
+_NO_SETTINGS = ("HOLDFAST_KEY", "HOLDFAST_LOAD_")
+"""How variables begin that programs of ours read besides: keys of a shop, signed by one command for
+another, which the shell they were put into still has.
+"""
 LEAST_SECRET = {"secret": 32, "stripe_api_key": 16, "stripe_webhook_secret": 16}
 """Characters a secret has at least, where it is needed."""
 
@@ -29,7 +33,8 @@ def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) 
     fields = {variable(field): field for field in Settings.__struct_fields__}
     files = {f"{variable(field)}{_FILE}": field for field in HIDDEN}
     for name in environment:
-        if name.startswith("HOLDFAST_") and name not in fields.keys() | files.keys():
+        ours = name.startswith("HOLDFAST_") and not name.startswith(_NO_SETTINGS)
+        if ours and name not in fields.keys() | files.keys():
             raise SettingsError(f"{name} is not a setting of Holdfast.")
     given: dict[str, Any] = {
         field: environment[name] for name, field in fields.items() if environment.get(name)

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.checkout.payment import Intent
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.settle import Settler
 from gateway.clock import SystemClock
 from gateway.keys import ShopKeys
 from gateway.messages import Checkout, Payment
 from gateway.model import Contact, Fulfillment, LineRequest, Money
 from gateway.reconcile.differences import LYING_MS
-from gateway.reconcile.reconciler import Mend, Reconciler, Reconciliation
+from gateway.reconcile.findings import Mend, Reconciliation
+from gateway.reconcile.reconciler import Reconciler
 from gateway.stock.holds import order_id
 from tests.integration.conftest import SHOW, Corner
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.refund import Refund, RefundRequest
 from gateway.checkout.refunds import Refunds
 from gateway.keys import ShopKeys

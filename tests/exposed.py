@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from gateway.api.hall import Hall
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
 from gateway.checkout.phases import WHYS, Phase
@@ -68,10 +69,11 @@ def everything(claims: Claims | None = None, *, happened: bool = True) -> Expose
     payments = Payments(settings, lane, clock)
     rooms = join(settings, clock, random.Random(1), lane, payments, claims)
     listener, door = NewsListener(rooms), Door(10)
+    hall = Hall(10, head_s=10, body_s=30, slow_s=10)
     if happened:
         _happen(rooms, door, listener.tally)
     desk = Desk(rooms.settler, settings, rooms.rng)
-    exposed.take(registry_of_gateway(rooms, desk, listener, door, listener.tally))
+    exposed.take(registry_of_gateway(rooms, desk, listener, door, hall))
     exposed.take(registry_of_sweep(Sweep(rooms), Reconciler(rooms.settler)))
     numbers = registry_of_relay(lane, Pulse())
     Tally(numbers).of("acme", "till")

@@ -90,10 +90,6 @@ class Pair:
         if not silently:
             self._link.cut()
 
-    def mends_link(self) -> None:
-        """The replica can follow again; what was on its way arrives."""
-        self._link.heal()
-
     # The servers
 
     async def kills_primary(self) -> None:

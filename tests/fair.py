@@ -101,9 +101,6 @@ class Fair:
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    def shops_on(self, number: int) -> list[str]:
-        return [shop for shop, at in self.shops.items() if at == number]
-
     @property
     def _settler(self) -> Settler:
         return self.site.rooms.settler

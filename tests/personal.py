@@ -24,7 +24,6 @@ EMAIL, OTHER_EMAIL = "annabel.planted@example.org", "second.planted@example.org"
 NAME, PHONE = "Annabel Planted", "+49 170 7654321"
 STREET, CITY = "17 Planted Lane", "Plantedham"
 QUESTION = "Is the planted tee made of cotton?"
-REASON = "too small"
 TEXTS = (EMAIL, OTHER_EMAIL, NAME, PHONE, STREET, CITY, QUESTION)
 CONTACT = Contact(EMAIL, NAME, PHONE)
 HOME = Address(STREET, "DE", NAME, city=CITY)

@@ -1,6 +1,6 @@
 """One purchase, step by step: what a test of payments does with it, in short words."""
 
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.settle import Settler
 from gateway.keys import ShopKeys
 from gateway.messages import Checkout, CheckoutFrame, Payment

@@ -21,7 +21,7 @@ import stripe
 
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.webhook import StripeWebhook
 from gateway.clock import SystemClock
 from gateway.errors import HoldfastError
@@ -162,11 +162,6 @@ class Gateway:
     async def settles_at_its_desk(self, buyer: "Buyer") -> None:
         """As a shopper's frame has it settled."""
         await self.desk().settle(self.shop, buyer.order, buyer.held.hold.id)
-
-    async def calls_back(self, buyer: "Buyer", intent: str) -> None:
-        """What a webhook does after it has settled."""
-        with contextlib.suppress(HoldfastError):
-            await self.rooms.settler.call_back(self.shop, buyer.order, intent)
 
     async def hears(self, body: bytes) -> None:
         """A webhook comes in, signed."""

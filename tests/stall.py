@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from gateway.checkout.records import Record, Records
+from gateway.checkout.record import Record
+from gateway.checkout.records import Records
 from gateway.environment import read
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, pairs

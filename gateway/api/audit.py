@@ -22,7 +22,8 @@ from gateway.clock import parse_rfc3339
 from gateway.errors import Invalid, RateLimited, Unavailable
 from gateway.keys import ShopKeys
 from gateway.orders.stream import MAX_PAGE, START, OrderStream
-from gateway.reconcile.reconciler import Mend, Reconciler, Reconciliation
+from gateway.reconcile.findings import Mend, Reconciliation
+from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import Rooms
 from gateway.stock.audit import Verdict, audit
 

@@ -9,7 +9,7 @@
     )
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -99,7 +99,7 @@ def routes(
     ticket = limited(limit, partial(tickets.create, rooms))
     return [
         *_for_pages("/v1/tickets", ticket, rooms.settings),
-        *(_route(method, path, partial(endpoint, rooms)) for method, path, endpoint in TABLE),
+        *_of_shop(rooms),
         _route("GET", "/v1/audit", audit.Audits(rooms).read),
         _route("POST", STRIPE_ROUTE, partial(stripe.receive, webhook)),
         _route("GET", "/livez", probes.alive),
@@ -107,6 +107,21 @@ def routes(
         _route("POST", "/drainz", partial(probes.drain, rooms, drain)),
         _route("GET", "/metrics", partial(probes.metrics, registry)),
     ]
+
+
+def _of_shop(rooms: Rooms) -> list[Route]:
+    """The table, one route for each path, so that a wrong method is told all that are right."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for method, path, endpoint in TABLE:
+        paths.setdefault(path, {})[method] = answering(partial(endpoint, rooms))
+    return [Route(path, _by_method(ours), methods=list(ours)) for path, ours in paths.items()]
+
+
+def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer
 
 
 def _route(

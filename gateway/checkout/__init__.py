@@ -1,7 +1,8 @@
 """Checkout: a hold becomes a sale and its money is taken, in named steps that survive a crash.
 
 ``phases``    the recovery points
-``records``   the order's record in Redis, and the scripts that move it
+``record``    the record of an order and its payment
+``records``   where they are kept, and the scripts that move them
 ``turns``     the queue before Stripe, shared by all processes
 ``provider``  how Stripe is asked: in turn, again if there is no answer, in our words
 ``payment``   what Stripe is asked

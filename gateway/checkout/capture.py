@@ -13,7 +13,8 @@ import msgspec
 from gateway.checkout.payment import Payments
 from gateway.checkout.phases import Phase
 from gateway.checkout.provider import Declined, NotPossible
-from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
+from gateway.checkout.record import Record
+from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Records
 from gateway.checkout.turns import CalledOff, OnWait
 from gateway.claims.sale import Sale
 from gateway.claims.table import Claims

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.model import Id, Line, Money, Units
 
 _LONGEST = 500

@@ -11,7 +11,7 @@ import stripe
 from msgspec import Struct
 
 from gateway.checkout.provider import LONGER, Broken, Declined, NotPossible, Provider
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.refund import Refund
 from gateway.checkout.turns import Endpoint
 from gateway.errors import Unavailable

@@ -15,7 +15,7 @@ import stripe
 
 from gateway.checkout import marks
 from gateway.checkout.provider import KEY_REUSED, LONGER, Broken, Declined, NotPossible, Provider
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
 from gateway.clock import Clock
 from gateway.discreet import Discreet

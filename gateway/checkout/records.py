@@ -1,17 +1,16 @@
-"""The record of an order and its payment, and a method per script that moves it."""
+"""Where records of orders are kept: a method for each script that moves one."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from gateway import traces
 from gateway.checkout.phases import Phase, why_in_few_words
-from gateway.checkout.refund import Refund
-from gateway.discreet import Discreet
+from gateway.checkout.record import Record, read_record
 from gateway.errors import (
     CompletionInProgress,
     Frozen,
@@ -23,83 +22,13 @@ from gateway.errors import (
 )
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply, Word, pairs
-from gateway.messages import Checkout, OrderView
-from gateway.model import UNITS, Address, Contact, Fulfillment, Line, Money, OrderState, Units
+from gateway.messages import Checkout
+from gateway.model import UNITS, Units
 from gateway.scripts import Script, load, of_script
 from gateway.settings import Settings
 from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
 from gateway.traces import Kind
-
-
-class Record(Discreet, frozen=True, kw_only=True):
-    """One order, as Redis keeps it. Times are ms by Redis' clock."""
-
-    order: str
-    phase: Phase
-    attempt: int
-    token: str
-    token_kind: str
-    hold: str
-    shopper: str
-    show: str
-    amount: int
-    currency: str
-    lines: tuple[Line, ...]
-    fulfillment: Fulfillment
-    attempt_at: int
-    budget_until: int
-    epoch: int = 1
-    """Of the stock, when the attempt began."""
-    contact: Contact | None = None
-    """Missing of a sale that was written again from what Stripe knows, and once it is erased."""
-    pinned: bool = False
-    """Its method may take the money at once: the units stay held until it has ended."""
-    ship_to: Address | None = None
-    intent: str | None = None
-    client_secret: str | None = None
-    asked_at: int | None = None
-    """When Stripe was last asked for the attempt's intent, by the asking process' own clock."""
-    pay_state: str | None = None
-    """Of an attempt under way: ``queued`` before Stripe is asked, then what Stripe last said,
-    ``requires_action`` or ``processing``."""
-    decline_code: str | None = None
-    traceparent: str | None = None
-    """The trace its checkout was part of; who settles it goes on there."""
-    reason: str | None = None
-    """Why it was voided or failed: ``released``, ``expired``, ``gone`` (approved late, and the
-    units were sold), ``mismatch``, ``capture_refused``, ``sold_twice`` (a unit is another
-    order's by the claims table)."""
-    given_back: str | None = None
-    """The intent whose money was taken without a sale; it is refunded. Written before that."""
-    units: Units = ()
-    """Set by the commit."""
-    refunds: tuple[Refund, ...] = ()
-    order_version: int = 1
-    order_state: OrderState = "confirmed"
-    """Of a captured order, as the POS has it."""
-
-    @property
-    def total(self) -> Money:
-        """What the shopper pays."""
-        return Money(self.amount, self.currency)
-
-    @property
-    def refunding(self) -> bool:
-        """A refund is still to be made."""
-        return any(refund.state == "pending" for refund in self.refunds)
-
-    @property
-    def view(self) -> OrderView:
-        """The order as its shopper sees it."""
-        match self.phase:
-            case Phase.CAPTURED:
-                state: str = self.order_state
-            case Phase.FAILED:
-                state = "canceled"
-            case _:
-                state = "processing"
-        return OrderView(self.order, self.hold, self.order_version, state, self.lines, self.total)
 
 
 class CommitEnded(Exception):
@@ -114,9 +43,6 @@ class NotDurable(Exception):
     """It is written, but not yet on the replicas asked for: act on it later."""
 
 
-_JSON_FIELDS = {"lines", "fulfillment", "contact", "ship_to", "units", "refunds"}
-
-
 @dataclass(frozen=True, slots=True)
 class Records:
     """Reads and moves orders, for any shop of this Redis."""
@@ -129,7 +55,7 @@ class Records:
     async def find(self, shop: str, order: str) -> Record | None:
         """Read a record; ``None`` when there is none."""
         fields = await self.kept(shop, order)
-        return _record(order, fields) if fields.get("phase") else None
+        return read_record(order, fields) if fields.get("phase") else None
 
     async def kept(self, shop: str, order: str) -> dict[str, str]:
         """Everything Redis keeps of an order, as text: enough to restore it."""
@@ -390,10 +316,3 @@ def _check_begun(words: list[str]) -> None:
             raise NotFound("There is no such hold.")
         case _:
             raise AssertionError(f"pay_begin said {words}")
-
-
-def _record(order: str, fields: Mapping[str, str]) -> Record:
-    values: dict[str, Any] = {"order": order}
-    for name, text in fields.items():
-        values[name] = msgspec.json.decode(text) if name in _JSON_FIELDS else text
-    return msgspec.convert(values, Record, strict=False)

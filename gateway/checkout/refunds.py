@@ -18,7 +18,7 @@ from msgspec import Struct
 from gateway.checkout.payback import pay_back
 from gateway.checkout.payment import Payments
 from gateway.checkout.provider import NotPossible
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.refund import Kept, Refund, RefundRequest, next_version
 from gateway.clock import Clock, rfc3339
 from gateway.errors import (

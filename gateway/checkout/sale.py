@@ -4,7 +4,7 @@
 the orders room.
 """
 
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.clock import rfc3339
 from gateway.model import Order, OrderFulfillment, Tender
 

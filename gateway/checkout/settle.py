@@ -22,7 +22,8 @@ from gateway.checkout.capture import Capture, Sold
 from gateway.checkout.payment import Intent, Payments
 from gateway.checkout.phases import RESTING, Phase
 from gateway.checkout.provider import Declined, NotPossible
-from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
+from gateway.checkout.record import Record
+from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Records
 from gateway.checkout.refunds import Encode, Refunds
 from gateway.checkout.sale import order_of
 from gateway.checkout.turns import CalledOff, OnWait, Place

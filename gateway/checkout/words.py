@@ -1,7 +1,7 @@
 """What a shopper is told about a payment, in words a shopper understands. Pure."""
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.errors import PaymentDeclined
 from gateway.messages import CheckoutFrame, CheckoutState, Frame, OrderFrame
 

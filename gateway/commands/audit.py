@@ -18,7 +18,8 @@ from gateway.commands import audit_from_outside
 from gateway.commands.audit_report import in_words, reconciled
 from gateway.environment import read
 from gateway.lane import served
-from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Mend, Reconciler, Reconciliation
+from gateway.reconcile.findings import Mend, Reconciliation
+from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Reconciler
 from gateway.rooms import opened
 from gateway.settings import Settings
 from gateway.shows.shows import shops

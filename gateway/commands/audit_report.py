@@ -1,7 +1,7 @@
 """What an audit found, in words: of the stock, and of the payments."""
 
 from gateway.clock import rfc3339
-from gateway.reconcile.reconciler import Reconciliation
+from gateway.reconcile.findings import Reconciliation
 from gateway.stock.audit import Verdict
 
 

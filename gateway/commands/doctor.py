@@ -67,8 +67,7 @@ def patient(options: argparse.Namespace, environment: Mapping[str, str]) -> Pati
     Raises:
         SettingsError: a variable is wrong.
     """
-    # The key is the shop's, and no setting of a process.
-    settings = read({name: text for name, text in environment.items() if name != _KEY}, needs=())
+    settings = read(environment, needs=())
     given = {name.removesuffix("_FILE") for name, text in environment.items() if text}
     return Patient(
         url=options.url,

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from gateway.checkout.webhook import ROUTE as WEBHOOK_PATH
 from gateway.doctor.finding import WITHIN_S, Outcome, Patient, code_of
 
-WEBHOOK_PATH = "/v1/stripe/webhook"
 _STRIPE = "https://api.stripe.com"
 _NOBODY = "pi_holdfast_doctor_asks_for_nobody"
 _NEEDED: tuple[tuple[str, str, str, dict[str, str]], ...] = (

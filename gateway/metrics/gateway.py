@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from gateway.admission import SAID, Admission
+from gateway.api.hall import Hall
 from gateway.checkout.desk import Desk
 from gateway.metrics.families import counter, counters, gauge, histogram
 from gateway.metrics.process import registry_of_process
@@ -22,11 +23,11 @@ _NOBODY: dict[str, int] = {"full": 0, "draining": 0}
 
 
 def registry(
-    rooms: Rooms, desk: Desk, listener: NewsListener, door: Door, tally: Tally
+    rooms: Rooms, desk: Desk, listener: NewsListener, door: Door, hall: Hall
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
     made = registry_of_process()
-    made.register(_Gateway(rooms, desk, listener, door, tally))
+    made.register(_Gateway(rooms, desk, listener, door, hall))
     return made
 
 
@@ -36,7 +37,7 @@ class _Gateway(Collector):
     desk: Desk
     listener: NewsListener
     door: Door
-    tally: Tally
+    hall: Hall
 
     def collect(self) -> Iterable[Metric]:
         """Read everything once."""
@@ -45,8 +46,9 @@ class _Gateway(Collector):
             "holdfast_payments_running", "Payments under way in this process.", self.desk.running
         )
         yield from _of_door(self.door)
-        yield from _of_commands(self.tally)
-        yield from _of_sockets(self.tally)
+        yield from _of_hall(self.hall)
+        yield from _of_commands(self.listener.tally)
+        yield from _of_sockets(self.listener.tally)
         yield from of_rooms(self.rooms)
         yield _of_admission(self.rooms.admission)
 
@@ -62,6 +64,17 @@ def _of_door(door: Door) -> Iterable[Metric]:
         "Upgrades refused.",
         ("reason",),
         (((reason,), count) for reason, count in {**_NOBODY, **door.refused}.items()),
+    )
+
+
+def _of_hall(hall: Hall) -> Iterable[Metric]:
+    """Who is connected without being a socket, and who had to go."""
+    yield gauge("holdfast_connections", "Connections open here that are no sockets.", len(hall))
+    yield counter("holdfast_connections_refused", "Connections that found no room.", hall.refused)
+    yield counter(
+        "holdfast_connections_cut",
+        "Connections ended for what they did or did not do, or for a newcomer.",
+        hall.cut,
     )
 
 

@@ -69,7 +69,7 @@ class Health:
 
 
 def listen(settings: Settings) -> socket.socket | None:
-    """Take the port; ``None`` when none is set.
+    """Take the port for operators, of whichever process; ``None`` when none is set.
 
     Raises:
         SettingsError: nothing can listen there, for the port is taken, say.

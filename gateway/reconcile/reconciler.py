@@ -12,7 +12,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import islice
 from typing import TypeVar
 
@@ -35,6 +34,7 @@ from gateway.reconcile.differences import (
     of_event,
     standing,
 )
+from gateway.reconcile.findings import Finding, Mend, Reconciliation
 from gateway.reconcile.repairs import Repairs
 from gateway.reconcile.statement import Statement
 from gateway.shows.shows import shops
@@ -58,45 +58,6 @@ _FINDINGS = 1_000
 _UNKNOWN_REFUNDS = 10
 """Payments of unknown orders that a look gives back; if there are more, none: who has more has lost
 a database, not a few orders."""
-
-
-class Mend(Enum):
-    """What a look may repair."""
-
-    NOTHING = "only tell"
-    SAFE = "whatever is safe without a person"
-    ALL = "also what a person must ask for"
-
-
-class Finding(Struct, frozen=True, omit_defaults=True):
-    """One difference."""
-
-    difference: Difference
-    shop: str
-    order: str
-    intent: str | None = None
-    repaired: bool = False
-
-
-class Reconciliation(Struct, frozen=True):
-    """What one look found."""
-
-    since_ms: int
-    shops: int
-    intents: int
-    """Of ours, as Stripe listed them."""
-    orders: int
-    """Different orders that were compared: of those intents, and of the stream."""
-    events: int
-    differences: dict[str, int]
-    repaired: int
-    left: int
-    seconds: float
-    findings: tuple[Finding, ...]
-    captures: int
-    """Of those intents, the ones whose money is ours and was not given back whole."""
-    captured: dict[str, int]
-    """That money by currency, less what was given back; minor units."""
 
 
 Progress = Callable[[int, int], None]

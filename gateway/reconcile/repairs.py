@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from gateway.checkout.phases import RESTING, Phase
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.settle import Settler
 from gateway.keys import ShopKeys
 from gateway.lane import Lane

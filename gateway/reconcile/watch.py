@@ -14,12 +14,8 @@ from dataclasses import dataclass, field
 
 from gateway.errors import HoldfastError
 from gateway.keys import StripeKeys
-from gateway.reconcile.reconciler import (
-    AUTHORIZATION_LIFE_MS,
-    Mend,
-    Reconciler,
-    Reconciliation,
-)
+from gateway.reconcile.findings import Mend, Reconciliation
+from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Reconciler
 from gateway.scripts import load
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from gateway import news
-from gateway.checkout.records import NotDurable, Record, Records
+from gateway.checkout.record import Record
+from gateway.checkout.records import NotDurable, Records
 from gateway.claims import sale as sale_of
 from gateway.claims.address import open_claims
 from gateway.claims.table import Claims

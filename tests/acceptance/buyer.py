@@ -33,10 +33,6 @@ class Buyer:
     is_in: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
-    @property
-    def is_paying(self) -> bool:
-        return self.hold is not None and self.outcome is None
-
     async def visit(self, doors_open: asyncio.Event) -> None:
         """Wait for the doors, shop, and then watch the show until cancelled."""
         while True:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from gateway.app import assemble, server
 from gateway.checkout.payment import Intent, Payments, Ready
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.turns import OnWait
 from gateway.claims.address import open_claims
 from gateway.clock import SystemClock

@@ -12,7 +12,7 @@ import httpx
 import stripe
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.keys import ShopKeys
 from gateway.model import Movement
 from gateway.settings import Settings

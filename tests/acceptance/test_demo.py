@@ -18,6 +18,7 @@ import pytest
 
 from gateway.sandbox.valkey import ValkeyMissingError, find_server
 from gateway.sandbox.warden import GRACE_S
+from tests.depth import only_deep
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
@@ -139,6 +140,7 @@ def test_a_crowd_buys_and_in_the_end_everything_agrees() -> None:
     assert is_gone(group)
 
 
+@only_deep
 def test_whatever_goes_wrong_at_stripe_everything_agrees_in_the_end() -> None:
     webhooks = {"shuffle": True, "duplicate_percent": 100}
     plan = {"lose_reply_percent": 5, "webhooks": webhooks}

@@ -52,6 +52,8 @@ from tests.integration.conftest import UNLIMITED, settings_of
 ROUNDS = int(os.environ.get("HOLDFAST_TEST_FAILOVERS", "2"))
 CHUNKS = min(8, ROUNDS)
 """Parts of the rounds that can run at once."""
+MOST_RIGHT = 8
+"""Rounds of the control of which at least one goes wrong."""
 MOST_VOID = 5
 """Void rounds, for each that counts, after which the harness is said to be at fault."""
 TWICE = float(os.environ.get("HOLDFAST_TEST_FAILOVERS_TWICE", "0.2"))
@@ -233,7 +235,11 @@ async def test_without_replica_and_rebuild_rounds_go_wrong(
         return 0, []
 
     monkeypatch.setattr(Rebuilder, "missing", nothing)
-    tally = await rounds(warden, 2, 1, replicas=0)
-    # A sale that was confirmed and is gone, or a unit that two have paid for.
-    wrong = [fault for fault in tally.faults if "says None" in fault or "captured" in fault]
-    assert wrong, tally.faults
+    wrong: list[str] = []
+    for nth in range(MOST_RIGHT):  # One may go right by luck.
+        tally = await rounds(warden, 1, 1 + nth * 1_000, replicas=0)
+        # A sale that was confirmed and is gone, or a unit that two have paid for.
+        wrong = [fault for fault in tally.faults if "says None" in fault or "captured" in fault]
+        if wrong:
+            break
+    assert wrong

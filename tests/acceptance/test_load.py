@@ -1,6 +1,9 @@
 """The load test itself, in small: Locust in a process of its own against a whole shop.
 
-By hand, and larger, against a deployment it starts: ``python -m loadtest.flash``.
+    HOLDFAST_TEST_DEEP=yes pytest -n 0 tests/acceptance/test_load.py
+
+By hand, and larger, against a deployment it starts: ``python -m loadtest.flash``. By default only
+what needs no shop is played: the parts of a load test have tests of their own (``test_load_*.py``).
 """
 
 import asyncio
@@ -65,6 +68,7 @@ async def locust(env: dict[str, str], *words: str) -> tuple[int | None, str, str
     return child.returncode, output.decode(), progress.decode()
 
 
+@only_deep
 async def test_shoppers_buy_all_there_is_and_the_verdict_is_good(
     market: Market, tmp_path: Path
 ) -> None:

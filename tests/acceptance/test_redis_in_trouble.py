@@ -26,7 +26,8 @@ import pytest
 
 from gateway.errors import CloseCode, HoldfastError, Unavailable
 from gateway.keys import ShopKeys
-from gateway.reconcile.reconciler import Mend, Reconciler
+from gateway.reconcile.findings import Mend
+from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import Rooms
 from gateway.sandbox.stripe import server as stripe_server
 from gateway.sandbox.valkey import EmbeddedValkey

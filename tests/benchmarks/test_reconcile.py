@@ -22,7 +22,8 @@ from gateway.checkout.payment import Payments
 from gateway.clock import SystemClock
 from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane, Word, served
-from gateway.reconcile.reconciler import Mend, Reconciler, Reconciliation
+from gateway.reconcile.findings import Mend, Reconciliation
+from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import join
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings

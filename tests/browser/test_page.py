@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.async_api import Locator, Page, Request, Route, WebSocketRoute
+    from playwright.async_api import Locator, Page, Route, WebSocketRoute
 
     from tests.browser.conftest import Demo, NewPage
 
@@ -366,8 +366,8 @@ async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: New
 
         socket.on_message(from_page)
 
-    asked: list[Request] = []
-    page.on("request", asked.append)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     await page.route_web_socket(SOCKET, patch)
     await arrive(page, demo)
     cards = await page.locator(".product").count()
@@ -379,7 +379,7 @@ async def test_a_gateway_that_goes_away_is_not_noticed(demo: Demo, new_page: New
     assert await page.locator(".product").count() == cards
     assert ["resume" in connect for connect in connects] == [False, True]
     assert connects[0]["token"] != connects[1]["token"]
-    assert len([one for one in asked if TICKETS.search(one.url)]) == 1
+    assert len([url for url in asked if TICKETS.search(url)]) == 1
 
 
 async def test_the_page_talks_to_its_gateway_and_to_nobody_else(

@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from gateway.checkout.capture import Capture, Sold
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record, Records, _record
+from gateway.checkout.record import Record, read_record
+from gateway.checkout.records import Records
 from gateway.checkout.sale import order_of
 from gateway.checkout.settle import Settler, _patient
 from gateway.checkout.turns import CalledOff
@@ -117,7 +118,7 @@ async def test_what_is_claimed_is_enough_to_restore_the_order(ann: StrictPurchas
     fields = msgspec.json.decode(sale.record, type=dict[str, str])
     assert "client_secret" not in fields
     assert {"event", "event_id", "committed_at"} <= fields.keys()
-    restored = _record(ann.order, fields)
+    restored = read_record(ann.order, fields)
     as_it_was = {"phase": Phase.COMMITTED, "client_secret": None}
     assert restored == msgspec.structs.replace(record, **as_it_was)
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -14,10 +13,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway.__main__ import main
-from gateway.app import operators_port
 from gateway.commands import drain as drain_command
 from gateway.messages import SUBPROTOCOL
-from gateway.settings import Settings, SettingsError
+from gateway.metrics.serving import listen
+from gateway.settings import Settings
 from tests.front_door import problem
 from tests.integration.conftest import UNLIMITED, Site, open_site
 from tests.processes import free_port
@@ -82,7 +81,7 @@ async def operated(settings: Settings) -> AsyncIterator[tuple[Site, httpx.AsyncC
     """A site with a port for operators, and a client of that port."""
     settings = msgspec.structs.replace(settings, metrics_port=free_port())
     async with (
-        open_site(settings, UNLIMITED, operators=operators_port(settings)) as site,
+        open_site(settings, UNLIMITED, operators=listen(settings)) as site,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.metrics_port}") as client,
     ):
         yield site, client
@@ -120,15 +119,6 @@ async def test_operators_see_it_fail_until_the_sockets_are_gone(settings: Settin
         failing = problem(await operator.get("/readyz"), 503, "unavailable")["failing"]
         assert failing == ["draining"]
         assert await ann.closed() == 1012
-
-
-def test_a_port_for_operators_that_is_taken_is_named(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(SettingsError) as refused:
-            operators_port(msgspec.structs.replace(settings, metrics_port=port))
-    sentence = f"HOLDFAST_METRICS_PORT cannot be used: 127.0.0.1:{port}: address already in use."
-    assert str(refused.value) == sentence
 
 
 async def test_the_command_waits_until_the_sockets_are_gone(

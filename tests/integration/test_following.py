@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import CommitEnded, CommitRefused, Record
+from gateway.checkout.record import Record
+from gateway.checkout.records import CommitEnded, CommitRefused
 from gateway.lane import Lane
 from gateway.model import CatalogEntry, Money
 from gateway.settings import Settings

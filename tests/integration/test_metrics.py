@@ -25,6 +25,7 @@ def read(text: str) -> dict[str, float]:
 
 async def test_a_sale_shows_in_the_numbers(site: Site) -> None:
     await site.sells("tee", 1)
+    site.gateway.hall.refused, site.gateway.hall.cut = 2, 3
     async with site.shopper("ann") as ann:
         await ann.buys("tee", "k1")
         await ann.ask("reserve", key="k2", lines=[{"sku": "tee", "quantity": 1}])
@@ -44,6 +45,9 @@ async def test_a_sale_shows_in_the_numbers(site: Site) -> None:
     assert told["holdfast_sockets"] == 1
     assert told["holdfast_sockets_limit"] == site.rooms.settings.sockets
     assert told["holdfast_draining"] == 0
+    assert told["holdfast_connections"] == 1  # who asks; ann's became a socket
+    assert told["holdfast_connections_refused_total"] == 2
+    assert told["holdfast_connections_cut_total"] == 3
     async with asyncio.timeout(5):
         while (await numbers(site))["holdfast_viewers"]:
             await asyncio.sleep(0.02)

@@ -12,7 +12,7 @@ import pytest_asyncio
 from gateway.checkout.payment import Intent, Payments
 from gateway.checkout.phases import Phase
 from gateway.checkout.provider import Declined, NotPossible
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.clock import SystemClock
 from gateway.errors import Unavailable
 from gateway.lane import served

@@ -8,7 +8,7 @@ import pytest_asyncio
 from gateway.clock import SystemClock
 from gateway.errors import Unavailable
 from gateway.model import Fulfillment, LineRequest
-from gateway.reconcile.reconciler import Mend
+from gateway.reconcile.findings import Mend
 from tests.bank import CAPTURE, Bank
 from tests.books import DAY_MS, SECOND_STEP, Books
 from tests.integration.conftest import SHOW, Corner

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Record, Records
+from gateway.checkout.record import Record
+from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Records
 from gateway.errors import (
     CompletionInProgress,
     HoldAlreadyReleased,

@@ -169,11 +169,14 @@ async def test_a_live_key_is_refused() -> None:
 
 
 async def test_the_limit_raises_and_says_why() -> None:
-    async with sandbox(Settings(per_endpoint=3, per_account=0)) as client:
+    now_s, few = time.time(), Settings(per_endpoint=3, per_account=0)
+    async with serving(few, clock=lambda: now_s) as url, sdk(url) as client:
         for _ in range(3):
             await client.v1.payment_intents.create_async(_wanted())
         with pytest.raises(stripe.RateLimitError) as raised:
             await client.v1.payment_intents.create_async(_wanted())
+        now_s += 1
+        await client.v1.payment_intents.create_async(_wanted())
         assert raised.value.headers is not None
         assert raised.value.headers["stripe-rate-limited-reason"] == "endpoint-rate"
 

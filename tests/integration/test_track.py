@@ -11,7 +11,8 @@ from typing import Literal
 import msgspec
 import pytest
 
-from gateway.checkout.records import NotDurable, Record
+from gateway.checkout.record import Record
+from gateway.checkout.records import NotDurable
 from gateway.lane import Lane, served
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gateway.checkout.payment import Payments
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.refund import RefundRequest
 from gateway.checkout.refunds import Refunds
 from gateway.checkout.sale import order_of

@@ -111,6 +111,11 @@ def test_a_variable_we_do_not_know_is_named() -> None:
         read(GOOD | {"HOLDFAST_HOLD_TTL": "hunter2"})
 
 
+def test_keys_that_other_commands_read_are_in_nobodys_way() -> None:
+    for name in ("HOLDFAST_KEY", "HOLDFAST_LOAD_ADMIN_KEY", "HOLDFAST_LOAD_POS_KEY"):
+        assert read(GOOD | {name: "hunter2"}) == read(GOOD)
+
+
 @pytest.mark.parametrize(
     ("given", "larger", "smaller"),
     [

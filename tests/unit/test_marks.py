@@ -5,7 +5,7 @@ import pytest
 
 from gateway.checkout import marks
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.model import Contact, Fulfillment, Line, Money
 
 LINE = Line("tee", 2, Money(1500, "EUR"), "main")

@@ -13,7 +13,9 @@ import yaml
 from tests.claiming import Table
 from tests.exposed import SCRAPED, Exposed, everything
 
-FOLDER = Path(__file__).parents[2] / "k8s" / "monitoring"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "k8s" / "monitoring"
+DOCUMENTS = (ROOT / "README.md", ROOT / "k8s" / "README.md")
 ANCHORS = {
     "scale-for-a-drop",
     "drain-a-pod",
@@ -136,6 +138,14 @@ async def test_names_carry_their_units_and_labels_are_few(exposed: Exposed) -> N
             assert family.documentation.endswith("."), name
     for name, labels in exposed.samples.items():
         assert labels.keys() <= LABELS, name
+
+
+async def test_every_metric_a_document_names_is_told(exposed: Exposed) -> None:
+    histograms = {name for name, one in exposed.families.items() if one.type == "histogram"}
+    for document in DOCUMENTS:
+        named = set(re.findall(r"\bholdfast_[a-z_]+", document.read_text()))
+        assert named, document
+        assert named <= exposed.samples.keys() | histograms, document
 
 
 async def test_what_an_alert_counts_is_told_from_the_beginning(tmp_path: Path) -> None:

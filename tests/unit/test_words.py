@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gateway.checkout.phases import Phase
-from gateway.checkout.records import Record
+from gateway.checkout.record import Record
 from gateway.checkout.words import checkout_frame
 from gateway.messages import encode
 from gateway.model import Contact, Fulfillment, Line, Money
