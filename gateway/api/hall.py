@@ -46,7 +46,7 @@ class Hall:
     """Connections that we ended: for a newcomer, or for what they did or did not do."""
     _inside: dict[Caller, None] = field(default_factory=dict)
     _silent: dict[Caller, float] = field(default_factory=dict)
-    """Those whose request we wait for, and since when; the longest first."""
+    """Those whose request, or its body, we wait for, and since when; the longest first."""
     _timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -86,12 +86,13 @@ class Hall:
         caller.cut()
 
     def awaits(self, caller: Caller, now_s: float) -> None:
-        """From now on its next request is waited for."""
+        """From now on its next request is waited for, or a body; of who has left, nothing is."""
         self._silent.pop(caller, None)
-        self._silent[caller] = now_s
+        if caller in self._inside:
+            self._silent[caller] = now_s
 
     def serves(self, caller: Caller) -> None:
-        """It has asked for something."""
+        """It has asked for something, and said all that belongs to it."""
         self._silent.pop(caller, None)
 
     def _look(self) -> None:

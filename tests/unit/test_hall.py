@@ -56,6 +56,15 @@ async def test_nobody_goes_for_another_who_has_not_had_the_time_to_ask() -> None
     assert it.has_room(6)
 
 
+async def test_nobody_is_waited_for_who_has_left() -> None:
+    it = hall(1)
+    caller = Caller(it)
+    it.leave(caller)
+    it.awaits(caller, 0)
+    Caller(it)
+    assert not it.has_room(100)
+
+
 async def test_whoever_leaves_makes_room_and_may_leave_again() -> None:
     it = hall(1)
     caller = Caller(it)
