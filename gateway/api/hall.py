@@ -25,6 +25,9 @@ class Caller(Protocol):
     def cut(self) -> None:
         """The connection ends now."""
 
+    def give_way(self) -> None:
+        """It ends for a newcomer."""
+
 
 @dataclass(slots=True)
 class Hall:
@@ -60,7 +63,9 @@ class Hall:
         if longest is None or now_s - self._silent[longest] < _LEAST_S:
             self.refused += 1
             return False
-        self.ends(longest)
+        self.cut += 1
+        self.leave(longest)
+        longest.give_way()
         return True
 
     def may_tell(self) -> bool:

@@ -220,6 +220,17 @@ class HttpProtocol(HttpToolsProtocol):
         """The connection ends now."""
         self.transport.abort()
 
+    def give_way(self) -> None:
+        """It ends for a newcomer. Who has asked for nothing yet is told why: the request may be on
+        its way, or here and unread. Who asked before knows that an idle connection may end.
+        """
+        if self.cycle is not None or self.transport.is_closing():
+            self.cut()
+            return
+        self._over = True
+        self.transport.write(FULL)
+        self.transport.close()
+
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -275,7 +286,7 @@ class _TurnedAway(asyncio.Protocol):
             wire.write_eof()
             asyncio.get_running_loop().call_later(LINGER_S, wire.abort)
         else:
-            wire.abort()
+            wire.close()  # An abort would take the answer along, with some loops.
 
     def connection_lost(self, _: Exception | None) -> None:
         """It is gone."""
