@@ -86,7 +86,9 @@ class SoldOut(HoldfastError):
 
 
 class LimitExceeded(HoldfastError):
-    """The shopper would have more than the shop allows; facts: ``limit``, and ``sku`` if of one."""
+    """The shopper would have more than the shop allows, or the shop more than we do; facts:
+    ``limit``, and ``sku`` if of one.
+    """
 
     code, status = "limit_exceeded", 409
 

@@ -43,6 +43,10 @@ _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 """Without digits an id is never taken for a card number."""
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+"""Would begin a line that nobody wrote, or steer the terminal of who reads it."""
+
+
 def request_id_of(headers: Mapping[str, str], rng: random.Random) -> str:
     """The id of a request: the one its caller gave, if it is sane, else one of ours."""
     given = headers.get(REQUEST_ID, "")
@@ -121,7 +125,8 @@ class TextLines(logging.Formatter):
         self._redact = redact
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the library's name)
-        """One line, before the traceback that may follow."""
+        """One line, before the traceback that may follow, whatever others had us say."""
+        record.message = record.message.translate(_CONTROLS)
         said = super().formatMessage(record)
         words = " ".join(f"{name}={value}" for name, value in known().items())
         return f"{said} [{words}]" if words else said

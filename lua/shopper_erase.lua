@@ -8,10 +8,12 @@
 -- KEYS[3+i] hold       hash    of hold i
 -- ARGV[1] shopper
 -- ARGV[2] holds  JSON [[hold, pseudonym]], all that the caller found
+-- ARGV[3] orders JSON [order], all that the shopper had bought when the caller looked
 --
 -- Replies:
 --   ERASED       now, or before
 --   ACTIVE hold  the shopper holds something, maybe since the caller looked: nothing was written
+--   SOLD order   the shopper has bought more since the caller looked: nothing was written
 --   FROZEN       this server may have lost writes of the shop: rebuild, then repeat
 
 -- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
@@ -35,9 +37,15 @@ for i, one in ipairs(holds) do
     mine[#mine + 1] = i
   end
 end
+for _, order in ipairs(cjson.decode(ARGV[3])) do
+  known['order:' .. order] = true
+end
 for at, field in ipairs(redis.call('HGETALL', KEYS[3])) do
   if at % 2 == 1 and string.find(field, '^hold:') and not known[field] then
     return {'ACTIVE', string.sub(field, 6)}
+  end
+  if at % 2 == 1 and string.find(field, '^order:') and not known[field] then
+    return {'SOLD', string.sub(field, 7)}
   end
 end
 

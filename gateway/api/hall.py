@@ -25,6 +25,9 @@ class Caller(Protocol):
     def cut(self) -> None:
         """The connection ends now."""
 
+    def give_way(self) -> None:
+        """It ends for a newcomer."""
+
 
 @dataclass(slots=True)
 class Hall:
@@ -46,7 +49,7 @@ class Hall:
     """Connections that we ended: for a newcomer, or for what they did or did not do."""
     _inside: dict[Caller, None] = field(default_factory=dict)
     _silent: dict[Caller, float] = field(default_factory=dict)
-    """Those whose request we wait for, and since when; the longest first."""
+    """Those whose request, or its body, we wait for, and since when; the longest first."""
     _timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -60,7 +63,9 @@ class Hall:
         if longest is None or now_s - self._silent[longest] < _LEAST_S:
             self.refused += 1
             return False
-        self.ends(longest)
+        self.cut += 1
+        self.leave(longest)
+        longest.give_way()
         return True
 
     def may_tell(self) -> bool:
@@ -86,12 +91,13 @@ class Hall:
         caller.cut()
 
     def awaits(self, caller: Caller, now_s: float) -> None:
-        """From now on its next request is waited for."""
+        """From now on its next request is waited for, or a body; of who has left, nothing is."""
         self._silent.pop(caller, None)
-        self._silent[caller] = now_s
+        if caller in self._inside:
+            self._silent[caller] = now_s
 
     def serves(self, caller: Caller) -> None:
-        """It has asked for something."""
+        """It has asked for something, and said all that belongs to it."""
         self._silent.pop(caller, None)
 
     def _look(self) -> None:

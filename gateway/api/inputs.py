@@ -6,6 +6,7 @@ it is found.
 
 import asyncio
 import re
+from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from starlette.requests import Request
 
 from gateway import strict_json
 from gateway.cards import refuse_card_numbers
-from gateway.errors import Invalid
+from gateway.errors import Invalid, Overloaded
 from gateway.model import ID_PATTERN
 
 T = TypeVar("T")
@@ -21,11 +22,23 @@ T = TypeVar("T")
 MAX_OPEN_BODY = 16_384
 """Bytes of a body that anybody may send, without a key."""
 
+MAX_SMALL_BODY = 65_536
+"""Bytes of a body that need not share room with others."""
+_RETRY_MS = 1_000
 _LARGE = 65_536
 """From so many bytes on, a body is decoded beside the loop, which has sockets to serve."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _KEPT_HEADERS = ("idempotency-key",)
+
+
+@dataclass(slots=True)
+class Room:
+    """For what is large of the bodies that anybody may send, of all requests together."""
+
+    most: int
+    """Bytes."""
+    taken: int = 0
 
 
 class NotJson(Invalid):
@@ -52,11 +65,17 @@ class WrongMediaType(Invalid):
     status = 415
 
 
-async def read_body(request: Request, media_type: str, limit: int) -> bytes:
+async def read_body(
+    request: Request, media_type: str, limit: int, room: Room | None = None
+) -> bytes:
     """Read a body of at most ``limit`` bytes, of the given media type.
+
+    Args:
+        room: where what is over ``MAX_SMALL_BODY`` must find its place while it is read.
 
     Raises:
         WrongMediaType, TooLarge: it was not read to its end.
+        Overloaded: neither was it, for others are sending large ones.
     """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
@@ -66,11 +85,20 @@ async def read_body(request: Request, media_type: str, limit: int) -> bytes:
     length = request.headers.get("content-length", "")
     if _NUMBER.fullmatch(length) and int(length) > limit:
         raise _too_large(limit)
-    body = bytearray()
-    async for chunk in request.stream():  # The server ends a body that does not get on.
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
+    body, large = bytearray(), 0
+    room = room or Room(limit)
+    try:
+        async for chunk in request.stream():  # The server ends a body that does not get on.
+            body += chunk
+            if len(body) > limit:
+                raise _too_large(limit)
+            more = max(0, len(body) - MAX_SMALL_BODY) - large
+            if room.taken + more > room.most:
+                raise Overloaded("Too much is sent here; try again.", retry_after_ms=_RETRY_MS)
+            room.taken += more
+            large += more
+    finally:
+        room.taken -= large
     return bytes(body)
 
 

@@ -34,6 +34,7 @@ from gateway.api import (
 )
 from gateway.api.addresses import Limit, limited
 from gateway.api.failures import Endpoint, answering
+from gateway.api.inputs import Room
 from gateway.checkout.desk import Desk
 from gateway.checkout.webhook import ROUTE as STRIPE_ROUTE
 from gateway.checkout.webhook import StripeWebhook
@@ -95,13 +96,14 @@ def routes(
         draining,
     )
     webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
+    large = Room(stripe.MOST_LARGE_BYTES)
     limit = Limit(rooms.settings.tickets_per_address_per_s, rooms.clock)
     ticket = limited(limit, partial(tickets.create, rooms))
     return [
         *_for_pages("/v1/tickets", ticket, rooms.settings),
         *_of_shop(rooms),
         _route("GET", "/v1/audit", audit.Audits(rooms).read),
-        _route("POST", STRIPE_ROUTE, partial(stripe.receive, webhook)),
+        _route("POST", STRIPE_ROUTE, partial(stripe.receive, webhook, large)),
         _route("GET", "/livez", probes.alive),
         _route("GET", "/readyz", partial(probes.ready, readiness, rooms)),
         _route("POST", "/drainz", partial(probes.drain, rooms, drain)),

@@ -116,6 +116,10 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
+            if self._should_upgrade() and self._is_answering():
+                # The answer would be written into the socket.
+                self._refuse(BadRequest("Wait for answers before asking more."))
+                return
             if self._should_upgrade():
                 self._hall.leave(self)
                 self.handle_websocket_upgrade()
@@ -152,10 +156,12 @@ class HttpProtocol(HttpToolsProtocol):
         """Its head has come."""
         if len(self.pipeline) == MOST_PIPELINED:
             self._stop(BadRequest("Wait for answers before asking more."))
-        self._hall.serves(self)
+        super().on_headers_complete()  # It raises when the address is none.
+        now_s = self.loop.time()
+        if not self.pipeline:
+            self._hall.awaits(self, now_s)
         self._in_head, self._in_body = False, True
-        self._due_s = self.loop.time() + self._hall.body_s
-        super().on_headers_complete()
+        self._due_s = now_s + self._hall.body_s
 
     def on_chunk_header(self) -> None:
         """A piece of its body is announced."""
@@ -168,10 +174,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it has come."""
+        self._hall.serves(self)
         self._raw = 0
         self._in_body = False
         self._due_s = math.inf
         super().on_message_complete()
+        if not self._is_answering():  # It had its answer before all of it had come.
+            self._awaits_head()
 
     def on_response_complete(self) -> None:
         """It was answered. What comes of a body that nobody wanted is not waited for long."""
@@ -210,6 +219,17 @@ class HttpProtocol(HttpToolsProtocol):
     def cut(self) -> None:
         """The connection ends now."""
         self.transport.abort()
+
+    def give_way(self) -> None:
+        """It ends for a newcomer. Who has asked for nothing yet is told why: the request may be on
+        its way, or here and unread. Who asked before knows that an idle connection may end.
+        """
+        if self.cycle is not None or self.transport.is_closing():
+            self.cut()
+            return
+        self._over = True
+        self.transport.write(FULL)
+        self.transport.close()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -266,7 +286,7 @@ class _TurnedAway(asyncio.Protocol):
             wire.write_eof()
             asyncio.get_running_loop().call_later(LINGER_S, wire.abort)
         else:
-            wire.abort()
+            wire.close()  # An abort would take the answer along, with some loops.
 
     def connection_lost(self, _: Exception | None) -> None:
         """It is gone."""

@@ -30,6 +30,13 @@ _NO_UPGRADE = (
 )
 
 
+class _Straight(connect):
+    """Follows no redirect, as browsers do not."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
+
 async def live(patient: Patient) -> list[Outcome]:
     """Go in as a shopper does."""
     answer = await _ticket(patient)
@@ -79,7 +86,7 @@ def _address(patient: Patient, url: str) -> Outcome:
 
 async def _socket(patient: Patient, ticket: TicketAnswer) -> Outcome:
     try:
-        async with connect(
+        async with _Straight(
             ticket.url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             open_timeout=WITHIN_S,
@@ -153,7 +160,7 @@ async def _silence(socket: ClientConnection, for_s: float) -> None:
 async def _foreign(url: str) -> list[Outcome]:
     """A page of somebody else must not open sockets."""
     try:
-        async with connect(
+        async with _Straight(
             url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             origin=_FOREIGN,

@@ -3,6 +3,7 @@
 Each has a consumer group of the same name on the shop's orders, made by the relay.
 """
 
+import asyncio
 import base64
 import binascii
 import logging
@@ -15,7 +16,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from gateway.errors import Invalid
+from gateway.errors import Invalid, LimitExceeded
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, pairs
 from gateway.model import ID_PATTERN
@@ -28,6 +29,8 @@ SECRET_BYTES = 32
 _SECRET_BYTES_ALLOWED = range(24, 65)
 """What Standard Webhooks asks of a symmetric secret."""
 _MAX_URL = 2_000
+MOST_WEBHOOKS = 20
+"""Of one shop. Each has a place in the stream, a queue, connections, and numbers of its own."""
 
 
 class Webhook(Struct, frozen=True):
@@ -67,12 +70,18 @@ class WebhookBook:
 
         Raises:
             Invalid: the name is no id.
+            LimitExceeded: the shop has as many as it may; a few more come in if they are set at
+                once.
         """
         if not re.fullmatch(ID_PATTERN, name):
             raise Invalid("a webhook's name has 1 to 64 letters, digits, _ and -")
-        await self.lane.command(
-            "HSET", ShopKeys(self.shop).webhooks, name, msgspec.json.encode(webhook)
+        key = ShopKeys(self.shop).webhooks
+        count, known = await asyncio.gather(
+            self.lane.command("HLEN", key), self.lane.command("HEXISTS", key, name)
         )
+        if count >= MOST_WEBHOOKS and not known:
+            raise LimitExceeded("This shop has all the webhooks it may.", limit=MOST_WEBHOOKS)
+        await self.lane.command("HSET", key, name, msgspec.json.encode(webhook))
 
     async def all(self) -> dict[str, Webhook]:
         """Every webhook by name; one that cannot be read is left out, and logged by its name."""

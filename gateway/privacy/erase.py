@@ -178,6 +178,7 @@ class Erasure:
         keys = ShopKeys(found.shop)
         held = {name.partition(":")[2] for name in found.visits if name.startswith("hold:")}
         holds = sorted(held | found.holds.keys())
+        bought = [name.partition(":")[2] for name in found.visits if name.startswith("order:")]
         durable = await self.walk.lane.call_durably(
             load("shopper_erase"),
             (
@@ -186,7 +187,11 @@ class Erasure:
                 keys.shopper(found.shopper),
                 *(keys.hold(hold) for hold in holds),
             ),
-            (found.shopper, msgspec.json.encode([(hold, self._pseudonym()) for hold in holds])),
+            (
+                found.shopper,
+                msgspec.json.encode([(hold, self._pseudonym()) for hold in holds]),
+                msgspec.json.encode(bought),
+            ),
         )
         if durable.reply[0] == b"FROZEN":
             raise Frozen

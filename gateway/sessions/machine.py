@@ -84,6 +84,8 @@ class Machine:
     most_in_flight: int
     shared: Bucket | None = None
     """What this shopper's sockets may send together, from the moment it is known who it is."""
+    refreshes: Bucket | None = None
+    """How often it may use up another ticket: each is remembered for as long as it is good."""
     ticket: Ticket | None = None
     _state: _State = _State.FRESH
     _in_flight: int = 0
@@ -209,15 +211,18 @@ class Machine:
                 code = CloseCode.BAD_TOKEN
         return [Refuse(error, command), *self._close(code)]
 
-    def may_refresh(self, ticket: Ticket) -> None:
+    def may_refresh(self, ticket: Ticket, now_s: float) -> None:
         """Look at a ticket that is to prolong the session.
 
         Raises:
             Forbidden: it is for somebody or something else.
+            RateLimited: that was done just now, again and again.
         """
         old = self.ticket
         if not old or (old.sub, old.shop, old.show) != (ticket.sub, ticket.shop, ticket.show):
             raise Forbidden("This ticket is for another shopper or show.")
+        if self.refreshes and (wait_ms := self.refreshes.take(1, now_s)):
+            raise RateLimited("This session was prolonged just now.", retry_after_ms=wait_ms)
 
     def refreshed(self, ticket: Ticket) -> None:
         """The session lasts until this ticket ends, and no longer until the old one does."""

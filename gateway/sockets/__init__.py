@@ -14,6 +14,7 @@
 ``tally``     what has happened, counted
 ``watch``     tells every socket the time
 ``server``    uvicorn's WebSocket class, mended
+``inbox``     what it waits with, in little memory
 ``door``      who may come in, and how many are inside
 ``porch``     where newcomers wait for their turn
 ``drain``     sending everybody elsewhere, in order

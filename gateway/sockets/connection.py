@@ -62,6 +62,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_REFRESHES = 8
+"""Times a session may be prolonged while it would have lasted by itself; one or two are enough."""
 _WHY_NOT: dict[type[HoldfastError], str] = {Frozen: "frozen", Paused: "paused"}
 """Clients are told both as ``unavailable``; whoever is on call must tell them apart."""
 
@@ -92,6 +94,7 @@ class Connection:
             bucket=Bucket.full(settings.commands_per_s, burst, now_s),
             connect_by_s=now_s + settings.connect_timeout_s,
             most_in_flight=settings.commands_in_flight,
+            refreshes=Bucket.full(_REFRESHES / settings.session_ttl_s, _REFRESHES, now_s),
         )
         self.outbox = Outbox(self._snapshot, settings.outbox_frames, self._overflowed, self.tally)
         self._closing = asyncio.get_running_loop().create_future()
@@ -264,7 +267,7 @@ class Connection:
         assert self.session
         rooms = self.rooms
         ticket = rooms.tokens.read_ticket(command.token)
-        self.machine.may_refresh(ticket)
+        self.machine.may_refresh(ticket, rooms.clock.monotonic_s())
         await rooms.admission.stays(ticket, command.token, self.session.id)
         token, ticket = rooms.tokens.sign_next(ticket)
         self.machine.refreshed(ticket)

@@ -21,10 +21,11 @@ from gateway.errors import CloseCode
 from gateway.sessions.limits import Bucket
 from gateway.sockets.direct import EXTENSION, Outlet, small_text
 from gateway.sockets.door import MOST_UNFINISHED, Door, Reason, refusals
+from gateway.sockets.inbox import Gate, Inbox
 from gateway.sockets.porch import Porch
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+    from uvicorn._types import ASGISendEvent
 
 GRACE_S = 3.0
 """How long a peer may take to read what is left and say goodbye before its connection is cut."""
@@ -39,58 +40,11 @@ _LAST_WORDS = 16_384
 _LARGE = 16_384
 """Bytes of a frame, or message, that is not there whole, from which on it must fit at the door."""
 
+_NO_TEXT = 1007
+"""The close code for a text that is not UTF-8 (RFC 6455, 8.1)."""
+
 _WAITS_FOR_A_FRAME = StreamReader.at_eof.__code__
 """Where the library's parser stands when it has read a frame and nothing of the next."""
-
-
-class _Inbox:
-    """What ``asyncio.Queue`` is to the base class, in a tenth of its three kilobytes."""
-
-    __slots__ = ("_messages", "_waiter")
-
-    def __init__(self) -> None:
-        self._messages: list[ASGIReceiveEvent] = []
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put_nowait(self, message: "ASGIReceiveEvent") -> None:
-        self._messages.append(message)
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def empty(self) -> bool:
-        return not self._messages
-
-    async def get(self) -> "ASGIReceiveEvent":
-        """For the one task that receives."""
-        while not self._messages:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._messages.pop(0)
-
-
-class _Gate:
-    """What ``asyncio.Event`` is to the base class, without its queue; it opens at first."""
-
-    __slots__ = ("_opened",)
-
-    def __init__(self) -> None:
-        self._opened: asyncio.Future[None] | None = None
-
-    def is_set(self) -> bool:
-        return self._opened is None
-
-    def clear(self) -> None:
-        if self._opened is None:
-            self._opened = asyncio.get_running_loop().create_future()
-
-    def set(self) -> None:
-        if self._opened:
-            self._opened.set_result(None)
-            self._opened = None
-
-    async def wait(self) -> None:
-        if self._opened:
-            await asyncio.shield(self._opened)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -114,8 +68,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         rng: random.Random,
     ) -> None:
         super().__init__(config, server_state, app_state)
-        self.queue = cast("Any", _Inbox())
-        self.writable = cast("Any", _Gate())
+        self.queue = cast("Any", Inbox())
+        self.writable = cast("Any", Gate())
         self._door = door
         self._rng = rng
         now_s = self.loop.time()
@@ -238,6 +192,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         super().handle_events()
 
+    def send_receive_event_to_app(self) -> None:
+        """A message has come whole. One that is no text the base class would log each time, with a
+        traceback, so that anybody could fill the log.
+        """
+        if self.curr_msg_data_type == "text" and self._is_open() and not _is_text(self.frames):
+            self._end(_NO_TEXT)
+        else:
+            super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         """The library has an answer ready. Whoever reads nothing gets none: they would pile up."""
         if self.writable.is_set():
@@ -255,7 +218,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if size > _LARGE and self._door.unfinished > MOST_UNFINISHED and self._is_open():
             self._end(CloseCode.OVERLOADED)
 
-    def _end(self, code: CloseCode) -> None:
+    def _end(self, code: int) -> None:
         """Close as the library would on a wrong frame."""
         self.conn.data_to_send()  # Answers to pings.
         self.conn.send_close(code)
@@ -356,6 +319,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def _cut_after_grace(self) -> None:
         self.loop.call_later(GRACE_S, self.transport.abort)
+
+
+def _is_text(pieces: list[bytes]) -> bool:
+    try:
+        b"".join(pieces).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Refusal(asyncio.Protocol):

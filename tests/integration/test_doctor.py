@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from gateway.__main__ import main
+from gateway.api.tickets import TicketAnswer
 from gateway.clock import SystemClock
 from gateway.commands.doctor import examine
 from gateway.doctor import live as going_in
@@ -146,6 +147,22 @@ async def test_a_proxy_without_upgrades_is_named(site: Site) -> None:
     assert states(outcomes)["socket"] == "failed"
     assert "not 101" in said(outcomes, "socket")
     assert "Upgrade and Connection" in said(outcomes, "socket")
+
+
+async def test_a_socket_that_is_sent_elsewhere_is_named(site: Site) -> None:
+    """No browser follows."""
+
+    async def sends_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 302 Found\r\nLocation: {site.socket_url}\r\nContent-Length: 0\r\n\r\n"
+        writer.write(head.encode())
+        writer.close()
+
+    async with await asyncio.start_server(sends_away, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        ticket = TicketAnswer(site.ticket("ann"), "", f"ws://127.0.0.1:{port}/v1/live")
+        outcome = await going_in._socket(patient(site.url, site.rooms.settings), ticket)
+    assert (outcome.state, outcome.message) == ("failed", "The upgrade is answered 302, not 101.")
 
 
 async def test_a_proxy_that_cuts_who_is_silent_is_named(site: Site) -> None:

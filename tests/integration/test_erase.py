@@ -373,3 +373,25 @@ async def test_who_buys_meanwhile_is_let_finish(
     with pytest.raises(NotYet, match="holds something"):
         await erasure(person).erase(SHOPPER)
     assert (await audit(person.lane, person.shop)).active_holds == 1
+
+
+async def test_an_order_that_is_sold_meanwhile_is_erased_too(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was held and paid for after the look, so that no hold tells of it."""
+    find, orders = Walk.find, list[str]()
+
+    async def overtaken(walk: Walk, shopper: str) -> Any:
+        found = await find(walk, shopper)
+        if not orders:
+            orders.append(await person.buys("late"))
+        return found
+
+    await person.buys()
+    monkeypatch.setattr(Walk, "find", overtaken)
+    await erasure(person).erase(SHOPPER)
+    record = await person.rooms.records.find(person.shop, orders[0])
+    assert record
+    assert record.contact is None
+    assert await traces(person.lane, person.keys.meta, (EMAIL,), person.keys.every) == {}
+    await add_up(person)

@@ -195,6 +195,17 @@ async def test_a_body_that_nobody_wanted_is_not_waited_for_long() -> None:
         assert await whole in {b"", b"reset"}
 
 
+async def test_who_sent_a_body_that_nobody_wanted_is_not_kept_for_ever() -> None:
+    it = hall(head_s=0.2)
+    async with serving(it, app) as port, client(port) as one:
+        one.says(POST.replace(b"/body", b"/none"))
+        await one.answer(b"/none")
+        one.says(b"x" * 100)
+        await until(lambda: len(it._silent) == 1)
+        assert await one.all() in {b"", b"reset"}
+        assert len(it) == 0
+
+
 LONG = b"y" * (MOST_HEAD_BYTES + 1)
 
 
@@ -237,6 +248,19 @@ async def test_what_is_no_request_is_refused_and_not_logged(
     assert "request" not in caplog.text
 
 
+@pytest.mark.parametrize("before", [b"", GET % b"a"])
+async def test_an_address_that_is_none_is_refused_and_breaks_nothing(
+    before: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(hall(), app) as port, client(port) as one:
+        if before:
+            one.says(before)
+            await one.answer(b"/a")
+        one.says(b"CONNECT a:80 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert status(await one.all()) == 400
+    assert caplog.records == []
+
+
 async def test_only_so_many_may_wait_for_the_answer_to_another() -> None:
     it = hall()
     async with serving(it, app) as port, client(port) as one:
@@ -274,6 +298,36 @@ async def test_the_longest_silent_goes_for_a_newcomer(monkeypatch: pytest.Monkey
             assert status(await second.answer(b"/c")) == 200
 
 
+async def test_bodies_that_do_not_come_leave_room_for_newcomers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(halls, "_LEAST_S", 0)
+    it = hall(2)
+    async with serving(it, app) as port, client(port) as first, client(port) as second:
+        for one in (first, second):
+            one.says(POST + b"half of it")
+            await until(lambda: len(it._silent) == len(it))
+        async with client(port) as newcomer:
+            newcomer.says(GET % b"b")
+            assert status(await newcomer.answer(b"/b")) == 200
+            assert await first.all() in {b"", b"reset"}
+            second.says(b"x" * 90)
+            assert status(await second.answer(b"/body")) == 200
+
+
+async def test_who_is_being_answered_does_not_go_for_a_newcomer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(halls, "_LEAST_S", 0)
+    it = hall(1)
+    async with serving(it, app) as port, client(port) as one:
+        one.says(GET % b"wait" + POST)
+        await until(lambda: not it._silent)
+        async with client(port) as two:
+            two.says(GET % b"a")
+            assert status(await two.all()) == 503
+
+
 async def test_an_answer_that_nobody_reads_ends_the_connection() -> None:
     it = hall(slow_s=0.2)
     async with serving(it, flooding) as port, client(port) as one:
@@ -303,28 +357,41 @@ async def test_whoever_reads_slowly_is_left_in_peace() -> None:
         assert it.cut == 0
 
 
-async def test_who_becomes_a_socket_is_not_counted_any_more() -> None:
-    it, wire = hall(), Wire()
-    made: list[bytes] = []
+class Socket(asyncio.Protocol):
+    def __init__(self, **_: Any) -> None:
+        self.said = b""
 
-    class Socket(asyncio.Protocol):
-        def data_received(self, data: bytes) -> None:
-            made.append(data)
+    def data_received(self, data: bytes) -> None:
+        self.said += data
 
-    def upgrading(config: Any, server_state: Any, app_state: Any) -> Socket:
-        return Socket()
 
-    config = uvicorn.Config(app, interface="asgi3", ws=upgrading, log_config=None)  # type: ignore[arg-type]
+def connected(it: Hall, wire: Wire) -> Any:
+    """Our class on a wire, with ``Socket`` for who becomes one."""
+    config = uvicorn.Config(app, interface="asgi3", ws=Socket, log_config=None)
     config.load()
     newcomer: Any = listening(it)
     http = newcomer(config, uvicorn.server.ServerState(), {})
     http.connection_made(wire)
+    return http
+
+
+async def test_who_becomes_a_socket_is_not_counted_any_more() -> None:
+    it, wire = hall(), Wire()
+    http = connected(it, wire)
     assert len(it) == 1
     http.data_received(REQUEST)
-    assert isinstance(wire.protocol, Socket)
-    assert made[0].startswith(b"GET / HTTP/1.1\r\n")
+    assert wire.protocol.said.startswith(b"GET / HTTP/1.1\r\n")
     assert (len(it), it.cut) == (0, 0)
     await until(lambda: it._timer is None)
+
+
+async def test_nobody_becomes_a_socket_who_waits_for_an_answer() -> None:
+    """It would be written into the socket, and the connection be waited for for ever."""
+    it, wire = hall(), Wire()
+    http = connected(it, wire)
+    http.data_received(GET % b"a" + REQUEST)
+    await asyncio.gather(*http.tasks)
+    assert (wire.protocol, wire.aborted.is_set(), len(it), it._silent) == (None, True, 0, {})
 
 
 async def until(condition: Callable[[], bool]) -> None:

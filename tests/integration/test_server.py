@@ -31,13 +31,13 @@ PATIENCE_S = 15
 def test_the_base_class_is_as_we_know_it() -> None:
     methods = ("connection_made", "data_received", "run_asgi", "send", "keepalive_timeout")
     more = ("shutdown", "connection_lost", "start_keepalive", "send_keepalive_ping")
-    rooms = ("pause_writing", "resume_writing", "eof_received")
+    rooms = ("pause_writing", "resume_writing", "eof_received", "send_receive_event_to_app")
     for name in (*methods, *more, *rooms):
         assert callable(vars(WebSocketsSansIOProtocol)[name])
     names = set(WebSocketsSansIOProtocol.__init__.__code__.co_names)
     assert {"handshake_complete", "close_sent", "transport", "loop", "conn"} <= names
     assert {"writable", "queue", "read_paused", "frames", "handshake_initiated"} <= names
-    assert {"ping_interval", "ping_timer"} <= names
+    assert {"ping_interval", "ping_timer", "curr_msg_data_type"} <= names
     accepting = WebSocketsSansIOProtocol.send.__code__.co_names
     assert accepting.count("start_keepalive") == 1
 
@@ -260,11 +260,23 @@ async def test_a_goodbye_does_not_wait_for_room() -> None:
         assert it.wire.written[-1][2:4] == (4008).to_bytes(2)
 
 
-async def test_text_that_is_not_utf_8_is_the_librarys_to_refuse() -> None:
+@pytest.mark.parametrize(
+    "wrong", [frame(b"\xff"), frame(b"\xc3", fin=False) + frame(b"x", Opcode.CONT)]
+)
+async def test_text_that_is_not_utf_8_is_refused_and_not_logged(
+    wrong: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async with line() as it:
-        await it.brings(frame(b"1") + frame(b"\xff"))
+        await it.brings(frame(b"1") + wrong)
         assert it.heard == [("short", "1")]
         assert it.wire.written[-1][2:4] == (1007).to_bytes(2)
+    assert caplog.records == []
+
+
+async def test_a_letter_in_two_pieces_is_text() -> None:
+    async with line() as it:
+        await it.brings(frame(b"\xc3", fin=False) + frame(b"\xa9", Opcode.CONT))
+        assert it.heard == [("long", "é")]
 
 
 async def test_the_short_way_is_taken_on_a_real_socket(

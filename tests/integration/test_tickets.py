@@ -198,3 +198,17 @@ async def test_taking_the_ticket_costs_no_round_trip(
     taking = [trip for trip in trips if "ticket_take" in trip]
     assert len(taking) == 20
     assert all("HGETALL" in trip for trip in taking)
+
+
+@of_the_module
+async def test_a_session_cannot_have_tickets_remembered_without_end(corner: Corner) -> None:
+    """Each takes memory of Redis until it would have expired, and brings a token of its own."""
+    async with corner.shopper("ann") as ann:
+        token, ends = ann.welcome["token"], []
+        for _ in range(20):
+            answer = await ann.ask("refresh", token=token)
+            ends.append(answer.get("code", "ok"))
+            token = answer.get("token", token)
+        assert ends == ["ok"] * 8 + ["rate_limited"] * 12
+        assert 100_000 <= answer["retry_after_ms"] <= 900_000 / 8
+        assert (await ann.ask("ask", text="Still here?"))["type"] == "ok"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateway.errors import Invalid
+from gateway.errors import Invalid, LimitExceeded
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
-from gateway.pos.webhooks import Webhook, WebhookBook
+from gateway.pos.webhooks import MOST_WEBHOOKS, Webhook, WebhookBook
 from tests.sales import sell
 
 TILL = Webhook("https://pos.example.org/orders", "whsec_" + "QUJD" * 8)
@@ -28,6 +28,17 @@ async def test_putting_again_replaces(book: WebhookBook) -> None:
     other = Webhook("https://other.example.org/", TILL.secret)
     await book.put("till", other)
     assert await book.all() == {"till": other}
+
+
+async def test_a_shop_has_only_so_many_and_may_change_each(book: WebhookBook) -> None:
+    for number in range(MOST_WEBHOOKS):
+        await book.put(f"till-{number}", TILL)
+    with pytest.raises(LimitExceeded):
+        await book.put("one-more", TILL)
+    await book.put("till-0", Webhook(TILL.url, TILL.secret, active=False))
+    await book.remove("till-1")
+    await book.put("one-more", TILL)
+    assert len(await book.all()) == MOST_WEBHOOKS
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "{a}", "a" * 65, "till\n"])

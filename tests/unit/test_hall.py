@@ -18,6 +18,9 @@ class Caller:
         self.looks += 1
 
     def cut(self) -> None:
+        raise AssertionError("it is told to give way")
+
+    def give_way(self) -> None:
         self.was_cut = True
 
 
@@ -54,6 +57,15 @@ async def test_nobody_goes_for_another_who_has_not_had_the_time_to_ask() -> None
     it.awaits(Caller(it), 5)
     assert not it.has_room(5.9)
     assert it.has_room(6)
+
+
+async def test_nobody_is_waited_for_who_has_left() -> None:
+    it = hall(1)
+    caller = Caller(it)
+    it.leave(caller)
+    it.awaits(caller, 0)
+    Caller(it)
+    assert not it.has_room(100)
 
 
 async def test_whoever_leaves_makes_room_and_may_leave_again() -> None:

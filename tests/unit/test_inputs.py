@@ -1,8 +1,10 @@
 """What a request brings, checked."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from gateway.api import inputs
-from gateway.errors import Invalid
+from gateway.errors import Invalid, Overloaded
 
 
 class Line(Struct):
@@ -213,3 +215,33 @@ def test_a_flag_of_the_query_is_true_or_false() -> None:
     assert not inputs.query_flag(request(), "skip")
     with pytest.raises(Invalid, match=r"^skip"):
         inputs.query_flag(request(query=b"skip=yes"), "skip")
+
+
+async def test_large_bodies_share_room_and_small_ones_need_none() -> None:
+    small, room = b"x" * inputs.MAX_SMALL_BODY, inputs.Room(2)
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[Message]:
+        yield {"type": "http.request", "body": small + b"xx", "more_body": True}
+        began.set()
+        await goes_on.wait()
+        yield {"type": "http.request", "body": b"", "more_body": False}
+
+    async def read(it: Request) -> bytes:
+        return await inputs.read_body(it, "application/json", 100_000, room)
+
+    one = request()
+    one._receive = partial(anext, slowly())
+    reading = asyncio.create_task(read(one))
+    await began.wait()
+    assert room.taken == 2
+    assert await read(request([small])) == small
+    with pytest.raises(Overloaded):
+        await read(request([small, b"x"]))
+    goes_on.set()
+    assert await reading == small + b"xx"
+    assert room.taken == 0
+    assert len(await read(request([small, b"xx"]))) == len(small) + 2
+    with pytest.raises(inputs.TooLarge):
+        await read(request([small, b"x" * 100_000]))
+    assert room.taken == 0

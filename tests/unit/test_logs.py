@@ -54,6 +54,13 @@ def test_a_line_for_people_ends_with_the_ids(redact: Redaction) -> None:
     assert said.endswith("gateway.pos: moved [shop=demo order=o_1 hold=h_1]")
 
 
+def test_nobody_has_us_write_a_line_of_his_own(redact: Redaction) -> None:
+    lines = TextLines(redact)
+    said = lines.format(record("till says %s", "no\n2026 ERROR gateway: sold twice\x1b[2J\r"))
+    assert said.endswith("says no\\x0a2026 ERROR gateway: sold twice\\x1b[2J\\x0d")
+    assert len(said.splitlines()) == 1
+
+
 def test_a_line_for_programs_is_one_object(redact: Redaction) -> None:
     lines = JsonLines(redact)
     with about(request="r-1", session="s", shop="demo"), Tracer().enter(parse(BROUGHT), "x"):

@@ -13,6 +13,7 @@ from gateway.errors import (
     LimitExceeded,
     NotFound,
     Overloaded,
+    RateLimited,
     ShowNotLive,
     Unauthenticated,
     Unavailable,
@@ -184,7 +185,7 @@ class TestLive:
     def test_a_new_ticket_prolongs_it(self) -> None:
         machine = live()
         ticket = Ticket("ann", "shop", "tonight", exp=2_000)
-        machine.may_refresh(ticket)
+        machine.may_refresh(ticket, 0)
         machine.refreshed(ticket)
         assert machine.ticked(1, 1_000_000) == []
         assert codes(machine.ticked(1, 2_000_000)) == [CloseCode.TOKEN_EXPIRED]
@@ -200,8 +201,18 @@ class TestLive:
     def test_a_ticket_for_something_else_does_not(self, ticket: Ticket) -> None:
         machine = live()
         with pytest.raises(Forbidden):
-            machine.may_refresh(ticket)
+            machine.may_refresh(ticket, 0)
         assert codes(machine.ticked(1, 1_000_000)) == [CloseCode.TOKEN_EXPIRED]
+
+    def test_tickets_are_not_used_up_without_end(self) -> None:
+        machine = live()
+        machine.refreshes = Bucket.full(0.01, 2, 0)
+        ticket = Ticket("ann", "shop", "tonight", exp=2_000)
+        for _ in range(2):
+            machine.may_refresh(ticket, 1)
+        with pytest.raises(RateLimited):
+            machine.may_refresh(ticket, 2)
+        machine.may_refresh(ticket, 102)
 
     def test_connecting_late_is_no_matter_any_more(self) -> None:
         assert live().ticked(11, NOW_MS) == []
