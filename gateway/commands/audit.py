@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from gateway import logs
-from gateway.clock import Clock, SystemClock
 from gateway.checkout.provider import Broken, Silent
+from gateway.clock import Clock, SystemClock
 from gateway.commands import audit_from_outside
 from gateway.commands.audit_report import in_words, reconciled
 from gateway.environment import read

@@ -124,7 +124,8 @@ async def test_a_ticket_that_a_gateway_refuses_is_no_fault_of_the_way_there(
     settings: Settings,
 ) -> None:
     async def unavailable(_: Request) -> Response:
-        return JSONResponse({"type": "urn:holdfast:problem:unavailable", "code": "unavailable"}, 503)
+        said = {"type": "urn:holdfast:problem:unavailable", "code": "unavailable"}
+        return JSONResponse(said, 503)
 
     async def somebody_else(_: Request) -> Response:
         return PlainTextResponse("no server", 503)
