@@ -68,6 +68,13 @@ class Broken(Unavailable):
         self.replayed = replayed
 
 
+class Silent(Unavailable):
+    """Stripe gave no answer, however often it was asked, or only that it was asked too much."""
+
+    def __init__(self) -> None:
+        super().__init__(LONGER)
+
+
 class _Why(Enum):
     TOO_MUCH = auto()
     UNDER_WAY = auto()
@@ -164,7 +171,7 @@ class Provider:
 
         Raises:
             Declined, NotPossible, Broken: Stripe answered.
-            Unavailable: it did not, or not now.
+            Silent: it did not, or not now.
             CalledOff: ``on_wait`` said so.
         """
         for _ in range(_TRIES):
@@ -179,7 +186,7 @@ class Provider:
             else:
                 self._failures = 0
                 return answer
-        raise Unavailable(LONGER)
+        raise Silent
 
     async def _once(self, endpoint: Endpoint, request: Callable[[], Awaitable[T]]) -> T:
         """Send a request now, and count what becomes of it."""

@@ -13,10 +13,12 @@ from pathlib import Path
 import msgspec
 
 from gateway import logs
+from gateway.checkout.provider import Broken, Silent
 from gateway.clock import Clock, SystemClock
 from gateway.commands import audit_from_outside
 from gateway.commands.audit_report import in_words, reconciled
 from gateway.environment import read
+from gateway.errors import Unavailable
 from gateway.lane import served
 from gateway.reconcile.findings import Mend, Reconciliation
 from gateway.reconcile.reconciler import AUTHORIZATION_LIFE_MS, Reconciler
@@ -97,7 +99,11 @@ def _audit_payments(options: argparse.Namespace) -> int:
     logs.start(settings)
     since_ms = SystemClock().now_ms() - options.since * 3_600_000
     mend = Mend.ALL if options.repair else Mend.NOTHING
-    found = asyncio.run(_reconcile(settings, options.shop, since_ms, mend))
+    try:
+        found = asyncio.run(_reconcile(settings, options.shop, since_ms, mend))
+    except (Broken, Silent):
+        # What they say themselves is for shoppers, for whom somebody keeps trying.
+        raise Unavailable("Stripe does not answer, so that nothing was compared.") from None
     if options.json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:

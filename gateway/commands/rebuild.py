@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from gateway import logs
+from gateway.checkout.provider import Broken, Silent
 from gateway.clock import rfc3339
 from gateway.environment import read
-from gateway.errors import NotFound
+from gateway.errors import NotFound, Unavailable
 from gateway.recovery.rebuild import HISTORY_MS, Rebuilt
 from gateway.rooms import Rooms, opened
 from gateway.settings import Settings
@@ -47,7 +48,14 @@ def run(options: argparse.Namespace) -> int:
     """Rebuild shops; 1 when a dry run found that something is missing."""
     settings = read(os.environ, needs=("stripe_api_key",))
     logs.start(settings)
-    return asyncio.run(_rebuild(settings, options))
+    try:
+        return asyncio.run(_rebuild(settings, options))
+    except (Broken, Silent):
+        # What they say themselves is for shoppers, for whom somebody keeps trying.
+        raise Unavailable(
+            "Stripe does not answer, so that nobody can say what was sold; a shop that is frozen "
+            "stays so until it does."
+        ) from None
 
 
 async def _rebuild(settings: Settings, options: argparse.Namespace) -> int:

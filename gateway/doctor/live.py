@@ -65,7 +65,10 @@ async def _ticket(patient: Patient) -> TicketAnswer | Outcome:
         why = f"There is no show {patient.show}, or it is over, so that the socket was not tried."
         return Outcome("socket", "warning", why, "Name a show with --show.")
     why = f"A ticket's request is answered {answer.status_code} {code}".rstrip() + "."
-    return Outcome("socket", "failed", why, "See that the ingress sends /v1/tickets to a gateway.")
+    fix = "See that the ingress sends /v1/tickets to a gateway."
+    if code:
+        fix = "It is a gateway that says so: see what /readyz?verbose says is wrong with it."
+    return Outcome("socket", "failed", why, fix)
 
 
 def _guess(patient: Patient) -> str:

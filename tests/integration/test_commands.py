@@ -21,6 +21,7 @@ from gateway.model import Fulfillment, LineRequest
 from gateway.settings import Settings
 from gateway.tickets import Tokens
 from tests.integration.conftest import SHOW, Site
+from tests.processes import free_port
 
 Run = Callable[..., tuple[int, str, str]]
 PRICES = "Handle,Title,Variant Price,Variant Inventory Qty\ntee,Tee,9.50,3\n"
@@ -168,6 +169,17 @@ async def test_payments_are_reconciled_once(run: Run, site: Site, settings: Sett
     assert code == 0
     assert out.endswith(": event_missing; repaired\n")
     assert (await asyncio.to_thread(run, *audit))[0] == 0
+
+
+@pytest.mark.parametrize("command", [("audit", "--payments"), ("rebuild", "--dry-run")])
+@pytest.mark.usefixtures("stripe")
+async def test_stripe_that_does_not_answer_is_named(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HOLDFAST_STRIPE_URL", f"http://127.0.0.1:{free_port()}")
+    code, out, err = await asyncio.to_thread(run, *command, "--shop", settings.shop)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("holdfast: Stripe does not answer, so that ")
 
 
 @pytest.mark.usefixtures("stripe")

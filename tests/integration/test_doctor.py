@@ -121,6 +121,24 @@ async def test_who_is_not_ready_says_why(site: Site) -> None:
     assert states(outcomes)["ready"] == "failed"
 
 
+async def test_a_ticket_that_a_gateway_refuses_is_no_fault_of_the_way_there(
+    settings: Settings,
+) -> None:
+    async def unavailable(_: Request) -> Response:
+        said = {"type": "urn:holdfast:problem:unavailable", "code": "unavailable"}
+        return JSONResponse(said, 503)
+
+    async def somebody_else(_: Request) -> Response:
+        return PlainTextResponse("no server", 503)
+
+    for answer, fix in ((unavailable, "/readyz?verbose"), (somebody_else, "the ingress")):
+        app = Starlette(routes=[Route("/v1/tickets", answer, methods=EVERYTHING)])
+        async with serving(app) as url:
+            outcomes = await live(patient(url, settings))
+        assert states(outcomes)["socket"] == "failed"
+        assert fix in said(outcomes, "socket")
+
+
 async def test_a_show_that_is_not_there_is_no_fault_of_the_socket(site: Site) -> None:
     outcomes = await live(patient(site.url, site.rooms.settings, show="nothing"))
     assert states(outcomes) == {"socket": "warning", "origin": "ok"}
