@@ -261,7 +261,11 @@ async def test_a_goodbye_does_not_wait_for_room() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [frame(b"\xff"), frame(b"\xc3", fin=False) + frame(b"x", Opcode.CONT)]
+    "wrong",
+    [
+        pytest.param(frame(b"\xff"), id="in one"),
+        pytest.param(frame(b"\xc3", fin=False) + frame(b"x", Opcode.CONT), id="in two"),
+    ],
 )
 async def test_text_that_is_not_utf_8_is_refused_and_not_logged(
     wrong: bytes, caplog: pytest.LogCaptureFixture
