@@ -17,8 +17,8 @@ _CALM = 5
 """Commands within that time among which a long look disturbs few."""
 _OWED = 10
 """Short looks (of 7,000 more objects each) after which a long one is due, as by default."""
-_OVERDUE = 200
-"""Short looks after which it is taken in any case: a hundred MiB and more may wait for it."""
+_OVERDUE = 50
+"""Short looks after which it is taken in any case: some thirty MiB may wait for it."""
 _NEVER = 1_000_000
 
 

@@ -163,7 +163,8 @@ class Erasure:
         for place in found.places:
             await lane.command("ZREM", place_key(keys, place.where, place.show), found.shopper)
         for told in found.entries:
-            if told.order not in found.orders:  # Only a claim still knows it.
+            # Only a claim still knows its shopper. What is erased already tells the POS so.
+            if told.order not in found.orders and not entry.decode(told.event).data.erased:
                 await lane.command("XDEL", keys.orders, told.id)
         for delivery in found.deliveries:
             await lane.command("HDEL", keys.parked(delivery.webhook), delivery.entry)

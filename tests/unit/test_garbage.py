@@ -27,15 +27,15 @@ def test_while_shoppers_are_busy_it_waits() -> None:
     answered = 0
     found = Garbage(answered=lambda: answered)
     answered = 500
-    assert not found.is_due(199)
+    assert not found.is_due(49)
     assert found.is_due(10)  # nobody has asked for anything since
 
 
 def test_it_does_not_wait_for_ever() -> None:
     answered = iter(range(1_000, 10_000, 1_000))
     found = Garbage(answered=lambda: next(answered))
-    assert not found.is_due(199)
-    assert found.is_due(200)
+    assert not found.is_due(49)
+    assert found.is_due(50)
 
 
 async def test_it_takes_over_and_gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
