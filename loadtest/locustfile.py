@@ -29,7 +29,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from loadtest.drop import verdict
-from loadtest.drop.greenlets import by_the_loop
+from loadtest.drop.greenlets import by_the_loop, woken_go_first
 from loadtest.drop.guard import REFUSED, NotAllowed
 from loadtest.drop.options import add_options, read_options
 from loadtest.drop.run import REPORT_EVERY_S, Run, to_terminal
@@ -68,6 +68,7 @@ def _init(environment: Environment, runner: runners.Runner, **_: object) -> None
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     runners.WORKER_REPORT_INTERVAL = REPORT_EVERY_S
+    woken_go_first()
     is_master = isinstance(runner, runners.MasterRunner)
     is_worker = isinstance(runner, runners.WorkerRunner)
     try:
