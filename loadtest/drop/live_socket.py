@@ -58,8 +58,6 @@ class _Asked:
 
     done: threading.Event = field(default_factory=threading.Event)
     reply: Message | None = None
-    read_s: float = 0.0
-    """When it was read."""
 
 
 @dataclass(eq=False, slots=True)
@@ -127,7 +125,6 @@ class LiveSocket:
             del self._asked[number]
         if asked.reply is None:
             raise Away("timeout" if self.open else "disconnected", self.code)
-        self.recorder.was_late((time.monotonic() - asked.read_s) * 1000)
         return asked.reply
 
     def hear_checkout(self, hold: str, within_s: float) -> Message | None:
@@ -209,7 +206,7 @@ class LiveSocket:
         elif asked is None and kind == "hold":
             self.holds_told.add(message["hold"]["id"])
         if asked:
-            asked.reply, asked.read_s = message, time.monotonic()
+            asked.reply = message
             asked.done.set()
 
     def _hear_stock(self, stock: Message) -> None:
