@@ -42,17 +42,20 @@ async def test_it_takes_over_and_gives_back(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(garbage, "LOOKS_EVERY_S", 0.001)
     monkeypatch.setattr(garbage, "_OWED", 0)
     before = gc.get_threshold()
-    gc.collect()
-    node = Node()
-    gc.collect(1)  # It is old now.
-    freed = asyncio.Event()
-    weakref.finalize(node, freed.set)
-    del node
     looking = asyncio.create_task(Garbage(answered=lambda: 0).run())
     async with asyncio.timeout(5):
+        while gc.get_threshold() == before:
+            await asyncio.sleep(0)
+        node = Node()
+        gc.collect(1)  # It is old now.
+        freed = asyncio.Event()
+        weakref.finalize(node, freed.set)
+        del node
         await freed.wait()
     assert gc.get_threshold()[:2] == before[:2]
     assert gc.get_threshold()[2] > before[2]
+    assert not any(one is Garbage for one in gc.get_objects()), "what stays is looked through"
     looking.cancel()
     await asyncio.gather(looking, return_exceptions=True)
     assert gc.get_threshold() == before
+    assert any(one is Garbage for one in gc.get_objects())
