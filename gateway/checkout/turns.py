@@ -23,7 +23,10 @@ from gateway.settings import Settings
 _BURST = 0.4
 """Share of a second's requests that may go at once. Stripe's own allowance is larger, so that what
 arrives there a little unevenly is still let through."""
-_TELL_EVERY_S = 2.0
+_TELL_EVERY_S = (2.0, 5.0)
+"""A place is told after a quarter of the wait, within these bounds: for whoever waits half a minute
+two seconds change little, and hundreds who look again are work for everybody. Less than
+``settle_interval_s``, after which the sweep would look."""
 _WORTH_TELLING_S = 0.3
 LONGEST_PAUSE_MS = 4_000
 _SILENCE_S = 0.5
@@ -123,7 +126,7 @@ class Turns:
                     place = Place(int(position), math.ceil(wait_s))
                     if on_wait and wait_s > _WORTH_TELLING_S and not await on_wait(place):
                         raise CalledOff
-                    await self.sleep(min(wait_s, _TELL_EVERY_S))
+                    await self.sleep(min(wait_s, _told_again_s(wait_s)))
                 case _:
                     raise AssertionError(f"stripe_turn said {words}")
         except Unavailable:
@@ -156,6 +159,11 @@ class Turns:
             (self._keys.queue(endpoint),),
             (rate, _BURST, min(for_ms, longest), _RETENTION_MS, longest),
         )
+
+
+def _told_again_s(wait_s: float) -> float:
+    soonest_s, latest_s = _TELL_EVERY_S
+    return min(max(wait_s / 4, soonest_s), latest_s)
 
 
 @dataclass(slots=True)
