@@ -186,8 +186,10 @@ async def test_taking_the_ticket_costs_no_round_trip(
     round_trip = Track._round_trip
 
     async def watched(track: Track, requests: list[Request], *rest: Any) -> list[Request]:
+        forgotten = await round_trip(track, requests, *rest)
+        # Only those that were answered: what a slow machine makes us ask again is no extra trip.
         trips.append([one.script.name if one.script else str(one.words[0]) for one in requests])
-        return await round_trip(track, requests, *rest)
+        return forgotten
 
     async with corner.shopper("first"):  # the shop is known here from now on, and the script there
         monkeypatch.setattr(Track, "_round_trip", watched)
