@@ -13,12 +13,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 
 from gateway.clock import SystemClock
 from gateway.sandbox.warden import Warden
 from gateway.tickets import Tokens
 from tests.acceptance.arena import Arena
-from tests.acceptance.attacker import Orders
+from tests.acceptance.attacker import GIVES_WAY, Orders
 from tests.processes import ROOT
 from tests.shopper import Shopper
 from tests.stall import SHOW
@@ -130,8 +131,13 @@ async def attacked(
     seconds: float,
     rounds: int,
     quiet_s: float,
+    until: Mapping[str, set[str]] = MappingProxyType({}),
+    *,
+    gives_way: bool = False,
 ) -> Seen:
-    """Attack in rounds, so many in each of these ways; before each, nobody does for a while."""
+    """Attack in rounds, so many in each of these ways, for so long or until it has come to one of
+    these ends; before each, nobody does for a while. The attacker may give way to all others.
+    """
     honest = Honest(arena, 10)
     met: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
     seen = Seen(met, [], [], arena.gateway.memory_kib(), 0)
@@ -144,10 +150,14 @@ async def attacked(
             seen.quiet_ms += honest.taken()
             seen.quiet_s, seen.cpu_quiet_s = clock.more_than(seen.quiet_s, seen.cpu_quiet_s)
             orders = [
-                Orders(kind, port(arena), count, seconds, tickets(arena, kind, number))
+                Orders(
+                    *(kind, port(arena), count, seconds),
+                    tickets=tickets(arena, kind, number),
+                    until=list(until.get(kind, ())),
+                )
                 for kind, count in kinds.items()
             ]
-            async with _started(warden, orders) as attacker:
+            async with _started(warden, orders, *[GIVES_WAY] * gives_way) as attacker:
                 honest.taken()
                 clock = _Spent(arena)
                 while not attacker.done():
@@ -176,10 +186,12 @@ def tickets(arena: Arena, kind: str, number: int) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _started(warden: Warden, orders: list[Orders]) -> AsyncIterator["asyncio.Future[Met]"]:
+async def _started(
+    warden: Warden, orders: list[Orders], *flags: str
+) -> AsyncIterator["asyncio.Future[Met]"]:
     """A process that attacks; its end, and what it met."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.acceptance.attacker"),
+        *(sys.executable, "-m", "tests.acceptance.attacker", *flags),
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]},
         stdin=asyncio.subprocess.PIPE,

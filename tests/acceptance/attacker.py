@@ -1,7 +1,8 @@
 """Attacks on a gateway, from a process of their own: ``python -m tests.acceptance.attacker``.
 
 It is told on standard input what to do (a list of ``Orders``), does all of it for so long, again
-and again whenever it is sent away, and prints how often it met what.
+and again whenever it is sent away, or until it has met what it was to meet; and prints how often it
+met what.
 """
 
 import asyncio
@@ -43,6 +44,8 @@ class Orders:
     """How many do it at once; of messages on one socket, how many a second."""
     seconds: float
     tickets: list[str] = field(default_factory=list)
+    until: list[str] = field(default_factory=list)
+    """Ends of which one is enough; without any, they go on until the time is over."""
 
 
 class Line:
@@ -304,6 +307,8 @@ ATTACKS: dict[str, Attack] = {
         deaf_readers,
     )
 }
+GIVES_WAY = "--gives-way"
+"""Only use a core that nobody else wants: what others then lack is not what the attack takes."""
 ALONE = {"messages"}
 """What one does, whose count means something else."""
 
@@ -316,7 +321,7 @@ async def attack(orders: Orders) -> Counter[str]:
 
     async def again_and_again(after_s: float) -> None:
         await asyncio.sleep(after_s)
-        while True:
+        while met.keys().isdisjoint(orders.until):
             try:
                 await kind(orders, met, tickets)
             except (OSError, asyncio.IncompleteReadError):
@@ -339,7 +344,8 @@ async def attacks(all_orders: list[Orders]) -> dict[str, Counter[str]]:
 
 def main() -> None:
     allow_files(20_000)
-    os.nice(5)  # Whoever is attacked must not lack the processor that the attack takes.
+    if GIVES_WAY in sys.argv and sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     met = uvloop.run(attacks([Orders(**words) for words in json.load(sys.stdin)]))
     json.dump(met, sys.stdout)
 

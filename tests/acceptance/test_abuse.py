@@ -3,10 +3,11 @@
 By default few do everything at once. In full, one attack after the other, with what was met, the
 memory, and an honest shopper's p99 before and meanwhile, interleaved:
 
-    HOLDFAST_TEST_ABUSE_S=8 pytest -n 0 -rP tests/acceptance/test_abuse.py
+    HOLDFAST_TEST_DEEP=yes pytest -n 0 -rP -p no:logging tests/acceptance/test_abuse.py
 
-Times are reported and not judged: whoever attacks takes processor time on this machine, too. What
-the gateway's own work grows by, as a share of one processor, is the steadier figure.
+``HOLDFAST_TEST_ABUSE_S=6 HOLDFAST_TEST_ABUSE_ROUNDS=10`` before it gives times that mean something.
+They are reported and not judged: the attacker takes only what processor time nobody else wants, but
+caches and the memory bus it does share. What the gateway's own work grows by is steadier.
 
 Who may not do what he asks is refused elsewhere: a foreign page, a ticket that has expired or is in
 the address (``integration/test_endpoint.py``), another's hold (``integration/test_session.py``), a
@@ -44,6 +45,7 @@ ROWS = {
 LONG = {"deaf_readers"}
 """What takes longer than a moment to be noticed."""
 MOST_MORE_KIB = 50 * 1024
+LONGEST_S = 20
 
 
 def _patience(seconds: int) -> dict[str, Any]:
@@ -54,13 +56,14 @@ def _patience(seconds: int) -> dict[str, Any]:
 
 async def test_few_do_everything_at_once(redis_url: str, warden: Warden) -> None:
     """Everybody is closed or limited, each for what he does."""
-    async with open_arena(redis_url, warden, **_patience(1)) as arena:
+    async with open_arena(redis_url, warden, **_patience(2)) as arena:
         kinds = dict.fromkeys(ROWS.keys() - LONG, 2) | {"messages": 10_000}
-        seen = await attacked(arena, warden, kinds, 3, 1, quiet_s=0.5)
+        ends = {kind: expected for kind, (_, expected) in ROWS.items()}
+        seen = await attacked(arena, warden, kinds, LONGEST_S, 1, quiet_s=0.5, until=ends)
     report(str(seen))
     assert seen.under_attack_ms
-    for kind, ends in seen.met.items():
-        assert ROWS[kind][1] & ends.keys(), (kind, ends)
+    for kind, met in seen.met.items():
+        assert ROWS[kind][1] & met.keys(), (kind, met)
     assert seen.more_kib < MOST_MORE_KIB
 
 
@@ -70,7 +73,9 @@ async def test_abuse_costs_others_little(redis_url: str, warden: Warden, kind: s
     count, expected = ROWS[kind]
     async with open_arena(redis_url, warden, **_patience(2)) as arena:
         seconds = max(SECONDS, 8) if kind in LONG else SECONDS
-        seen = await attacked(arena, warden, {kind: count}, seconds, ROUNDS, SECONDS)
+        seen = await attacked(
+            *(arena, warden, {kind: count}, seconds, ROUNDS, SECONDS), gives_way=True
+        )
     report(str(seen))
     assert expected & seen.met[kind].keys(), seen.met
     assert seen.more_kib < MOST_MORE_KIB
