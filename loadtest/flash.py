@@ -9,6 +9,7 @@ With ``--plant`` one thing in it is broken on purpose; then it must end with 1, 
 
 import argparse
 import asyncio
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ class Sale:
 
 def main(argv: Sequence[str]) -> int:
     """Run the sale; the exit code is the verdict's."""
-    sale = _read(argv)
+    sale = read_sale(argv)
     allow_files(_FILES)
     try:
         return asyncio.run(_run(sale))
@@ -56,31 +57,31 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def _read(argv: Sequence[str]) -> Sale:
+def read_sale(argv: Sequence[str]) -> Sale:
+    """What was asked for; what was not is as the scenario has it."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.flash",
         description="Play a flash sale against a deployment of two gateways on this machine.",
         epilog="What it writes: report.html, summary.md, verdict.json, measured.json, logs/.",
     )
     add = parser.add_argument
-    add("--shoppers", type=int, default=3_000, help="how many come (%(default)s)")
-    add("--units", type=int, default=500, help="how many units there are (%(default)s)")
+    add("--shoppers", type=int, help="how many come (as many as the scenario has: 3,000)")
+    add("--units", type=int, help="how many units there are (as many as the scenario has: 500)")
     add("--scenario", default="warm_up_and_drop", help="see locustfile.py --help (%(default)s)")
     add("--replay", metavar="FILE", help="play recorded arrivals instead (see drop/record.py)")
     add("--times", type=int, default=1, help="with --replay: each arrival so many times over")
-    add("--for", dest="compress", type=float, default=1.0, metavar="TIMES",
-        help="play the stages so many times as fast")  # fmt: skip
+    add("--compress", type=float, metavar="TIMES", help="play the stages so many times as fast")
     add("--plant", choices=FAULTS, help="break one thing on purpose, to see it found")
     add("--out", type=Path, default=Path("load-results"), help="folder of the report (%(default)s)")
     said: Any = parser.parse_args(argv)
+    wanted: dict[str, object] = {"compress": said.compress}
     if said.replay:
-        words: tuple[str, ...] = ("--arrivals", said.replay, "--times", str(said.times))
+        wanted |= {"arrivals": said.replay, "times": said.times}
     else:
-        words = ("--shoppers", str(said.shoppers), "--units", str(said.units))
-    if said.compress != 1.0:
-        words += ("--compress", str(said.compress))
+        wanted |= {"shoppers": said.shoppers, "units": said.units}
+    given = ((f"--{name}", str(value)) for name, value in wanted.items() if value is not None)
     scenario = "replay" if said.replay else said.scenario
-    return Sale(scenario, said.out, words, said.plant)
+    return Sale(scenario, said.out, tuple(itertools.chain(*given)), said.plant)
 
 
 async def _run(sale: Sale) -> int:

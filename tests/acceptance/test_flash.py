@@ -2,7 +2,7 @@
 
     HOLDFAST_TEST_DEEP=yes pytest -n 0 tests/acceptance/test_flash.py
 
-The whole of it is ``python -m loadtest.flash``: 3,000 shoppers, 500 units, some four minutes.
+The whole of it is ``python -m loadtest.flash``: 3,000 shoppers, 500 units, some two minutes.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.processes import ROOT
 pytestmark = only_deep
 
 _WITHIN_S = 400
-_SMALL = ("--shoppers", "100", "--units", "20", "--for", "8")
+_SMALL = ("--shoppers", "100", "--units", "20", "--compress", "8")
 
 
 def play(out: Path, *words: str) -> tuple[int, dict[str, Any], str]:
