@@ -11,6 +11,7 @@
 ``refunds``   refunds of captured orders; ``payback`` asks Stripe for them
 ``settle``    the one way a payment moves on, whoever calls
 ``capture``   its last step: on the replicas, claimed (strict mode), captured
+``voiding``   what becomes of it when the hold is gone: sold after all, or given back
 ``desk``      runs payments in this process
 ``words``     what a shopper is told about them (pure)
 ``webhook``   what Stripe tells us
