@@ -52,11 +52,6 @@ class Deployment:
     pos_key: str
     family: Family
 
-    @property
-    def logs(self) -> Path:
-        """Where its processes write."""
-        return self.family.logs
-
     def cpu_s(self) -> dict[str, float]:
         """What each process has taken of the cores so far, in seconds."""
         running = [child for child in self.family.children if child.is_running]

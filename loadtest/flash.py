@@ -68,8 +68,7 @@ def _read(argv: Sequence[str]) -> Sale:
     add("--scenario", default="warm_up_and_drop", help="see locustfile.py --help (%(default)s)")
     add("--replay", metavar="FILE", help="play recorded arrivals instead (see drop/record.py)")
     add("--times", type=int, default=1, help="with --replay: each arrival so many times over")
-    add("--for", dest="compress", type=float, default=1.0, metavar="TIMES",
-        help="play the stages so many times as fast")  # fmt: skip
+    add("--compress", type=float, default=1.0, help="play the stages so many times as fast")
     add("--plant", choices=FAULTS, help="break one thing on purpose, to see it found")
     add("--out", type=Path, default=Path("load-results"), help="folder of the report (%(default)s)")
     said: Any = parser.parse_args(argv)

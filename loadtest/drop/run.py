@@ -18,6 +18,7 @@ from loadtest.drop.collect import Recorder, Whole
 from loadtest.drop.guard import check, may_go_to
 from loadtest.drop.hosting import Host, memory_mib, split
 from loadtest.drop.live_socket import Start, in_a_thread
+from loadtest.drop.measured import Measured
 from loadtest.drop.options import Options
 from loadtest.drop.progress import EVERY_S, Progress
 from loadtest.drop.scenarios import MEMORY_GROWTH
@@ -151,7 +152,7 @@ class Run:
         """Put what this process has into the whole; for the only process."""
         self.whole.merge("here", self.recorder.take())
 
-    def ends(self) -> tuple[Any, Target]:
+    def ends(self) -> tuple[Measured, Target]:
         """It is over: what was measured, and of what."""
         self.over.set()
         if self.plays:
@@ -173,8 +174,6 @@ class Run:
         started = dict(self.host.started) if self.host else {}
         target = Target(
             url=options.urls[0],
-            shop=options.shop,
-            show=options.show,
             admin_key=options.admin_key,
             pos_key=options.pos_key,
             till_url=options.till_url,

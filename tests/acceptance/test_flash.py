@@ -19,7 +19,7 @@ from tests.processes import ROOT
 pytestmark = only_deep
 
 _WITHIN_S = 400
-_SMALL = ("--shoppers", "100", "--units", "20", "--for", "8")
+_SMALL = ("--shoppers", "100", "--units", "20", "--compress", "8")
 
 
 def play(out: Path, *words: str) -> tuple[int, dict[str, Any], str]:
