@@ -49,13 +49,13 @@ _REFRESHES = 8
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """One socket; what the roster knows as the session of a seat, and the door as a guest."""
+    """One socket; what the roster knows as the holder of a seat, and the door as a guest."""
 
     socket: WebSocket
     rooms: Rooms
     desk: Desk
     listener: NewsListener
-    tally: Tally
+    tally: Tally = field(init=False)
     machine: Machine = field(init=False)
     outbox: Outbox = field(init=False)
     _performer: Performer | None = None
@@ -68,6 +68,7 @@ class Connection:
     """The code to close with; ``None`` once the peer has gone."""
 
     def __post_init__(self) -> None:
+        self.tally = self.listener.tally
         settings, now_s = self.rooms.settings, self.rooms.clock.monotonic_s()
         burst = 2 * settings.commands_per_s
         self.machine = Machine(
