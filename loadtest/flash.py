@@ -23,6 +23,7 @@ from gateway.sandbox.valkey import ValkeyMissingError
 from loadtest.deployment import SHOW, STRIPE_PER_S, Deployment, deployed
 from loadtest.drop.options import ADMIN_KEY, POS_KEY
 from loadtest.planted import FAULTS
+from loadtest.report import say
 from loadtest.spent import Cores, loaded_s
 
 _LOCUSTFILE = Path(__file__).parent / "locustfile.py"
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return asyncio.run(_run(sale))
     except (Breakdown, ValkeyMissingError) as error:
-        _say(str(error))
+        say(str(error))
         return _NOT_BEGUN
     except KeyboardInterrupt:
         return 130
@@ -83,15 +84,15 @@ def _read(argv: Sequence[str]) -> Sale:
 
 
 async def _run(sale: Sale) -> int:
-    _say(f"starting two gateways, relay, sweep, till and Stripe ({STRIPE_PER_S} requests/s)")
+    say(f"starting two gateways, relay, sweep, till and Stripe ({STRIPE_PER_S} requests/s)")
     if sale.planted:
-        _say(f"planted on purpose: {sale.planted}")
+        say(f"planted on purpose: {sale.planted}")
     async with deployed(sale.out / "logs", sale.planted) as deployment:
         cores = Cores()
         code = await _load(sale, deployment)
-        _say(cores.told({"Locust": loaded_s(), **deployment.cpu_s()}))
+        say(cores.told({"Locust": loaded_s(), **deployment.cpu_s()}))
         for sentence in deployment.broken():
-            _say(sentence)
+            say(sentence)
             code = code or 1
     return code
 
@@ -120,11 +121,6 @@ async def _load(sale: Sale, deployment: Deployment) -> int:
             except TimeoutError:
                 locust.kill()
                 await locust.wait()
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

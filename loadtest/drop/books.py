@@ -8,12 +8,13 @@ the gateway's: an error of the gateway's own audit does not hide in them.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from loadtest.drop.progress import Say
 from loadtest.drop.shop_api import Api, NoAnswer, Refused
 from loadtest.drop.target import Target
 
@@ -34,7 +35,6 @@ _PAGES = 5_000
 _EARLY_S = 2.0
 """What was sold so long before the run began is counted to it: clocks differ."""
 
-Say = Callable[[str], None]
 Place = tuple[str, str]
 
 

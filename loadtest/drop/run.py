@@ -20,7 +20,7 @@ from loadtest.drop.hosting import Host, memory_mib, split
 from loadtest.drop.live_socket import Start, in_a_thread
 from loadtest.drop.measured import Measured
 from loadtest.drop.options import Options
-from loadtest.drop.progress import EVERY_S, Progress
+from loadtest.drop.progress import EVERY_S, Progress, Say, to_terminal
 from loadtest.drop.scenarios import MEMORY_GROWTH
 from loadtest.drop.shop_api import Api, NoAnswer, Refused
 from loadtest.drop.shopper import Shopper
@@ -33,14 +33,6 @@ _BEAT_S = 0.1
 _MEMORY_EVERY_S = 5.0
 _SETTLED_S = 10.0
 """After the first stage, before memory counts: caches are warm by then."""
-
-Say = Callable[[str], None]
-
-
-def to_terminal(line: str) -> None:
-    """Say something to whoever watches."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 @dataclass(slots=True)
