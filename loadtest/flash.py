@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.demo.parts import private
+from gateway.demo.parts import STRIPE_RATE_PER_S, private
 from gateway.demo.refusal import Breakdown
 from gateway.process import allow_files
 from gateway.sandbox.valkey import ValkeyMissingError
-from loadtest.deployment import SHOW, STRIPE_PER_S, Deployment, deployed
+from loadtest.deployment import SHOW, Deployment, deployed
 from loadtest.drop.options import ADMIN_KEY, POS_KEY
 from loadtest.planted import FAULTS
 from loadtest.report import say
@@ -84,7 +84,7 @@ def _read(argv: Sequence[str]) -> Sale:
 
 
 async def _run(sale: Sale) -> int:
-    say(f"starting two gateways, relay, sweep, till and Stripe ({STRIPE_PER_S} requests/s)")
+    say(f"starting two gateways, relay, sweep, till and Stripe ({STRIPE_RATE_PER_S} requests/s)")
     if sale.planted:
         say(f"planted on purpose: {sale.planted}")
     async with deployed(sale.out / "logs", sale.planted) as deployment:
