@@ -89,7 +89,7 @@ def test_a_frame_in_pieces_is_put_together() -> None:
 
 def test_pushes_are_as_old_as_redis_says() -> None:
     it = live(tee=3)
-    decided_at = rfc3339(round(time.time() * 1000) - 5_000)
+    decided_at = rfc3339(int(time.time() * 1000) - 5_000)
     it.feed(stock(2, decided_at, tee=2))
     it.feed(stock(3, decided_at, tee=0))
     it.feed(stock(4, tee=1))
