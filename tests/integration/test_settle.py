@@ -11,20 +11,16 @@ from gateway.errors import NotFound
 from gateway.keys import ShopKeys
 from gateway.messages import Checkout, Payment
 from gateway.model import Address, Contact, Fulfillment, LineRequest, Money
-from tests.bank import Bank
 from tests.integration.conftest import SHOW, Corner
-from tests.purchase import CARD, DECLINED, SECOND_STEP, Purchase
+from tests.purchase import CARD, DECLINED, SECOND_STEP, Purchase, holding
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ann(corner: Corner) -> AsyncIterator[Purchase]:
-    bank = Bank(corner.stripe_url)
-    ann = Purchase(corner, bank)
-    await ann.reserves()
-    yield ann
-    await bank.fails()
+    async with holding(corner) as ann:
+        yield ann
 
 
 async def test_from_authorized_to_captured(ann: Purchase) -> None:

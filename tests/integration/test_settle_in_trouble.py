@@ -14,20 +14,17 @@ from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import pairs
 from gateway.orders import entry
-from tests.bank import CANCEL, CAPTURE, CREATE, Bank
+from tests.bank import CANCEL, CAPTURE, CREATE
 from tests.integration.conftest import Corner
-from tests.purchase import SECOND_STEP, Purchase
+from tests.purchase import SECOND_STEP, Purchase, holding
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ann(corner: Corner) -> AsyncIterator[Purchase]:
-    bank = Bank(corner.stripe_url)
-    ann = Purchase(corner, bank)
-    await ann.reserves()
-    yield ann
-    await bank.fails()
+    async with holding(corner) as ann:
+        yield ann
 
 
 async def test_a_capture_whose_reply_is_lost_charges_once(ann: Purchase) -> None:

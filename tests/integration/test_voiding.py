@@ -10,20 +10,17 @@ from gateway.checkout.phases import Phase
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
 from gateway.stock.audit import audit
-from tests.bank import CREATE, REFUND, Bank
+from tests.bank import CREATE, REFUND
 from tests.integration.conftest import Corner
-from tests.purchase import SECOND_STEP, Purchase
+from tests.purchase import SECOND_STEP, Purchase, holding
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ann(corner: Corner) -> AsyncIterator[Purchase]:
-    bank = Bank(corner.stripe_url)
-    ann = Purchase(corner, bank)
-    await ann.reserves()
-    yield ann
-    await bank.fails()
+    async with holding(corner) as ann:
+        yield ann
 
 
 async def test_a_second_step_never_taken_ends_with_the_hold(ann: Purchase) -> None:
