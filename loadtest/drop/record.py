@@ -18,12 +18,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from loadtest.drop.options import POS_KEY
 from loadtest.drop.progress import Say, to_terminal
-from loadtest.drop.shop_api import Api, NoAnswer, Refused
+from loadtest.drop.shop_api import Api, NoAnswer, Refused, pages
 
 _PAGE = 1_000
 _TELL_S = 2.0
@@ -78,14 +79,10 @@ def movements(api: Api, say: Say) -> Iterator[Mapping[str, Any]]:
     Raises:
         NoAnswer, Refused: the gateway does not answer, or not with a ledger.
     """
-    after, read, told_s = "0-0", 0, time.monotonic()
-    while True:
-        page = api.expect("GET", f"/v1/stock/movements?limit={_PAGE}&after={after}")
+    read, told_s = 0, time.monotonic()
+    for page in pages(partial(api.expect, "GET"), "/v1/stock/movements", _PAGE):
         yield from page["movements"]
         read += len(page["movements"])
-        if page["next"] == after:
-            return
-        after = page["next"]
         if time.monotonic() - told_s > _TELL_S:
             told_s = time.monotonic()
             say(f"{read:,} movements read")
