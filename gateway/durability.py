@@ -15,7 +15,7 @@ from msgspec import Struct
 from redis.exceptions import RedisError
 
 from gateway.clock import Clock
-from gateway.lane import Lane, Reply, connect, pairs
+from gateway.lane import Lane, Reply, connect, texts
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -288,7 +288,7 @@ def _server(replies: list[Reply]) -> Server:
     told = {"maxmemory-policy": facts.get("maxmemory_policy")}
     told["appendonly"] = {"0": "no", "1": "yes"}.get(facts.get("aof_enabled", ""))
     if isinstance(config, list):
-        told |= {name: value.decode() for name, value in pairs(config).items()}
+        told |= texts(config)
     return Server(
         version=facts.get("redis_version", ""),
         replicas=_number(facts, "connected_slaves"),

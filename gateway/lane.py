@@ -309,3 +309,8 @@ def pairs(reply: Reply) -> dict[str, bytes]:
     """Read the flat list of a hash: names and values in turn."""
     names = (name.decode() for name in reply[::2])
     return dict(zip(names, reply[1::2], strict=True))
+
+
+def texts(reply: Reply) -> dict[str, str]:
+    """Read the flat list of a hash whose values are text."""
+    return {name: value.decode() for name, value in pairs(reply).items()}

@@ -82,6 +82,7 @@ class _Claimed(Struct):
 
 _CLAIMED = msgspec.json.Decoder(_Claimed)
 _NO_TOKEN = (jwt.PyJWTError, msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+"""What reading a token raises that is none of ours."""
 
 
 class TicketExpired(Unauthenticated):
@@ -217,7 +218,7 @@ class Tokens:
                 options={"verify_exp": False, "verify_iat": False},
             )
             queued = msgspec.convert(claims, Queued)
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, OverflowError):
+        except _NO_TOKEN:
             raise Unauthenticated("This queue_token is not valid.") from None
         if queued.exp <= self.clock.now_ms() / 1000:
             raise Unauthenticated("This queue_token has expired; ask without it.")
@@ -243,7 +244,7 @@ class Tokens:
         try:
             claims = jwt.decode(token.strip(), self.settings.secret, algorithms=[_ALGORITHM])
             key = msgspec.convert(claims, Key)
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, OverflowError):
+        except _NO_TOKEN:
             raise Unauthenticated("This key is not valid.") from None
         if needs not in key.scopes and "admin" not in key.scopes:
             raise Forbidden(f"This key lacks the scope {needs}.")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -15,7 +15,7 @@ from gateway.clock import SystemClock
 from gateway.demo.addresses import HOST, free_ports
 from gateway.demo.family import Family
 from gateway.demo.home import Home, new_secrets
-from gateway.demo.parts import SHOP, Part, Site, gateway_environment
+from gateway.demo.parts import SHOP, Part, Site, gateway_environment, parts
 from gateway.environment import read
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
@@ -24,10 +24,6 @@ from loadtest.child import cpu_s
 from loadtest.planted import FAULTS
 
 SHOW = "flash-sale"
-STRIPE_PER_S = 25
-"""Requests a second and endpoint that the sandbox grants, as Stripe does: a load test that pays
-faster than one may would flatter the queue, and burden the gateways with what they never meet."""
-_PER_ACCOUNT = 4 * STRIPE_PER_S
 _NAMES = ("gateway one", "gateway two")
 _STOP_WITHIN_S = 10.0
 _PACE = {
@@ -51,11 +47,6 @@ class Deployment:
     admin_key: str
     pos_key: str
     family: Family
-
-    @property
-    def logs(self) -> Path:
-        """Where its processes write."""
-        return self.family.logs
 
     def cpu_s(self) -> dict[str, float]:
         """What each process has taken of the cores so far, in seconds."""
@@ -121,12 +112,12 @@ async def _put_before(family: Family, proxy: int) -> None:
 
 
 def _parts(site: Site, ports: tuple[int, ...], proxy: int, planted: str | None) -> tuple[Part, ...]:
-    own = gateway_environment(site) | _PACE | {
-        "HOLDFAST_SHOW": SHOW,
-        "HOLDFAST_WEBHOOK_TARGETS": "127.0.0.0/8",
-        "HOLDFAST_STRIPE_RATE_PER_S": str(STRIPE_PER_S),
-        "HOLDFAST_STRIPE_ACCOUNT_RATE_PER_S": str(_PER_ACCOUNT),
-    }  # fmt: skip
+    """Those of the demo, with two gateways and at another pace.
+
+    The sandbox grants what Stripe does: a load test that pays faster than one may would flatter the
+    queue, and burden the gateways with what they never meet.
+    """
+    own = gateway_environment(site) | _PACE | {"HOLDFAST_SHOW": SHOW}
     slow = {"REDIS_URL": f"redis://{HOST}:{proxy}"} if planted == "slow_redis" else {}
     changed = planted in {"oversell", "staleness"}
     gateways = (
@@ -139,26 +130,12 @@ def _parts(site: Site, ports: tuple[int, ...], proxy: int, planted: str | None) 
         )
         for name, port in zip(_NAMES, ports, strict=True)
     )
-    relay, sweep = (Part(word, "gateway", (word,), own) for word in ("relay", "sweep"))
-    return (*gateways, _stripe(site), _till(site), relay, sweep)
-
-
-def _stripe(site: Site) -> Part:
-    words = {
-        "--port": str(site.stripe_port),
-        "--rate-limit": str(STRIPE_PER_S),
-        "--webhook-url": f"{site.url}/v1/stripe/webhook",
-        "--webhook-secret": site.home.secrets.stripe_webhook,
-    }
-    arguments = tuple(word for pair in words.items() for word in pair)
-    ready = f"{site.stripe_url}/v1/sandbox/summary"
-    return Part("Stripe sandbox", "gateway.sandbox.stripe", arguments, ready=ready)
-
-
-def _till(site: Site) -> Part:
-    secret = {"TILL_SECRET": site.home.secrets.till}
-    words = ("--port", str(site.till_port))
-    return Part("till", "gateway.sandbox.till", words, secret, f"{site.till_url}/summary")
+    beside = (
+        replace(part, environment=own) if part.module == "gateway" else part
+        for part in parts(site)
+        if part.name != "gateway"
+    )
+    return (*gateways, *beside)
 
 
 async def _has_till(client: httpx.AsyncClient, running: Deployment, site: Site) -> None:

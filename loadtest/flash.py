@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.demo.parts import private
+from gateway.demo.parts import STRIPE_RATE_PER_S, private
 from gateway.demo.refusal import Breakdown
 from gateway.process import allow_files
 from gateway.sandbox.valkey import ValkeyMissingError
-from loadtest.deployment import SHOW, STRIPE_PER_S, Deployment, deployed
+from loadtest.deployment import SHOW, Deployment, deployed
 from loadtest.drop.options import ADMIN_KEY, POS_KEY
 from loadtest.planted import FAULTS
+from loadtest.report import say
 from loadtest.spent import Cores, loaded_s
 
 _LOCUSTFILE = Path(__file__).parent / "locustfile.py"
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return asyncio.run(_run(sale))
     except (Breakdown, ValkeyMissingError) as error:
-        _say(str(error))
+        say(str(error))
         return _NOT_BEGUN
     except KeyboardInterrupt:
         return 130
@@ -85,15 +86,15 @@ def read_sale(argv: Sequence[str]) -> Sale:
 
 
 async def _run(sale: Sale) -> int:
-    _say(f"starting two gateways, relay, sweep, till and Stripe ({STRIPE_PER_S} requests/s)")
+    say(f"starting two gateways, relay, sweep, till and Stripe ({STRIPE_RATE_PER_S} requests/s)")
     if sale.planted:
-        _say(f"planted on purpose: {sale.planted}")
+        say(f"planted on purpose: {sale.planted}")
     async with deployed(sale.out / "logs", sale.planted) as deployment:
         cores = Cores()
         code = await _load(sale, deployment)
-        _say(cores.told({"Locust": loaded_s(), **deployment.cpu_s()}))
+        say(cores.told({"Locust": loaded_s(), **deployment.cpu_s()}))
         for sentence in deployment.broken():
-            _say(sentence)
+            say(sentence)
             code = code or 1
     return code
 
@@ -122,11 +123,6 @@ async def _load(sale: Sale, deployment: Deployment) -> int:
             except TimeoutError:
                 locust.kill()
                 await locust.wait()
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from loadtest.drop import verdict
 from loadtest.drop.greenlets import by_the_loop, woken_go_first
 from loadtest.drop.guard import REFUSED, NotAllowed
 from loadtest.drop.options import add_options, read_options
-from loadtest.drop.run import REPORT_EVERY_S, Run, to_terminal
+from loadtest.drop.progress import to_terminal
+from loadtest.drop.run import REPORT_EVERY_S, Run
 from loadtest.drop.shapes import Stages
 from loadtest.drop.shop_api import NoAnswer, Refused
 

@@ -1,5 +1,8 @@
 """One purchase, step by step: what a test of payments does with it, in short words."""
 
+import contextlib
+from collections.abc import AsyncIterator
+
 from gateway.checkout.record import Record
 from gateway.checkout.settle import Settler
 from gateway.keys import ShopKeys
@@ -90,3 +93,14 @@ class Purchase:
 
     async def left(self) -> int:
         return (await self.rooms.movements.available(self.shop))["tee"]
+
+
+@contextlib.asynccontextmanager
+async def holding(corner: Corner) -> AsyncIterator[Purchase]:
+    """A shopper who holds a unit; the bank fails as it is told until the end of the block."""
+    made = Purchase(corner, Bank(corner.stripe_url))
+    await made.reserves()
+    try:
+        yield made
+    finally:
+        await made.bank.fails()

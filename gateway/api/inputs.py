@@ -13,6 +13,7 @@ import msgspec
 from starlette.requests import Request
 
 from gateway import strict_json
+from gateway.api.refusals import NoKey, NotJson, TooLarge, WrongMediaType
 from gateway.cards import refuse_card_numbers
 from gateway.errors import Invalid, Overloaded
 from gateway.model import ID_PATTERN
@@ -39,30 +40,6 @@ class Room:
     most: int
     """Bytes."""
     taken: int = 0
-
-
-class NotJson(Invalid):
-    """The body is not JSON at all."""
-
-    status = 400
-
-
-class NoKey(Invalid):
-    """The request needs an ``Idempotency-Key``."""
-
-    status = 400
-
-
-class TooLarge(Invalid):
-    """The body is larger than we read; fact: ``limit``, in bytes."""
-
-    status = 413
-
-
-class WrongMediaType(Invalid):
-    """The body is not of the type that is asked for."""
-
-    status = 415
 
 
 async def read_body(

@@ -53,15 +53,9 @@ class Requests:
 def _note(step: Step, scope: Scope, status: int) -> None:
     """What is known once there is an answer."""
     step.note({"http.response.status_code": status})
-    if "endpoint" in scope:
-        route = _route(scope)
-        step.note({"http.route": route})
-        step.rename(f"{scope['method']} {route}")
+    if route := scope.get("route"):
+        # The path with the names of its parameters: their values are too many to count by.
+        step.note({"http.route": route.path_format})
+        step.rename(f"{scope['method']} {route.path_format}")
     if status >= _BROKEN:
         step.note({"error.type": str(status)})
-
-
-def _route(scope: Scope) -> str:
-    """The path with the names of its parameters: their values are too many to count by."""
-    names = {value: f"{{{name}}}" for name, value in scope.get("path_params", {}).items()}
-    return "/".join(names.get(part, part) for part in scope["path"].split("/"))

@@ -16,7 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from gateway.api.hall import Hall
-from gateway.errors import HoldfastError, Invalid, Overloaded
+from gateway.api.refusals import BadRequest, HeadTooLarge, TooSlow
+from gateway.errors import HoldfastError, Overloaded
 from gateway.problems import as_bytes
 
 if TYPE_CHECKING:
@@ -28,24 +29,6 @@ MOST_PIPELINED = 4
 """Requests that may wait for the answer to an earlier one of the same connection."""
 LINGER_S = 1.0
 """How long is listened to somebody who was refused: cut at once, it might not read why."""
-
-
-class BadRequest(Invalid):
-    """This is not HTTP."""
-
-    status = 400
-
-
-class TooSlow(Invalid):
-    """The request did not arrive in time."""
-
-    status = 408
-
-
-class HeadTooLarge(Invalid):
-    """The head of the request is larger than we read."""
-
-    status = 431
 
 
 class _Unwanted(Exception):

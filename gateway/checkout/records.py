@@ -21,7 +21,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, Reply, Word, pairs
+from gateway.lane import Lane, Reply, Word, texts
 from gateway.messages import Checkout
 from gateway.model import UNITS, Units
 from gateway.scripts import Script, load, of_script
@@ -58,9 +58,8 @@ class Records:
         return read_record(order, fields) if fields.get("phase") else None
 
     async def kept(self, shop: str, order: str) -> dict[str, str]:
-        """Everything Redis keeps of an order, as text: enough to restore it."""
-        fields = pairs(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
-        return {name: value.decode() for name, value in fields.items()}
+        """Everything Redis keeps of an order, as text: enough to restore it; empty if nothing."""
+        return texts(await self.lane.command("HGETALL", ShopKeys(shop).order(order)))
 
     async def begin(self, shop: str, shopper: str, checkout: Checkout) -> str:
         """Begin a payment, or the next attempt after a decline; return the order's id.

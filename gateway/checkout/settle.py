@@ -14,23 +14,24 @@ time: the scripts and Stripe's idempotency keys see to it that it takes effect o
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
 from gateway.checkout.capture import Capture, Sold
 from gateway.checkout.payment import Intent, Payments
 from gateway.checkout.phases import RESTING, Phase
-from gateway.checkout.provider import Declined, NotPossible
+from gateway.checkout.provider import Declined
 from gateway.checkout.record import Record
 from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Records
 from gateway.checkout.refunds import Encode, Refunds
 from gateway.checkout.sale import order_of
 from gateway.checkout.turns import CalledOff, OnWait, Place
+from gateway.checkout.voiding import Case, Commit, Voiding
 from gateway.checkout.words import checkout_frame, frames, queued_frame
 from gateway.claims.table import Claims
 from gateway.clock import Clock
-from gateway.errors import NotFound, Unavailable
+from gateway.errors import NotFound
 from gateway.lane import Lane
 from gateway.messages import CheckoutFrame, Frame
 from gateway.news import tell
@@ -41,21 +42,9 @@ log = logging.getLogger(__name__)
 
 _MOST_STEPS = 8
 """Steps of one call. The longest honest way, paying to captured, takes four."""
-_LOST_INTENT_MS = 60_000
-"""How long after Stripe was last asked for an intent the request may still arrive, at least."""
 
 Hear = Callable[[CheckoutFrame], None]
 """Hears a place in the queue as soon as it is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One order at one recovery point."""
-
-    shop: str
-    record: Record
-    on_wait: OnWait
-    """Keeps the order ours while we queue for Stripe, and tells the shopper the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +87,7 @@ class Settler:
         for _ in range(_MOST_STEPS):
             if record.phase in RESTING and not record.refunding:
                 break
-            case = _Case(shop, record, self._waiting(shop, record, hear))
+            case = Case(shop, record, self._waiting(shop, record, hear))
             if not await self._step(case):
                 break
             before, record = record, await self._find(shop, record.order)
@@ -108,13 +97,13 @@ class Settler:
                 await tell(self.lane, shop, record.shopper, frames(record))
         return record
 
-    async def _step(self, case: _Case) -> bool:
+    async def _step(self, case: Case) -> bool:
         """Do what comes next; ``False`` when somebody else must act first."""
-        steps: dict[Phase, Callable[[_Case], Awaitable[bool]]] = {
+        steps: dict[Phase, Callable[[Case], Awaitable[bool]]] = {
             Phase.PAYING: self._pay,
             Phase.COMMITTED: self._capture,
             Phase.CAPTURED: self._refund,
-            Phase.VOIDING: self._void,
+            Phase.VOIDING: self.voiding.go_on,
         }
         try:
             return await steps[case.record.phase](case)
@@ -126,7 +115,7 @@ class Settler:
 
     # Paying
 
-    async def _pay(self, case: _Case) -> bool:
+    async def _pay(self, case: Case) -> bool:
         """An attempt is under way: find out what Stripe says, and act on it."""
         shop, record = case.shop, case.record
         try:
@@ -152,7 +141,7 @@ class Settler:
         kept = await self._keep_intent(case, intent, pay_state=pay_state)
         return not (known and kept)
 
-    async def _is_asked(self, case: _Case) -> bool:
+    async def _is_asked(self, case: Case) -> bool:
         """Our queue is behind it: from now on Stripe may know an intent of this attempt."""
         return await self.records.move(
             case.shop,
@@ -163,13 +152,13 @@ class Settler:
             hold_for_ms="waits",
         )
 
-    async def _commit(self, case: _Case, intent: Intent) -> bool:
+    async def _commit(self, case: Case, intent: Intent) -> bool:
         """The money is authorized: make the hold a sale."""
         if case.record.intent is None and not await self._keep_intent(case, intent):
             return True
         return await self._sell(case, intent.id, self.records.commit, if_over="expired")
 
-    async def _keep_intent(self, case: _Case, intent: Intent, **fields: str) -> bool:
+    async def _keep_intent(self, case: Case, intent: Intent, **fields: str) -> bool:
         """Remember the intent of an attempt, or give it back when the attempt is over already.
 
         The hold may have been given back, or lapsed, while Stripe was asked. Whoever voids the
@@ -181,20 +170,20 @@ class Settler:
                 return phase is Phase.PAYING
         now = await self._find(case.shop, case.record.order)
         if now.intent != intent.id:
-            await self._give_back(case, intent.id, intent.status)
+            await self.voiding.give_back(case, intent.id, intent.status)
         return False
 
-    async def _keep(self, case: _Case, phase: Phase, **fields: str) -> bool:
+    async def _keep(self, case: Case, phase: Phase, **fields: str) -> bool:
         """Keep fields with an order in a phase; ``False`` when it is in another."""
         return await self.records.move(
             case.shop, case.record, phase, fields, look_again_ms=self._look_again_ms
         )
 
-    async def _decline(self, case: _Case, decline_code: str, intent: str | None) -> bool:
+    async def _decline(self, case: Case, decline_code: str, intent: str | None) -> bool:
         """The attempt failed for good. Its intent is cancelled, for a page still has its secret."""
         fields = {"decline_code": decline_code}
         if intent:
-            await self._give_back(case, intent, "requires_payment_method")
+            await self.voiding.give_back(case, intent, "requires_payment_method")
             fields["intent"] = intent
         grace_ms = self.settings.decline_grace_s * 1000
         return await self.records.move(
@@ -203,7 +192,7 @@ class Settler:
 
     # Committed
 
-    async def _capture(self, case: _Case) -> bool:
+    async def _capture(self, case: Case) -> bool:
         """The units are sold: take the money."""
         sold = Sold(case.shop, case.record, self._event(case, case.record.intent or ""))
         return await self.capture.take(sold, case.on_wait)
@@ -213,88 +202,15 @@ class Settler:
         """The last step of a sale."""
         return Capture(self.records, self.payments, self.clock, self.settings, self.claims)
 
-    async def _refund(self, case: _Case) -> bool:
+    async def _refund(self, case: Case) -> bool:
         return await self.refunds.go_on(case.shop, case.record)
 
     # Voiding
 
-    async def _void(self, case: _Case) -> bool:
-        """The hold is gone. Sell the units after all, or give back whatever is authorized, once."""
-        shop, record = case.shop, case.record
-        if not await self._is_over(case):
-            return True
-        intent = await self._lost_or_known(case)
-        reason = record.reason or "expired"
-        if intent is None and self._may_still_come(record):
-            return False
-        if intent and record.intent is None:
-            if not await self._keep(case, Phase.VOIDING, intent=intent.id):
-                return True
-            record = msgspec.structs.replace(record, intent=intent.id)
-            case = replace(case, record=record)
-        may_sell = not record.given_back and intent and intent.approved
-        if intent and may_sell and self.payments.may_settle(shop, record, intent):
-            if await self._sell_late(case, intent):
-                return True
-            reason = "gone" if reason == "expired" else reason
-        if intent and self.payments.is_for(shop, record.order, intent):
-            await self._give_back(case, intent.id, intent.status)
-        return await self.records.move(shop, record, Phase.VOIDED, {"reason": reason})
-
-    async def _is_over(self, case: _Case) -> bool:
-        """That it is voided must not be forgotten once the shopper is told."""
-        over = {"reason": case.record.reason or "expired"}
-        return await self.records.move(
-            case.shop,
-            case.record,
-            Phase.VOIDING,
-            over,
-            look_again_ms=self._look_again_ms,
-            durably=True,
-        )
-
-    async def _lost_or_known(self, case: _Case) -> Intent | None:
-        """The intent that the attempt has made at Stripe, if any."""
-        record = case.record
-        if record.intent:
-            return await self.payments.read(record.intent, case.on_wait)
-        return await self.payments.find(case.shop, record) if record.asked_at else None
-
-    def _may_still_come(self, record: Record) -> bool:
-        """A request may be on its way for as long as we wait for it, each time it is sent."""
-        longest_ms = max(_LOST_INTENT_MS, 3 * self.settings.stripe_timeout_ms)
-        return bool(record.asked_at and self.clock.now_ms() < record.asked_at + longest_ms)
-
-    async def _sell_late(self, case: _Case, intent: Intent) -> bool:
-        """Approved after the deadline; ``False`` when the units are not there any more."""
-        record = case.record
-        if record.reason != "expired" and not (record.pinned and intent.status == "succeeded"):
-            return False
-        # A pinned payment's units are still held.
-        commit = self.records.commit if record.pinned else self.records.commit_late
-        return await self._sell(case, intent.id, commit, if_over=None)
-
-    async def _give_back(self, case: _Case, intent: str, status: str) -> None:
-        """Cancel an intent; refund it if its money was taken, and nothing can be sold for it.
-
-        Raises:
-            CalledOff: it may have been sold meanwhile; look again.
-        """
-        shop, record = case.shop, case.record
-        try:
-            await self.payments.cancel(shop, record, intent, status, case.on_wait)
-        except NotPossible:
-            state = await self.payments.read(intent)
-            if state.status == "succeeded":
-                # Written first: from then on nobody sells it, nor tells the shopper otherwise.
-                if record.phase is not Phase.VOIDING or not await self.records.move(
-                    shop, record, Phase.VOIDING, {"given_back": intent}, look_again_ms=0
-                ):
-                    raise CalledOff from None
-                await self.payments.give_back(shop, record, intent)
-            elif state.status != "canceled":
-                log.error("payments: order %s: cannot void: %s", record.order, state.status)
-                raise Unavailable("The payment could not be voided yet.") from None
+    @property
+    def voiding(self) -> Voiding:
+        """What becomes of a payment whose hold is gone."""
+        return Voiding(self.records, self.payments, self.clock, self.settings, self._sell)
 
     async def call_back(self, shop: str, order: str, intent: str) -> bool:
         """Cancel a stray: an intent of this order that can never settle it. ``True`` if it was one.
@@ -316,19 +232,14 @@ class Settler:
         if found.open and self.payments.is_for(shop, order, found):
             log.warning("payments: order %s: a stray intent is cancelled", order)
             with contextlib.suppress(CalledOff):
-                await self._give_back(_Case(shop, record, _patient), intent, found.status)
+                await self.voiding.give_back(Case(shop, record, _patient), intent, found.status)
                 return True
         return False
 
     # The sale, and what is said
 
     async def _sell(
-        self,
-        case: _Case,
-        intent: str,
-        commit: Callable[[str, Record, str, bytes], Awaitable[object]],
-        *,
-        if_over: str | None,
+        self, case: Case, intent: str, commit: Commit, *, if_over: str | None = None
     ) -> bool:
         """Write the sale. If the hold is over: void for ``if_over``, or say ``False``."""
         event_id, event = self._event(case, intent)
@@ -348,7 +259,7 @@ class Settler:
             log.warning("payments: order %s: not on the replicas yet", case.record.order)
         return True
 
-    def _event(self, case: _Case, intent: str) -> tuple[str, bytes]:
+    def _event(self, case: Case, intent: str) -> tuple[str, bytes]:
         order = order_of(case.record, intent, self.clock.now_ms())
         return self.encode_event(case.shop, order)
 

@@ -120,26 +120,25 @@ class Claims(ABC):
         """
         return await self._bounded(self._has(shop, order))
 
-    async def sales(self, shop: str) -> AsyncIterator[Sale]:
+    def sales(self, shop: str) -> AsyncIterator[Sale]:
         """Every sale of a shop that is not void, by its order's id, read a page at a time.
 
         Raises:
             Unavailable: the table does not answer.
         """
-        after = ""
-        while page := await self._bounded(self._page(shop, after, PAGE, void=False)):
-            for sale in page:
-                yield sale
-            after = page[-1].order
+        return self._every(shop, void=False)
 
-    async def kept(self, shop: str) -> AsyncIterator[Sale]:
-        """Every sale of a shop, void ones too, by its order's id, read a page at a time.
+    def kept(self, shop: str) -> AsyncIterator[Sale]:
+        """The same, with void ones, too.
 
         Raises:
             Unavailable: the table does not answer.
         """
+        return self._every(shop, void=True)
+
+    async def _every(self, shop: str, *, void: bool) -> AsyncIterator[Sale]:
         after = ""
-        while page := await self._bounded(self._page(shop, after, PAGE, void=True)):
+        while page := await self._bounded(self._page(shop, after, PAGE, void=void)):
             for sale in page:
                 yield sale
             after = page[-1].order

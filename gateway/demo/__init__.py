@@ -12,6 +12,7 @@
     shopfront    sets the shop up over HTTP: catalogue, show, webhook, as any shop would
     reading      what the shop looks like just now
     board        that, live in the terminal (live_board); plain lines where there is none
+    figures      what either of them says: pure
     ending       the crowd goes, payments come to rest, everything is counted and audited
     summary      do the orders, the till, the ledger and the money agree?
     voice        what is said to people, and what to programs

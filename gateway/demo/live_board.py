@@ -9,8 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from gateway.demo.board import bar, crowd_line, money, room_for
 from gateway.demo.counts import Counts
+from gateway.demo.figures import bar, crowd_line, money, room_for
 from gateway.demo.reading import Product, Reading
 
 

@@ -26,9 +26,7 @@ def registry(
     rooms: Rooms, desk: Desk, listener: NewsListener, door: Door, hall: Hall
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
-    made = registry_of_process()
-    made.register(_Gateway(rooms, desk, listener, door, hall))
-    return made
+    return registry_of_process(_Gateway(rooms, desk, listener, door, hall))
 
 
 @dataclass(eq=False, frozen=True, slots=True)

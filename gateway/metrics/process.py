@@ -14,13 +14,14 @@ class _Build(Collector):
         yield InfoMetricFamily("holdfast_build", "What runs.", {"version": _version()})
 
 
-def registry_of_process() -> CollectorRegistry:
-    """A registry of the interpreter's own numbers and the version."""
+def registry_of_process(own: Collector) -> CollectorRegistry:
+    """A registry of the interpreter's numbers, the version, and what a process tells of its own."""
     made = CollectorRegistry()
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)
     GCCollector(registry=made)
     made.register(_Build())
+    made.register(own)
     return made
 
 

@@ -16,9 +16,7 @@ from gateway.pulse import Pulse
 
 def registry_of_relay(lane: Lane, turn: Pulse) -> CollectorRegistry:
     """A registry of this process' own numbers; the relay's tally is added to it."""
-    made = registry_of_process()
-    made.register(_Relay(lane, turn))
-    return made
+    return registry_of_process(_Relay(lane, turn))
 
 
 @dataclass(eq=False, frozen=True, slots=True)

@@ -20,9 +20,7 @@ from gateway.sweep import Sweep
 
 def registry_of_sweep(sweep: Sweep, reconciler: Reconciler) -> CollectorRegistry:
     """A registry of what a sweep found and did."""
-    made = registry_of_process()
-    made.register(_Sweep(sweep, reconciler))
-    return made
+    return registry_of_process(_Sweep(sweep, reconciler))
 
 
 @dataclass(eq=False, frozen=True, slots=True)

@@ -200,7 +200,7 @@ def _warned(what: str) -> Iterator[None]:
 
 
 async def run(lane: Lane, settings: Settings, tally: Tally, pulse: Pulse) -> None:
-    """Relay until cancelled, with the real clock, over a lane of its own."""
+    """Relay until cancelled, with the real clock; the lane is served meanwhile."""
     patience = Patience(SystemClock(), asyncio.sleep, random.SystemRandom())
     tracer = open_tracer(settings, "relay")
     async with contextlib.aclosing(tracer), serving(lane):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.checkout.records import Records
 from gateway.clock import Clock, rfc3339
 from gateway.errors import Frozen, Unavailable
 from gateway.keys import ShopKeys
@@ -144,9 +145,10 @@ class Erasure:
 
     async def _erase_claims(self, found: Found) -> None:
         """What a claim would restore is what the record says by now."""
+        records = Records(self.walk.lane, self.settings)
         for sale in found.claims:
             assert self.walk.claims
-            kept = await self.walk.record(sale.order)
+            kept = await records.kept(found.shop, sale.order)
             if not kept or kept["shopper"] == found.shopper:
                 kept = self._without_shopper(record_of(sale))
             record = msgspec.json.encode(kept)

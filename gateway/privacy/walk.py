@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from gateway.claims.table import Claims
 from gateway.errors import Invalid, NotFound, Unavailable
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, Reply, pairs
+from gateway.lane import Lane, texts
 from gateway.model import Contact
 from gateway.orders.stream import Entry, read_entry
 from gateway.pos.parked import Parking
@@ -26,7 +26,6 @@ from gateway.privacy.found import (
     Found,
     Place,
     Question,
-    Texts,
     Where,
     place_key,
     record_of,
@@ -75,7 +74,7 @@ class Walk:
             Unavailable: Redis or the claims table does not answer, or the shop's server changed.
         """
         found = Found(self.shop, shopper)
-        found.visits = _texts(await self.lane.command("HGETALL", self.keys.shopper(shopper)))
+        found.visits = texts(await self.lane.command("HGETALL", self.keys.shopper(shopper)))
         others = set[tuple[str, str]]()
         async for page in self._pages():
             await self._take_records(found, page)
@@ -92,10 +91,6 @@ class Walk:
                 if parked.order in orders:
                     found.deliveries.append(Delivery(webhook, entry, parked))
         return found
-
-    async def record(self, order: str) -> Texts:
-        """An order's record as it is now; empty when there is none."""
-        return _texts(await self.lane.command("HGETALL", self.keys.order(order)))
 
     async def shopper_of(self, order: str) -> str:
         """Whose an order is.
@@ -186,7 +181,7 @@ class Walk:
             owners = await self._fields([key(name) for name in names], "shopper")
             for name, (owner,) in zip(names, owners, strict=True):
                 if owner == found.shopper.encode():
-                    mine[name] = _texts(await self.lane.command("HGETALL", key(name)))
+                    mine[name] = texts(await self.lane.command("HGETALL", key(name)))
                     if not mine[name]:  # Its time was over just now.
                         del mine[name]
 
@@ -242,10 +237,6 @@ class Walk:
 def _is_at(contact: str | bytes | None, email: str) -> bool:
     """Whether a contact has this address, written in small letters."""
     return contact is not None and _CONTACT.decode(contact).email.casefold() == email
-
-
-def _texts(reply: Reply) -> Texts:
-    return {name: value.decode() for name, value in pairs(reply).items()}
 
 
 def _sliced(keys: list[str]) -> Iterator[list[str]]:

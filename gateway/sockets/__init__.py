@@ -18,6 +18,7 @@
 ``door``      who may come in, and how many are inside
 ``porch``     where newcomers wait for their turn
 ``drain``     sending everybody elsewhere, in order
+``performer``   the commands of one session, each to its answer
 ``connection``  one socket from its upgrade to its close
 ``endpoint``  the address they come to
 """

@@ -1,9 +1,8 @@
 """One socket from its upgrade to its close.
 
 A connection owns a loop that receives (and never awaits slow work, or pongs would go unread and the
-socket would die) and a writer that empties the outbox. The machine decides. Commands are performed
-in tasks of their own; but ``reserve``, of which thousands come at once, needs no more than to be
-called back.
+socket would die) and a writer that empties the outbox. The machine decides; commands are the
+performer's.
 
 Where the server offers it, frames come and go by the short way (``direct``) whenever nothing waits,
 and the receiving loop and the writer have only the rest to do. There are thousands of viewers who
@@ -16,47 +15,29 @@ import logging
 import secrets
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
-import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.checkout.desk import Desk
 from gateway.clock import rfc3339
-from gateway.errors import (
-    CloseCode,
-    Frozen,
-    HoldfastError,
-    LimitExceeded,
-    Paused,
-    Unavailable,
-)
-from gateway.messages import (
-    AnyCommand,
-    Connect,
-    Frame,
-    PreparedWelcome,
-    Refresh,
-    Refreshed,
-    Reserve,
-    encode,
-)
+from gateway.errors import CloseCode, HoldfastError, LimitExceeded
+from gateway.messages import Connect, PreparedWelcome, encode
 from gateway.model import Hold, ShowState
 from gateway.rooms import Rooms
 from gateway.sessions.limits import Bucket
 from gateway.sessions.machine import Busy, Close, Effect, Machine, Perform, Refuse
-from gateway.sessions.session import Session, admit, join, reserved
+from gateway.sessions.session import Session, admit, join
 from gateway.sockets import frames
 from gateway.sockets.direct import EXTENSION, Direct, Encoded
 from gateway.sockets.feed import Feed
 from gateway.sockets.listener import NewsListener
 from gateway.sockets.outbox import AT_ONCE_BYTES, Outbox
+from gateway.sockets.performer import Performer, our_fault
 from gateway.sockets.roster import Seat
 from gateway.sockets.tally import Tally
-from gateway.stock.reservations import Words
 from gateway.tickets import Ticket
-from gateway.traces import about, parse
+from gateway.traces import parse
 
 T = TypeVar("T")
 
@@ -64,22 +45,21 @@ log = logging.getLogger(__name__)
 
 _REFRESHES = 8
 """Times a session may be prolonged while it would have lasted by itself; one or two are enough."""
-_WHY_NOT: dict[type[HoldfastError], str] = {Frozen: "frozen", Paused: "paused"}
-"""Clients are told both as ``unavailable``; whoever is on call must tell them apart."""
 
 
 @dataclass(eq=False, slots=True)
 class Connection:
-    """One socket; what the roster knows as the session of a seat, and the door as a guest."""
+    """One socket; what the roster knows as the holder of a seat, and the door as a guest."""
 
     socket: WebSocket
     rooms: Rooms
     desk: Desk
     listener: NewsListener
-    tally: Tally
+    tally: Tally = field(init=False)
     machine: Machine = field(init=False)
     outbox: Outbox = field(init=False)
-    session: Session | None = None
+    _performer: Performer | None = None
+    """Of whoever was let in."""
     _feed: Feed | None = None
     _seat: Seat | None = None
     _direct: Direct | None = None
@@ -88,6 +68,7 @@ class Connection:
     """The code to close with; ``None`` once the peer has gone."""
 
     def __post_init__(self) -> None:
+        self.tally = self.listener.tally
         settings, now_s = self.rooms.settings, self.rooms.clock.monotonic_s()
         burst = 2 * settings.commands_per_s
         self.machine = Machine(
@@ -177,7 +158,8 @@ class Connection:
                 case Perform(Connect() as command):
                     self._start(self._connect(command))
                 case Perform(command):
-                    self._perform(command)
+                    assert self._performer  # Until then the machine lets only ``connect`` pass.
+                    self._performer.perform(command)
                 case Refuse(error, command_id):
                     self.outbox.put(encode(frames.error_frame(error, command_id)))
                 case Close(code):
@@ -200,78 +182,10 @@ class Connection:
             self._act(self.machine.refused(error, command.id))
         except Exception:
             log.exception("sockets: a shopper could not join")
-            self._act(self.machine.refused(_our_fault(), command.id))
+            self._act(self.machine.refused(our_fault(), command.id))
         else:
             assert self._feed
             self.outbox.welcome(encode(welcome), self._feed.version)
-
-    def _perform(self, command: AnyCommand) -> None:
-        began_s = self.rooms.clock.monotonic_s()
-        try:
-            answer = self._begin(command)
-        except HoldfastError as error:
-            self._reply(command, began_s, error)
-        else:
-            answer.add_done_callback(partial(self._answered, command, began_s))
-
-    def _begin(self, command: AnyCommand) -> asyncio.Future[Words] | asyncio.Future[Frame]:
-        if isinstance(command, Reserve) and self.session:
-            return self.session.reserve(command)
-        return self._start(self._answer(command))
-
-    def _answered(
-        self,
-        command: AnyCommand,
-        began_s: float,
-        answer: asyncio.Future[Words] | asyncio.Future[Frame],
-    ) -> None:
-        if answer.cancelled():
-            return  # The socket is gone.
-        frame: Frame | HoldfastError
-        try:
-            said = answer.result()
-            frame = said if isinstance(said, Frame) else reserved(said)
-        except Frozen as frozen:
-            if self.session and not isinstance(answer, asyncio.Task):
-                # The session waits until the shop is served, and asks again.
-                later = self._start(self._answer(command))
-                later.add_done_callback(partial(self._answered, command, began_s))
-                return
-            frame = frozen
-        except HoldfastError as error:
-            frame = error
-        except Exception:
-            with about(**self.session.ids(command) if self.session else {}):
-                log.exception("sockets: a command failed")
-            frame = _our_fault()
-        self._reply(command, began_s, frame)
-
-    def _reply(self, command: AnyCommand, began_s: float, answer: Frame | HoldfastError) -> None:
-        outcome = "ok"
-        if isinstance(answer, HoldfastError):
-            outcome = _WHY_NOT.get(type(answer), answer.code)
-            self._act([Refuse(answer, command.id)])
-        else:
-            self.outbox.put(encode(msgspec.structs.replace(answer, id=command.id)))
-        took_s = self.rooms.clock.monotonic_s() - began_s
-        self.tally.answered(type(command).__name__.lower(), outcome, took_s)
-        self.machine.answered()
-
-    async def _answer(self, command: AnyCommand) -> Frame:
-        if isinstance(command, Refresh):
-            return await self._refresh(command)
-        assert self.session is not None
-        return await self.session.perform(command)
-
-    async def _refresh(self, command: Refresh) -> Frame:
-        assert self.session
-        rooms = self.rooms
-        ticket = rooms.tokens.read_ticket(command.token)
-        self.machine.may_refresh(ticket, rooms.clock.monotonic_s())
-        await rooms.admission.stays(ticket, command.token, self.session.id)
-        token, ticket = rooms.tokens.sign_next(ticket)
-        self.machine.refreshed(ticket)
-        return Refreshed(token=token, token_ttl_s=rooms.tokens.left_s(ticket))
 
     async def _join(self, command: Connect) -> PreparedWelcome:
         """Let a shopper in: from the welcome on, every change comes as a push.
@@ -283,13 +197,14 @@ class Connection:
         ticket = admit(rooms, command)
         self._feed = feed = await self.listener.feed(ticket.shop)
         seat = self._take_seat(feed, ticket)
-        session = secrets.token_hex(8)
+        name = secrets.token_hex(8)
         show = await feed.show(ticket.show)
-        joined = await join(rooms, ticket, command.token, session, show)
-        self.session = Session(
-            session,
+        joined = await join(rooms, ticket, command.token, name, show)
+        session = Session(
+            name,
             *(ticket.shop, ticket.show, ticket.sub, rooms, self.desk, parse(command.traceparent)),
         )
+        self._performer = Performer(session, self.machine, self.outbox, self.tally, self._start)
         token, ticket = rooms.tokens.sign_next(ticket)
         self._share_allowance(feed, ticket.sub)
         self.machine.joined(ticket, joined.show.state, joined.holds)
@@ -297,7 +212,7 @@ class Connection:
         now_ms = rooms.clock.now_ms()
         return PreparedWelcome(
             id=command.id,
-            session=self.session.id,
+            session=session.id,
             show=joined.show,
             stock=feed.showcase.stock_for(command.resume),
             catalog=feed.showcase.catalog_for(command.resume),
@@ -364,10 +279,6 @@ class Connection:
     def leave(self) -> None:
         """Close for the drain."""
         self._act(self.machine.drained())
-
-
-def _our_fault() -> Unavailable:
-    return Unavailable("Something went wrong here; try again.")
 
 
 def _with_id(effect: Effect, text: str) -> Effect:

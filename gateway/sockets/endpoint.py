@@ -42,8 +42,7 @@ class Endpoint:
             await socket.send_denial_response(answer)
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        tally = self.listener.tally
-        connection = Connection(socket, self.rooms, self.desk, self.listener, tally)
+        connection = Connection(socket, self.rooms, self.desk, self.listener)
         with self.door.inside(connection):
             self.watch.add(connection)
             try:

@@ -171,7 +171,7 @@ class Feed:
         known = {
             hold.id: Known(seat.shopper, seat.show, hold)
             for seat in self.roster.everyone()
-            for hold in seat.session.active_holds()
+            for hold in seat.holder.active_holds()
         }
         rooms = self.rooms
         for gone in await bring_back(rooms.lane, rooms.settings, self.shop, tuple(known.values())):
@@ -205,7 +205,7 @@ class Feed:
         fields = await self.rooms.lane.command("HKEYS", ShopKeys(self.shop).shopper(shopper))
         held = {name[5:].decode() for name in fields if name.startswith(b"hold:")}
         for seat in self.roster.of(shopper):
-            held |= {hold.id for hold in seat.session.active_holds()}
+            held |= {hold.id for hold in seat.holder.active_holds()}
         for hold in sorted(held):
             for found in await self.rooms.holds.of(self.shop, (hold,)):
                 self._tell_hold(shopper, found)
@@ -267,7 +267,7 @@ class Feed:
     def _tell_hold(self, shopper: str, hold: Hold, reason: Literal["lost"] | None = None) -> None:
         seats = self.roster.of(shopper)
         for seat in seats:
-            seat.session.hold_changed(hold)
+            seat.holder.hold_changed(hold)
         self.roster.tell(seats, HoldFrame(hold=hold, version=self.version, reason=reason))
 
     def _keep_show(self, name: str, news: News) -> None:
@@ -286,7 +286,7 @@ class Feed:
         if news.state is not None:
             state = news.state
             frame = ShowFrame(show=show, state=state)
-            self.fanout.tell(seats, frame, lambda seat: seat.session.show_changed(state))
+            self.fanout.tell(seats, frame, lambda seat: seat.holder.show_changed(state))
         if not isinstance(news.highlight, msgspec.UnsetType):
             self.fanout.tell(seats, HighlightFrame(sku=news.highlight or None))
 

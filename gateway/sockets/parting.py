@@ -41,7 +41,7 @@ class Parting:
             await self._send_away()
 
     async def _send_away(self) -> None:
-        seats = sorted(self._leaving, key=lambda seat: not seat.session.active_holds())
+        seats = sorted(self._leaving, key=lambda seat: not seat.holder.active_holds())
         window_s = min(_LONGEST_S, len(seats) * _PER_SEAT_S)
         size = max(1, math.ceil(len(seats) * _SLICE_S / max(_SLICE_S, window_s)))
         for at in range(0, len(seats), size):
@@ -51,5 +51,5 @@ class Parting:
                 return
             for seat in seats[at : at + size]:
                 if seat in self.roster.of(seat.shopper):
-                    seat.session.epoch_changed()
+                    seat.holder.epoch_changed()
         self._leaving = frozenset()

@@ -14,7 +14,7 @@ from gateway.sockets.outbox import Outbox
 
 
 class SeatHolder(Protocol):
-    """A session that wants to know what its pushes mean."""
+    """A socket that wants to know what its pushes mean."""
 
     def active_holds(self) -> tuple[Hold, ...]:
         """The holds this shopper is known to have."""
@@ -36,7 +36,7 @@ class Seat:
     show: str
     shopper: str
     outbox: Outbox
-    session: SeatHolder
+    holder: SeatHolder
 
 
 @dataclass(slots=True)

@@ -59,6 +59,16 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     Everything else, and what comes before the endpoint listens, is the library's.
     """
 
+    _listener: Callable[[str], None] | None = None
+    _turned_away = False
+    """The endpoint listens no more; what else is said is not for it."""
+    _last_words = 0
+    _unfinished = 0
+    """Bytes of a message that has not come whole."""
+    _outlet: Outlet | None = None
+    _between_frames = False
+    """Whether the library has read whole messages so far, and nothing of the next."""
+
     def __init__(
         self,
         config: Config,
@@ -74,16 +84,6 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._rng = rng
         now_s = self.loop.time()
         self._frames_left = Bucket.full(_LIBRARY_FRAMES_PER_S, _LIBRARY_FRAMES, now_s)
-
-    _listener: Callable[[str], None] | None = None
-    _turned_away = False
-    """The endpoint listens no more; what else is said is not for it."""
-    _last_words = 0
-    _unfinished = 0
-    """Bytes of a message that has not come whole."""
-    _outlet: Outlet | None = None
-    _between_frames = False
-    """Whether the library has read whole messages so far, and nothing of the next."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Somebody asks for an upgrade.

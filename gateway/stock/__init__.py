@@ -5,6 +5,7 @@
 ``holds``         a method per hold script
 ``movements``     receipts, counts, walk-in sales
 ``sweeper``       holds whose deadline has passed
+``now``           the time of a shop, by which deadlines count
 ``standing``      whether the server may serve the shop; freezing and thawing it
 ``witness``       whether the servers' clocks go as time does
 ``lost``          holds that a server has lost, brought back

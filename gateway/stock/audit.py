@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, pairs
+from gateway.lane import Lane, pairs, texts
 from gateway.model import Line
 from gateway.scripts import load
 from gateway.stock import rows
@@ -72,9 +72,8 @@ class _Ledger:
     movements: int = 0
     last: str = "-"
 
-    def add(self, entry: bytes, fields: dict[str, bytes]) -> None:
+    def add(self, entry: bytes, text: dict[str, str]) -> None:
         """Add one movement."""
-        text = {name: value.decode() for name, value in fields.items()}
         place = (text["sku"], text["location"])
         for quantity in _QUANTITIES:
             self.quantities[place][quantity] += int(text[quantity])
@@ -139,7 +138,7 @@ async def _read_ledger(lane: Lane, keys: ShopKeys, ledger: _Ledger) -> None:
     while True:
         page = await lane.command("XRANGE", keys.ledger, ledger.last, "+", "COUNT", _PAGE)
         for entry, fields in page:
-            ledger.add(entry, pairs(fields))
+            ledger.add(entry, texts(fields))
         if len(page) < _PAGE:
             return
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gateway.clock import rfc3339
 from gateway.errors import Invalid
 from gateway.keys import ShopKeys
-from gateway.lane import Lane, pairs
+from gateway.lane import Lane, texts
 from gateway.model import Timestamp
 
 START = "0-0"
@@ -72,8 +72,8 @@ async def page(lane: Lane, shop: str, after: str, limit: int) -> LedgerPage:
         raise Invalid(f"limit must be between 1 and {MAX_PAGE}")
     keys = ShopKeys(shop)
     found = await lane.command("XRANGE", keys.ledger, f"({after}", "+", "COUNT", limit)
-    entries = [(entry.decode(), pairs(fields)) for entry, fields in found]
-    holds = {fields["reference"].decode() for _, fields in entries if fields["kind"] == b"held"}
+    entries = [(entry.decode(), texts(fields)) for entry, fields in found]
+    holds = {fields["reference"] for _, fields in entries if fields["kind"] == "held"}
     told = await asyncio.gather(
         *(lane.command("HMGET", keys.hold(hold), "show", "shopper") for hold in holds)
     )
@@ -82,8 +82,7 @@ async def page(lane: Lane, shop: str, after: str, limit: int) -> LedgerPage:
     return LedgerPage(booked, booked[-1].id if booked else after)
 
 
-def _booked(entry: str, fields: dict[str, bytes], about: dict[str, list[bytes | None]]) -> Booked:
-    text = {name: value.decode() for name, value in fields.items()}
+def _booked(entry: str, text: dict[str, str], about: dict[str, list[bytes | None]]) -> Booked:
     show = shopper = None
     if text["kind"] == "held":
         show, shopper = about[text["reference"]]

@@ -8,13 +8,15 @@ the gateway's: an error of the gateway's own audit does not hide in them.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from loadtest.drop.shop_api import Api, NoAnswer, Refused
+from loadtest.drop.progress import Say
+from loadtest.drop.shop_api import Api, NoAnswer, Refused, pages
 from loadtest.drop.target import Target
 
 REST_S = 240.0
@@ -29,12 +31,9 @@ _TRIES = 3
 _PATIENCE_S = 150.0
 """Longest to ask again for what is busy: two audits of others."""
 _BUSY = {429, 503}
-_PAGES = 5_000
-"""Most pages of anything; beyond it a cursor does not move."""
 _EARLY_S = 2.0
 """What was sold so long before the run began is counted to it: clocks differ."""
 
-Say = Callable[[str], None]
 Place = tuple[str, str]
 
 
@@ -218,17 +217,12 @@ class _Reader:
         tape.end()
 
     def _pages(self, path: str, limit: int) -> Iterator[dict[str, Any]]:
-        after, told_s = "0-0", time.monotonic()
-        for number in range(_PAGES):
-            page = self._get(self._pos, f"{path}?limit={limit}&after={after}")
+        told_s = time.monotonic()
+        for number, page in enumerate(pages(partial(self._get, self._pos), path, limit)):
             yield page
             if time.monotonic() - told_s > _TELL_S:
                 told_s = time.monotonic()
                 self.say(f"{number * limit:,} read of {path}")
-            if page["next"] == after:
-                return
-            after = page["next"]
-        raise ValueError(f"{path} does not end")
 
 
 @dataclass(slots=True)

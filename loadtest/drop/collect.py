@@ -186,10 +186,6 @@ class Whole:
         self._seconds_of(newest)
         self._fold(newest - _OPEN_SECONDS)
 
-    def lost(self, process: str) -> None:
-        """A process is gone, and the shoppers in it."""
-        self._now.pop(process, None)
-
     def measured(self, scenario: str, began_at: float, took_s: float) -> Measured:
         """All of it, as the verdict and the report want it."""
         self._fold(max(self._open, default=0))

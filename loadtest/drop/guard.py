@@ -1,6 +1,6 @@
 """What a load test refuses to do: burden a host nobody named, and come near live payment keys.
 
-Pure, but for ``reads``: what a gateway says of itself is handed in.
+Pure, but for ``reads`` and ``check``: they ask the gateways, and look at our own environment.
 """
 
 import ipaddress

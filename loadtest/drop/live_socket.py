@@ -62,7 +62,7 @@ class _Asked:
 
 @dataclass(eq=False, slots=True)
 class LiveSocket:
-    """One socket, open and read by a thread of its own."""
+    """One socket, read as its ``Start`` has it: by a thread of its own, or by the loop."""
 
     socket: websocket.WebSocket
     recorder: Recorder

@@ -1,4 +1,4 @@
-"""What a load test can be told, besides what Locust can. Pure.
+"""What a load test can be told, besides what Locust can. Pure, but for the files it names.
 
 Keys are never options, for a command line is seen by everybody on the host:
 ``HOLDFAST_LOAD_ADMIN_KEY`` (a key of the shop with the scope ``admin``) and
@@ -35,7 +35,6 @@ def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust
     add("--units", type=int, help="Another number of units, over all drops.")
     add("--compress", type=float, default=1.0, help="Play the stages so many times as fast.")
     add("--seed", type=int, default=1, help="Of every shopper's whims.")
-    add("--shop", default="", help="The shop; by default the one of the key.")
     add("--show", default="load-test", help="The show; it is made if it is not there.")
     add("--till-url", default="", help="Of a till, so that its books are compared, too.")
     add("--out", default="load-results", help="Where measured.json and the report are put.")
@@ -62,7 +61,6 @@ class Options:
     """When shoppers come, if they do not wait for the server."""
     units: Mapping[str, int]
     """By sku, if a recorded show says what was wanted."""
-    shop: str
     show: str
     till_url: str | None
     out: Path
@@ -96,6 +94,7 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
     pos_key = environment.get(POS_KEY, "") or admin_key
     if not admin_key:
         raise NotAllowed(f"{ADMIN_KEY} must hold a key of the shop with the scope admin.")
+    _check_key(admin_key)
     least = {"--shoppers": said.shoppers, "--units": said.units, "--times": said.times}
     for name, number in least.items():
         if number is not None and number < 1:
@@ -108,7 +107,6 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
         scenario=scenario,
         arrivals=tuple(arrivals),
         units=units,
-        shop=said.shop or shop_of(admin_key),
         show=said.show,
         till_url=said.till_url or None,
         out=Path(said.out),
@@ -173,11 +171,14 @@ def as_text() -> str:
     )
 
 
-def shop_of(key: str) -> str:
-    """The shop a key says it is of; its signature is for the gateway to check."""
+def _check_key(key: str) -> None:
+    """See that a key says which shop it is of; its signature is for the gateway to check.
+
+    Raises:
+        NotAllowed: it does not.
+    """
     payload = key.partition(".")[2].partition(".")[0]
     try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return str(claims["shop"])
+        json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["shop"]
     except (ValueError, KeyError, TypeError):
         raise NotAllowed(f"{ADMIN_KEY} holds no key of a shop.") from None

@@ -1,11 +1,21 @@
-"""One line every other second for whoever watches. Pure: what is counted is handed in."""
+"""What whoever watches is told: one line every other second, and whatever else there is to say."""
 
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from loadtest.drop.collect import Whole, by_code
 from loadtest.drop.scenarios import Stage
 
 EVERY_S = 2.0
+
+Say = Callable[[str], None]
+
+
+def to_terminal(line: str) -> None:
+    """Say something to whoever watches."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 @dataclass(slots=True)
@@ -14,7 +24,7 @@ class Progress:
 
     _at_s: float = 0.0
     _holds: int = 0
-    _heads: bool = field(default=False)
+    _heads: bool = False
 
     def line(self, now_s: float, stage: Stage | None, whole: Whole) -> str:
         """How it stands, so many seconds after the run began."""

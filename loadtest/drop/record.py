@@ -15,20 +15,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from loadtest.drop.options import POS_KEY
-from loadtest.drop.shop_api import Api, NoAnswer, Refused
+from loadtest.drop.progress import Say, to_terminal
+from loadtest.drop.shop_api import Api, NoAnswer, Refused, pages
 
 _PAGE = 1_000
 _TELL_S = 2.0
 _NO_KEY, _NOTHING = 2, 1
-
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -79,14 +79,10 @@ def movements(api: Api, say: Say) -> Iterator[Mapping[str, Any]]:
     Raises:
         NoAnswer, Refused: the gateway does not answer, or not with a ledger.
     """
-    after, read, told_s = "0-0", 0, time.monotonic()
-    while True:
-        page = api.expect("GET", f"/v1/stock/movements?limit={_PAGE}&after={after}")
+    read, told_s = 0, time.monotonic()
+    for page in pages(partial(api.expect, "GET"), "/v1/stock/movements", _PAGE):
         yield from page["movements"]
         read += len(page["movements"])
-        if page["next"] == after:
-            return
-        after = page["next"]
         if time.monotonic() - told_s > _TELL_S:
             told_s = time.monotonic()
             say(f"{read:,} movements read")
@@ -97,14 +93,14 @@ def main(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> in
     said: Any = _parser().parse_args(argv)
     key = environment.get(POS_KEY, "")
     if not key:
-        _say(f"{POS_KEY} must hold a key of the shop with the scope pos.")
+        to_terminal(f"{POS_KEY} must hold a key of the shop with the scope pos.")
         return _NO_KEY
     try:
         arrivals = Arrivals(said.show, said.since, said.until)
-        for movement in movements(Api(said.url.rstrip("/"), key), _say):
+        for movement in movements(Api(said.url.rstrip("/"), key), to_terminal):
             arrivals.add(movement)
     except (NoAnswer, Refused) as error:
-        _say(str(error))
+        to_terminal(str(error))
         return _NOTHING
     return _write(list(arrivals.lines()), arrivals, said.out)
 
@@ -112,15 +108,17 @@ def main(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> in
 def _write(lines: Iterable[str], arrivals: Arrivals, out: Path | None) -> int:
     written = [f"{line}\n" for line in lines]
     if arrivals.unknown:
-        _say(f"{arrivals.unknown:,} movements are of holds that are forgotten, so not of any show.")
+        to_terminal(
+            f"{arrivals.unknown:,} movements are of holds that are forgotten, so not of any show."
+        )
     if not written:
-        _say(f"Nothing was held in the show {arrivals.show}.")
+        to_terminal(f"Nothing was held in the show {arrivals.show}.")
         return _NOTHING
     if out:
         out.write_text("".join(written))
     else:
         sys.stdout.writelines(written)
-    _say(
+    to_terminal(
         f"{len(written):,} arrivals. Who was refused is in no ledger and not among them; to ask "
         "for more than there was, replay with --times 3, say."
     )
@@ -150,11 +148,6 @@ def _moment_ms(text: str) -> float:
     if moment is None or moment.tzinfo is None:
         raise argparse.ArgumentTypeError("a time with a zone, as in 2026-11-21T20:00:00Z")
     return moment.timestamp() * 1000
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

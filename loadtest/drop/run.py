@@ -18,8 +18,9 @@ from loadtest.drop.collect import Recorder, Whole
 from loadtest.drop.guard import check, may_go_to
 from loadtest.drop.hosting import Host, memory_mib, split
 from loadtest.drop.live_socket import Start, in_a_thread
+from loadtest.drop.measured import Measured
 from loadtest.drop.options import Options
-from loadtest.drop.progress import EVERY_S, Progress
+from loadtest.drop.progress import EVERY_S, Progress, Say, to_terminal
 from loadtest.drop.scenarios import MEMORY_GROWTH
 from loadtest.drop.shop_api import Api, NoAnswer, Refused
 from loadtest.drop.shopper import Shopper
@@ -32,14 +33,6 @@ _BEAT_S = 0.1
 _MEMORY_EVERY_S = 5.0
 _SETTLED_S = 10.0
 """After the first stage, before memory counts: caches are warm by then."""
-
-Say = Callable[[str], None]
-
-
-def to_terminal(line: str) -> None:
-    """Say something to whoever watches."""
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
 
 
 @dataclass(slots=True)
@@ -151,7 +144,7 @@ class Run:
         """Put what this process has into the whole; for the only process."""
         self.whole.merge("here", self.recorder.take())
 
-    def ends(self) -> tuple[Any, Target]:
+    def ends(self) -> tuple[Measured, Target]:
         """It is over: what was measured, and of what."""
         self.over.set()
         if self.plays:
@@ -173,8 +166,6 @@ class Run:
         started = dict(self.host.started) if self.host else {}
         target = Target(
             url=options.urls[0],
-            shop=options.shop,
-            show=options.show,
             admin_key=options.admin_key,
             pos_key=options.pos_key,
             till_url=options.till_url,

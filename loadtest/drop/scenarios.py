@@ -156,6 +156,15 @@ def _bounds(
     )
 
 
+def _stay(shoppers: int, *stages: tuple[str, float], per_s: float) -> tuple[Stage, ...]:
+    """So many come during the first of these stages, and stay until the last is over."""
+    (first, until_s), *others = stages
+    return (
+        Stage(first, until_s, shoppers, per_s),
+        *(Stage(name, until_s, shoppers) for name, until_s in others),
+    )
+
+
 def _warm_up_and_drop() -> Scenario:
     """All come in a minute and watch; then the host releases the units, and everybody wants one.
 
@@ -168,11 +177,8 @@ def _warm_up_and_drop() -> Scenario:
     return Scenario(
         name="warm_up_and_drop",
         tells="3,000 shoppers come within a minute; then 500 units are released at once.",
-        stages=(
-            Stage("warm-up", 60, 3_000, per_s=60),
-            Stage("watching", 75, 3_000),
-            Stage("drop", 120, 3_000),
-            Stage("finishing", 180, 3_000),
+        stages=_stay(
+            3_000, ("warm-up", 60), ("watching", 75), ("drop", 120), ("finishing", 180), per_s=60
         ),
         drops=(Drop(75, 500),),
         thresholds=_bounds(2_000, 1_000, 1_000, 1_500),
@@ -184,12 +190,11 @@ def _ten_drops_an_hour() -> Scenario:
     """A show as hosts run it: people come within five minutes, and then there is something new
     every six. ``--compress 20`` plays it in 4.
     """
-    stages = [Stage("warm-up", 300, 1_000, per_s=4)]
-    stages += [Stage(f"drop {number}", 300 + 360 * number, 1_000) for number in range(1, 11)]
+    drops = [(f"drop {number}", 300 + 360 * number) for number in range(1, 11)]
     return Scenario(
         name="ten_drops_an_hour",
         tells="1,000 shoppers stay for an hour, in which 100 units are released ten times.",
-        stages=(*stages, Stage("finishing", 3_960, 1_000)),
+        stages=_stay(1_000, ("warm-up", 300), *drops, ("finishing", 3_960), per_s=4),
         drops=tuple(Drop(300 + 360 * number, 100) for number in range(10)),
         thresholds=_bounds(1_000, 600, 600, 1_000),
         manners=Manners(stay_s=600, rest_s=60),
@@ -201,12 +206,14 @@ def _reconnect_storm() -> Scenario:
     return Scenario(
         name="reconnect_storm",
         tells="1,500 shoppers lose their sockets at once, in the middle of a sale, twice.",
-        stages=(
-            Stage("warm-up", 30, 1_500, per_s=60),
-            Stage("sale", 45, 1_500),
-            Stage("first storm", 65, 1_500),
-            Stage("second storm", 90, 1_500),
-            Stage("finishing", 150, 1_500),
+        stages=_stay(
+            1_500,
+            ("warm-up", 30),
+            ("sale", 45),
+            ("first storm", 65),
+            ("second storm", 90),
+            ("finishing", 150),
+            per_s=60,
         ),
         drops=(Drop(35, 150), Drop(60, 150)),
         storms_at_s=(45.0, 65.0),
@@ -219,10 +226,8 @@ def _slow_leak() -> Scenario:
     return Scenario(
         name="slow_leak",
         tells="200 shoppers open and close sockets for an hour; gateways must not grow.",
-        stages=(
-            Stage("warm-up", 60, 200, per_s=10),
-            Stage("coming and going", 3_600, 200),
-            Stage("finishing", 3_660, 200),
+        stages=_stay(
+            200, ("warm-up", 60), ("coming and going", 3_600), ("finishing", 3_660), per_s=10
         ),
         drops=tuple(Drop(120 + 300 * number, 20) for number in range(11)),
         thresholds=(
@@ -278,11 +283,8 @@ def _million_in_miniature() -> Scenario:
     return Scenario(
         name="million_in_miniature",
         tells="A show of a million viewers at a scale of 1:1,000.",
-        stages=(
-            Stage("warm-up", 30, 1_000, per_s=50),
-            Stage("watching", 40, 1_000),
-            Stage("drop", 70, 1_000),
-            Stage("finishing", 120, 1_000),
+        stages=_stay(
+            1_000, ("warm-up", 30), ("watching", 40), ("drop", 70), ("finishing", 120), per_s=50
         ),
         drops=(Drop(40, 50),),
         thresholds=_bounds(1_500, 600, 600, 1_000),
@@ -295,11 +297,7 @@ def _smoke() -> Scenario:
     return Scenario(
         name="smoke",
         tells="30 shoppers and 12 units: whether it works at all.",
-        stages=(
-            Stage("warm-up", 2, 30, per_s=30),
-            Stage("drop", 7, 30),
-            Stage("finishing", 30, 30),
-        ),
+        stages=_stay(30, ("warm-up", 2), ("drop", 7), ("finishing", 30), per_s=30),
         drops=(Drop(2.5, 12),),
         thresholds=_bounds(5_000, 5_000, 5_000, 5_000),
         manners=Manners(hesitate_s=0.3, react_s=0.5, stay_s=6.0, second_device=0.2, rest_s=1.0),

@@ -8,11 +8,13 @@ import http.client
 import json
 import ssl
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 _MOST_BYTES = 16_000_000
+_MOST_PAGES = 5_000
+"""Of anything; beyond it a cursor does not move."""
 
 Message = Any
 """JSON, read; of a page that is none its text."""
@@ -82,6 +84,22 @@ class Api:
         if not 200 <= answer.status < 300:
             raise Refused(f"{method} {path}", answer.status, answer.said)
         return answer.said
+
+
+def pages(read: Callable[[str], Message], path: str, limit: int) -> Iterator[Message]:
+    """Everything that is read by a cursor, page by page.
+
+    Raises:
+        Refused: it does not end.
+    """
+    after = "0-0"
+    for _ in range(_MOST_PAGES):
+        page = read(f"{path}?limit={limit}&after={after}")
+        yield page
+        if page["next"] == after:
+            return
+        after = page["next"]
+    raise Refused(f"GET {path}", 200, {"detail": "it does not end"})
 
 
 def _connection(parts: urllib.parse.SplitResult, timeout_s: float) -> http.client.HTTPConnection:

@@ -39,6 +39,8 @@ _ANSWERS = {
     ),
 }
 """Errors that are answers: somebody was faster, or too slow."""
+_ENDS = frozenset({"confirmed", "declined"}) | _ANSWERS["checkout"]
+"""How a payment may end."""
 _UNDER_WAY = frozenset({"queued", "processing", "requires_action"})
 
 
@@ -301,7 +303,3 @@ class Shopper:
     def _pause(self, seconds: float) -> None:
         """Let time pass, but not beyond the end."""
         time.sleep(max(0.0, min(seconds, self.world.closes_at_s - self.world.now_s)))
-
-
-_ENDS = frozenset({"confirmed", "declined"}) | _ANSWERS["checkout"]
-"""How a payment may end."""

@@ -10,8 +10,6 @@ class Target:
 
     url: str
     """Of the first gateway, or of what is before all of them."""
-    shop: str
-    show: str
     admin_key: str = field(repr=False)
     pos_key: str = field(repr=False)
     till_url: str | None

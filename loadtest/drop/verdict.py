@@ -18,6 +18,7 @@ from typing import Protocol
 from loadtest.drop import vitals
 from loadtest.drop.books import Books, read_books
 from loadtest.drop.measured import Measured
+from loadtest.drop.progress import to_terminal
 from loadtest.drop.report import publish
 from loadtest.drop.ruling import Cause, Check, Failure, Verdict
 from loadtest.drop.target import Target
@@ -59,7 +60,7 @@ def conclude(
         before: what they said before the run; otherwise all since they started counts.
     """
     after = vitals.look(gateways or [target.url])
-    books = read_books(target, measured.began_at, measured.took_s, _say)
+    books = read_books(target, measured.began_at, measured.took_s, to_terminal)
     verdict = judge(scenario, measured, books, after.since(before or Vitals()))
     summary = publish(verdict, measured, books, out)
     kept = asdict(verdict) | {"word": verdict.word, "code": verdict.code}
@@ -67,11 +68,6 @@ def conclude(
     sys.stdout.write(summary)
     sys.stdout.flush()
     return verdict.code
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
 
 
 def _word(value: object) -> str:

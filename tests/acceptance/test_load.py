@@ -108,7 +108,7 @@ async def test_a_show_that_was_recorded_is_played_again(market: Market, tmp_path
 
 async def test_a_host_nobody_named_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("--host", "http://shop.example", "--shop", "corner", "--out", str(out))
+    words = ("--host", "http://shop.example", "--out", str(out))
     key = {ADMIN_KEY: "head.eyJzaG9wIjoiY29ybmVyIn0.signature"}
     code, output, complaint = await locust(key, *words)
     assert code == 2, output + complaint

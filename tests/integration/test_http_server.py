@@ -15,7 +15,6 @@ from gateway.api import server
 from gateway.api.hall import Hall
 from gateway.api.server import MOST_HEAD_BYTES, MOST_HEADERS, MOST_PIPELINED, listening
 from gateway.problems import MEDIA_TYPE
-from tests.wire import REQUEST, Wire
 
 PATIENCE_S = 10
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -355,43 +354,6 @@ async def test_whoever_reads_slowly_is_left_in_peace() -> None:
                 await one.reader.readexactly(1_000_000)
                 await asyncio.sleep(0.02)
         assert it.cut == 0
-
-
-class Socket(asyncio.Protocol):
-    def __init__(self, **_: Any) -> None:
-        self.said = b""
-
-    def data_received(self, data: bytes) -> None:
-        self.said += data
-
-
-def connected(it: Hall, wire: Wire) -> Any:
-    """Our class on a wire, with ``Socket`` for who becomes one."""
-    config = uvicorn.Config(app, interface="asgi3", ws=Socket, log_config=None)
-    config.load()
-    newcomer: Any = listening(it)
-    http = newcomer(config, uvicorn.server.ServerState(), {})
-    http.connection_made(wire)
-    return http
-
-
-async def test_who_becomes_a_socket_is_not_counted_any_more() -> None:
-    it, wire = hall(), Wire()
-    http = connected(it, wire)
-    assert len(it) == 1
-    http.data_received(REQUEST)
-    assert wire.protocol.said.startswith(b"GET / HTTP/1.1\r\n")
-    assert (len(it), it.cut) == (0, 0)
-    await until(lambda: it._timer is None)
-
-
-async def test_nobody_becomes_a_socket_who_waits_for_an_answer() -> None:
-    """It would be written into the socket, and the connection be waited for for ever."""
-    it, wire = hall(), Wire()
-    http = connected(it, wire)
-    http.data_received(GET % b"a" + REQUEST)
-    await asyncio.gather(*http.tasks)
-    assert (wire.protocol, wire.aborted.is_set(), len(it), it._silent) == (None, True, 0, {})
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -30,7 +30,7 @@ class Anything:
 def target(site: Site, **started: int) -> Target:
     tokens = site.rooms.tokens
     admin, pos = tokens.sign_key(site.shop, ("admin",)), tokens.sign_key(site.shop, ("pos",))
-    return Target(site.url, site.shop, SHOW, admin, pos, None, started)
+    return Target(site.url, admin, pos, None, started)
 
 
 async def read(site: Site, *, rest_s: float = 10.0, **started: int) -> Books:
@@ -112,10 +112,10 @@ async def test_a_payment_that_never_rests_is_waited_for_and_told(site: Site) -> 
 
 
 async def test_books_that_cannot_be_read_say_why(site: Site) -> None:
-    gone = Target("http://127.0.0.1:9", "x", SHOW, "k", "k", None, {})
+    gone = Target("http://127.0.0.1:9", "k", "k", None, {})
     books = await asyncio.to_thread(read_books, gone, time.time(), 1.0, lambda _: None)
     assert "does not answer" in wrong(books)[0]
-    bad = Target(site.url, "x", SHOW, "no-key", "no-key", None, {})
+    bad = Target(site.url, "no-key", "no-key", None, {})
     books = await asyncio.to_thread(read_books, bad, time.time(), 1.0, lambda _: None)
     assert "401" in wrong(books)[0]
 

@@ -11,21 +11,16 @@ from gateway.errors import NotFound
 from gateway.keys import ShopKeys
 from gateway.messages import Checkout, Payment
 from gateway.model import Address, Contact, Fulfillment, LineRequest, Money
-from gateway.stock.audit import audit
-from tests.bank import Bank
 from tests.integration.conftest import SHOW, Corner
-from tests.purchase import CARD, DECLINED, SECOND_STEP, Purchase
+from tests.purchase import CARD, DECLINED, SECOND_STEP, Purchase, holding
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ann(corner: Corner) -> AsyncIterator[Purchase]:
-    bank = Bank(corner.stripe_url)
-    ann = Purchase(corner, bank)
-    await ann.reserves()
-    yield ann
-    await bank.fails()
+    async with holding(corner) as ann:
+        yield ann
 
 
 async def test_from_authorized_to_captured(ann: Purchase) -> None:
@@ -78,52 +73,6 @@ async def test_a_second_step_that_fails_is_a_decline(ann: Purchase) -> None:
     assert await ann.settle() == "declined"
     assert await ann.charged() == [("canceled", 0)]
     assert await ann.pays() == "confirmed"
-
-
-async def test_a_second_step_never_taken_ends_with_the_hold(ann: Purchase) -> None:
-    assert await ann.pays(SECOND_STEP) == "requires_action"
-    await ann.lapses()
-    frame = await ann.settler.settle(ann.shop, ann.order)
-    assert (frame.state, frame.code) == ("declined", "hold_expired")
-    assert (await ann.record()).phase is Phase.VOIDED
-    assert await ann.charged() == [("canceled", 0)]
-    assert await ann.left() == 5
-
-
-async def test_approved_after_the_hold_has_lapsed_it_is_sold_after_all(
-    ann: Purchase,
-) -> None:
-    frame = await ann.frame(SECOND_STEP)
-    await ann.lapses()
-    assert await ann.left() == 5
-    await ann.second_step(frame)
-    assert await ann.settle() == "confirmed"
-    assert await ann.charged() == [("succeeded", 1500)]
-    assert await ann.left() == 4
-    assert (await audit(ann.rooms.lane, ann.shop)).drift == ()
-
-
-async def test_approved_after_the_hold_has_lapsed_and_the_units_are_gone_it_is_voided(
-    ann: Purchase,
-) -> None:
-    frame = await ann.frame(SECOND_STEP)
-    await ann.lapses()
-    await ann.walk_in(-5)
-    await ann.second_step(frame)
-    after = await ann.settler.settle(ann.shop, ann.order)
-    assert (after.state, after.code) == ("declined", "hold_expired")
-    assert after.message
-    assert "gone" in after.message
-    assert await ann.charged() == [("canceled", 0)]
-    assert (await audit(ann.rooms.lane, ann.shop)).drift == ()
-
-
-async def test_giving_it_back_while_paying_voids(ann: Purchase) -> None:
-    assert await ann.pays(SECOND_STEP) == "requires_action"
-    await ann.rooms.holds.release(ann.shop, "ann", ann.hold)
-    frame = await ann.settler.settle(ann.shop, ann.order)
-    assert (frame.state, frame.code) == ("declined", "hold_already_released")
-    assert await ann.charged() == [("canceled", 0)]
 
 
 async def test_a_key_that_comes_again_when_its_hold_is_forgotten_is_no_second_purchase(

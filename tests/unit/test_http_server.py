@@ -1,5 +1,6 @@
-"""What our HTTP class says to whoever finds no room, on a connection in memory."""
+"""What our HTTP class does on a connection in memory: who finds no room, who becomes a socket."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import uvicorn
 from gateway.api import hall as halls
 from gateway.api.hall import Hall
 from gateway.api.server import FULL, listening
-from tests.wire import Wire
+from tests.wire import REQUEST, Wire
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -17,6 +18,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halls, "_LEAST_S", 0)
     monkeypatch.setattr(halls, "_MOST_TURNED_AWAY", 0)
+    monkeypatch.setattr(halls, "LOOKS_EVERY_S", 0.001)
 
 
 async def app(_: Any, __: Any, send: Any) -> None:
@@ -24,9 +26,19 @@ async def app(_: Any, __: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+class Socket(asyncio.Protocol):
+    """In place of ours."""
+
+    def __init__(self, **_: Any) -> None:
+        self.said = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.said += data
+
+
 def comes(hall: Hall, wire: Wire) -> Any:
     """Somebody connects."""
-    config = uvicorn.Config(app, interface="asgi3", ws="none", log_config=None)
+    config = uvicorn.Config(app, interface="asgi3", ws=Socket, log_config=None)
     config.load()
     newcomer: Any = listening(hall)
     protocol = newcomer(config, uvicorn.server.ServerState(), {})
@@ -63,3 +75,24 @@ async def test_who_gives_way_between_two_requests_is_told_nothing() -> None:
     assert (first.written, first.aborted.is_set()) == (answered, True)
     for protocol in (one, two):
         protocol.connection_lost(None)
+
+
+async def test_who_becomes_a_socket_is_not_counted_any_more() -> None:
+    hall, wire = Hall(1, 60, 60, 60), Wire()
+    http = comes(hall, wire)
+    assert len(hall) == 1
+    http.data_received(REQUEST)
+    assert wire.protocol.said.startswith(b"GET / HTTP/1.1\r\n")
+    assert (len(hall), hall.cut) == (0, 0)
+    async with asyncio.timeout(10):
+        while hall._timer:
+            await asyncio.sleep(0.001)
+
+
+async def test_nobody_becomes_a_socket_who_waits_for_an_answer() -> None:
+    """It would be written into the socket, and the connection be waited for for ever."""
+    hall, wire = Hall(1, 60, 60, 60), Wire()
+    http = comes(hall, wire)
+    http.data_received(GET + REQUEST)
+    await asyncio.gather(*http.tasks)
+    assert (wire.protocol, wire.aborted.is_set(), len(hall), hall._silent) == (None, True, 0, {})

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.types import Message
 
-from gateway.api import inputs
+from gateway.api import inputs, refusals
 from gateway.errors import Invalid, Overloaded
 
 
@@ -83,7 +83,7 @@ async def test_a_large_body_is_read_as_well() -> None:
     ],
 )
 def test_what_is_no_json_is_said_so(raw: bytes) -> None:
-    with pytest.raises(inputs.NotJson):
+    with pytest.raises(refusals.NotJson):
         inputs.parse_json(raw, DECODER)
 
 
@@ -137,7 +137,7 @@ def test_numbers_of_any_length_may_stand_where_nobody_reads_them() -> None:
 
 @pytest.mark.parametrize("media_type", ["", "text/plain", "application/x-www-form-urlencoded"])
 async def test_another_media_type_is_refused(media_type: str) -> None:
-    with pytest.raises(inputs.WrongMediaType, match="application/json"):
+    with pytest.raises(refusals.WrongMediaType, match="application/json"):
         await inputs.read_json(request([GOOD], {"content-type": media_type}), DECODER, 1000)
 
 
@@ -147,21 +147,21 @@ async def test_the_media_type_may_name_its_charset() -> None:
 
 
 async def test_a_compressed_body_is_not_unpacked() -> None:
-    with pytest.raises(inputs.WrongMediaType, match="Content-Encoding"):
+    with pytest.raises(refusals.WrongMediaType, match="Content-Encoding"):
         await inputs.read_json(request([GOOD], {"content-encoding": "gzip"}), DECODER, 1000)
 
 
 async def test_a_body_is_read_up_to_its_limit_and_not_beyond() -> None:
     assert await inputs.read_body(request([b"x" * 10]), "application/json", 10) == b"x" * 10
     endless = (b"x" for _ in iter(int, 1))
-    with pytest.raises(inputs.TooLarge) as refused:
+    with pytest.raises(refusals.TooLarge) as refused:
         await inputs.read_body(request(endless), "application/json", 10)
     assert (refused.value.status, refused.value.facts) == (413, {"limit": 10})
 
 
 async def test_a_body_that_announces_too_much_is_not_read_at_all() -> None:
     unread = request(iter(()), {"content-length": "11"})
-    with pytest.raises(inputs.TooLarge):
+    with pytest.raises(refusals.TooLarge):
         await inputs.read_body(unread, "application/json", 10)
 
 
@@ -242,6 +242,6 @@ async def test_large_bodies_share_room_and_small_ones_need_none() -> None:
     assert await reading == small + b"xx"
     assert room.taken == 0
     assert len(await read(request([small, b"xx"]))) == len(small) + 2
-    with pytest.raises(inputs.TooLarge):
+    with pytest.raises(refusals.TooLarge):
         await read(request([small, b"x" * 100_000]))
     assert room.taken == 0

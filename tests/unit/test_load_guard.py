@@ -7,7 +7,7 @@ import json
 import pytest
 
 from loadtest.drop.guard import NotAllowed, check_config, check_environment, check_hosts, may_go_to
-from loadtest.drop.options import ADMIN_KEY, Options, add_options, read_options, shop_of
+from loadtest.drop.options import ADMIN_KEY, Options, add_options, read_options
 
 
 def key(**claims: object) -> str:
@@ -74,7 +74,6 @@ def test_a_gateway_that_takes_real_money_is_refused_whatever_is_allowed() -> Non
 def test_options_are_read_and_keys_are_not_shown() -> None:
     options = told("--scenario", "smoke", "--units", "7", host="http://127.0.0.1:1/, http://[::1]")
     assert options.urls == ("http://127.0.0.1:1", "http://[::1]")
-    assert options.shop == "corner"
     assert options.pos_key == options.admin_key == KEY
     assert options.scenario.units == 7
     assert options.skus == ("load-1", "load-2")
@@ -101,7 +100,6 @@ def test_without_a_key_of_a_shop_nothing_begins() -> None:
     for wrong in ("", "nonsense", "a.b.c", key(scopes=[])):
         with pytest.raises(NotAllowed, match=ADMIN_KEY):
             told(admin_key=wrong)
-    assert shop_of(KEY) == "corner"
 
 
 def test_a_recorded_show_sells_what_was_asked_for_once(tmp_path: object) -> None:

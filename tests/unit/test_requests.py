@@ -5,7 +5,11 @@ import re
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import traces
 from gateway.api.requests import Requests
@@ -32,7 +36,7 @@ class Inside:
 
 
 async def ask(
-    inside: Inside, tracer: Tracer, path: str = "/v1/stock", headers: object = ()
+    inside: ASGIApp, tracer: Tracer, path: str = "/v1/stock", headers: object = ()
 ) -> httpx.Response:
     app = Requests(inside, tracer, random.Random(1))
     async with httpx.AsyncClient(
@@ -93,3 +97,24 @@ async def test_what_nobody_answers_for_has_no_route_and_a_defect_is_an_error() -
     await ask(Inside(500), Tracer(kept.append, percent=100), "/v1/whatever")
     assert kept[0].name == "GET"
     assert kept[0].attributes["error.type"] == "500"
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/shows/shows/start", "/v1/shows/{show}/start"),
+        ("/static/shows/player.js", "/static/{path}"),
+    ],
+)
+async def test_a_step_is_named_by_the_route_whatever_the_values_in_the_path(
+    path: str, route: str
+) -> None:
+    async def answer(_: Request) -> Response:
+        return Response()
+
+    shows = Route("/v1/shows/{show}/start", answer)
+    files = Mount("/static", Response())
+    kept: list[Span] = []
+    tracer = Tracer(kept.append, percent=100)
+    await ask(Starlette(routes=[shows, files]), tracer, path, {"traceparent": BROUGHT})
+    assert (kept[0].name, kept[0].attributes["http.route"]) == (f"GET {route}", route)

@@ -1,6 +1,8 @@
 """Who took the cores during a load test."""
 
 import os
+import subprocess
+import sys
 import time
 
 from loadtest.child import cpu_s
@@ -15,5 +17,7 @@ def test_a_line_says_who_took_how_much_the_most_first() -> None:
 def test_what_is_ours_is_not_others() -> None:
     before = Cores()
     assert before.told({"us": 1e9}).endswith("others on this machine 0")
-    assert loaded_s() >= 0
+    ended = loaded_s()
+    subprocess.run([sys.executable, "-c", "sum(range(100_000))"], check=True)
+    assert loaded_s() > ended
     assert cpu_s(os.getpid()) > 0

@@ -119,15 +119,15 @@ class Guard(Enum):
         "The page still has the secret of a failed intent and could confirm it anew.",
     )
     VOID_LOOKS_FOR_LOST_INTENT = (
-        "gateway/checkout/settle.py:_lost_or_known",
+        "gateway/checkout/voiding.py:_lost_or_known",
         "Stripe may have authorized what nobody heard of.",
     )
     QUARANTINE = (
-        "gateway/checkout/settle.py:_may_still_come",
+        "gateway/checkout/voiding.py:_may_still_come",
         "That there is no intent is believed only when no request can arrive any more.",
     )
     CANCEL_BEFORE_VOIDED = (
-        "gateway/checkout/settle.py:_void",
+        "gateway/checkout/voiding.py:go_on",
         "*Not charged* is said when nothing is authorized any more.",
     )
     SAID_ONLY_ONCE_VOIDED = (
@@ -135,15 +135,15 @@ class Guard(Enum):
         "While it is being voided it may still be sold: the shopper hears *processing*.",
     )
     VOIDING_IS_DURABLE = (
-        "gateway/checkout/settle.py:_void",
+        "gateway/checkout/voiding.py:_is_over",
         "A failover that forgets the release would pay what the shopper was told is not charged.",
     )
     READ_AFTER_REFUSED_CANCEL = (
-        "gateway/checkout/settle.py:_give_back",
+        "gateway/checkout/voiding.py:give_back",
         "A cancellation is also refused because the money is taken.",
     )
     REFUND_ONLY_THE_UNSOLD = (
-        "gateway/checkout/settle.py:_give_back",
+        "gateway/checkout/voiding.py:give_back",
         "A loser that finds the money taken must not give back what the winner was paid.",
     )
     READ_AFTER_REFUSED_CAPTURE = (
@@ -171,7 +171,7 @@ class Guard(Enum):
         "Money that may be taken at any moment needs its units until it is cancelled.",
     )
     PINNED_SELLS_WHAT_IT_HOLDS = (
-        "gateway/checkout/settle.py:_sell_late",
+        "gateway/checkout/voiding.py:_sell_late",
         "A pinned hold is still there: selling other units for it would keep them for ever.",
     )
     STRAYS_ARE_CANCELLED = (
