@@ -56,11 +56,13 @@ def _key(file: Path | None) -> str:
 
 def _ask(url: str, query: dict[str, str], key: str) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
-    for _ in range(_TURNS):
-        answer = httpx.get(url, params=query, headers=headers, timeout=WITHIN_S + _MARGIN_S)
-        if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
-            break
-        time.sleep(max(100, _problem(answer).retry_after_ms) / 1000)
+    # No proxy of the environment, as for our other programs: over http it would be given the key.
+    with httpx.Client(headers=headers, timeout=WITHIN_S + _MARGIN_S, trust_env=False) as client:
+        for _ in range(_TURNS):
+            answer = client.get(url, params=query)
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            time.sleep(max(100, _problem(answer).retry_after_ms) / 1000)
     return answer
 
 

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
             content=options.file.read_bytes(),
             headers={"authorization": f"Bearer {key}", "content-type": "text/csv"},
             timeout=_IMPORT_TIMEOUT_S,
+            trust_env=False,
         )
         body = answer.json()
     except (OSError, httpx.HTTPError, ValueError) as error:

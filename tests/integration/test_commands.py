@@ -124,6 +124,7 @@ async def test_a_gateway_audits_for_whoever_has_the_key(
     async with site.shopper("ann") as ann:
         assert (await ann.buys("tee", "k"))["state"] == "confirmed"
     asked = ("audit", "--url", site.url, "--payments", "--since", "1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # Nobody is there.
     monkeypatch.delenv("HOLDFAST_KEY", raising=False)
     assert (await asyncio.to_thread(run, *asked))[0] == 2
     kept = tmp_path / "key"
@@ -292,8 +293,10 @@ async def test_without_a_name_every_shop_is_audited(run: Run, lane: Lane, shop: 
     assert shop in {json.loads(line)["shop"] for line in out.splitlines()}
 
 
-async def test_a_price_list_is_imported(run: Run, site: Site, tmp_path: Path) -> None:
-
+async def test_a_price_list_is_imported(
+    run: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # Nobody is there.
     prices = tmp_path / "prices.csv"
     prices.write_text(PRICES)
     arguments = ("import", str(prices), "--url", site.url, "--currency", "EUR")
