@@ -6,6 +6,7 @@ names the rest of the world uses; everything else is ``HOLDFAST_`` and the field
 
 import hashlib
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -230,6 +231,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return shown(self, HIDDEN)
+
+
+def socket_origin(address: str) -> str:
+    """Where sockets are opened of whoever is at this address, as ``wss://shop.example.com``."""
+    parts = urlsplit(address)
+    return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}"
 
 
 def variable(field: str) -> str:
