@@ -72,8 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: str = ""
     """Comma-separated addresses or networks of proxies whose ``X-Forwarded-For`` is believed."""
     tickets_per_address_per_s: Annotated[int, Meta(ge=0, le=100_000)] = 0
-    """Tickets one address may ask for without a key, on average; it may burst to ten times as many.
-    0: no limit. Behind a proxy that is not trusted, everybody has its address."""
+    """Tickets one address may ask this process for without a key, on average; it may burst to ten
+    times as many. 0: no limit. Behind a proxy that is not trusted, everybody has its address."""
     webhook_targets: str = ""
     """Comma-separated networks that orders may be delivered to, besides public addresses: else a
     webhook could make us call whatever only we can reach."""
