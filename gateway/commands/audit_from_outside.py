@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.api.audit import WITHIN_S, Payments, Report
 from gateway.commands.audit_report import in_words, reconciled
+from gateway.environment import program_key
 
 _MARGIN_S = 15
 _TURNS = 30
@@ -51,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _key(file: Path | None) -> str:
-    return (file.read_text() if file else os.environ.get("HOLDFAST_KEY", "")).strip()
+    if file:
+        return program_key(file.read_text(errors="replace"), f"{file}")
+    return program_key(os.environ.get("HOLDFAST_KEY", ""), "HOLDFAST_KEY")
 
 
 def _ask(url: str, query: dict[str, str], key: str) -> httpx.Response:

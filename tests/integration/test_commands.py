@@ -144,6 +144,30 @@ async def test_a_gateway_audits_for_whoever_has_the_key(
     assert (await asyncio.to_thread(run, *asked, "--repair"))[0] == 2
 
 
+@pytest.mark.parametrize("wrong", ["one.admin.key\nanother.admin.key", "“an.admin.key”", "kéy"])
+def test_what_cannot_be_a_key_is_told_without_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: str
+) -> None:
+    """As a header it would be refused, with its text or in a traceback."""
+    url = ("--url", f"http://127.0.0.1:{free_port()}")
+    kept = tmp_path / "key"
+    kept.write_text(wrong, encoding="latin-1", errors="replace")
+    prices = tmp_path / "prices.csv"
+    prices.write_text(PRICES)
+    monkeypatch.setenv("HOLDFAST_KEY", wrong)
+    for where, words in (
+        ("HOLDFAST_KEY", ("audit", *url)),
+        ("HOLDFAST_KEY", ("doctor", *url)),
+        (f"{kept}", ("audit", *url, "--key-file", f"{kept}")),
+        ("--key", ("import", f"{prices}", *url, "--key", wrong)),
+    ):
+        code, out, err = run(*words)
+        assert (code, out) == (2, ""), err
+        assert err.startswith(f"holdfast: {where} holds no key: ")
+        assert wrong not in err
+        assert "admin" not in err
+
+
 @pytest.fixture
 def stripe(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands ask the site's Stripe."""
