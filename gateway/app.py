@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from gateway.api import routes as api
+from gateway.api.addresses import Limit
 from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
 from gateway.api.hall import Hall
@@ -64,6 +65,7 @@ class Gateway:
     listener: NewsListener
     door: Door
     hall: Hall
+    limit: Limit
     drain: Drain
 
     @contextlib.asynccontextmanager
@@ -118,7 +120,9 @@ def assemble(
     desk = Desk(rooms.settler, settings, rng)
     door = Door(settings.sockets)
     hall = hall_of(settings, settings.connections)
-    return Gateway(rooms, desk, NewsListener(rooms), door, hall, Drain(door, settings.drain_s))
+    limit = Limit(settings.tickets_per_address_per_s, clock)
+    drain = Drain(door, settings.drain_s)
+    return Gateway(rooms, desk, NewsListener(rooms), door, hall, limit, drain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +147,12 @@ def applications(gateway: Gateway) -> Applications:
 
     rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
     endpoint = Endpoint(rooms, desk, listener, door)
-    numbers = registry(rooms, desk, listener, door, gateway.hall)
-    routes = api.routes(rooms, desk, numbers, listener, lambda: door.draining, gateway.drain.begin)
+    numbers = registry(rooms, desk, listener, door, gateway.hall, gateway.limit)
+    routes = api.routes(
+        *(rooms, desk, gateway.limit, numbers, listener),
+        draining=lambda: door.draining,
+        drain=gateway.drain.begin,
+    )
     hidden = api.ONLY_OPERATIONS if rooms.settings.metrics_port else ()
     shown = [route for route in routes if route.path not in hidden]
     app = _framework([*shown, *pages.routes(rooms.settings)], lifespan)

@@ -20,6 +20,7 @@ _NO_SETTINGS = ("HOLDFAST_KEY", "HOLDFAST_LOAD_")
 """How variables begin that programs of ours read besides: keys of a shop, signed by one command for
 another, which the shell they were put into still has.
 """
+_KEY = re.compile(r"[A-Za-z0-9._-]+")
 LEAST_SECRET = {"secret": 32, "stripe_api_key": 16, "stripe_webhook_secret": 16}
 """Characters a secret has at least, where it is needed."""
 
@@ -58,6 +59,18 @@ def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) 
     _check_networks(settings)
     _check_relations(settings)
     return settings
+
+
+def program_key(text: str, where: str) -> str:
+    """A program's key as somebody handed it over, in ``where``; empty if there is none.
+
+    Raises:
+        SettingsError: it cannot be one. As a header it would be refused with its text.
+    """
+    key = text.strip()
+    if key and not _KEY.fullmatch(key):
+        raise SettingsError(f"{where} holds no key: one has letters, digits, '.', '-' and '_'.")
+    return key
 
 
 def _secret_in(path: Path, name: str) -> str:

@@ -11,6 +11,7 @@ import random
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from textwrap import indent
 from types import TracebackType
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -20,6 +21,8 @@ from gateway import traces
 from gateway.cards import holds_card_number, without_card_numbers
 from gateway.clock import rfc3339
 from gateway.settings import HIDDEN, Settings
+
+_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 _BLOT = "[redacted]"
 _LEAST = 4
@@ -45,6 +48,7 @@ _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 """Would begin a line that nobody wrote, or steer the terminal of who reads it."""
+_CONTROLS_WITHIN = {code: text for code, text in _CONTROLS.items() if code != ord("\n")}
 
 
 def request_id_of(headers: Mapping[str, str], rng: random.Random) -> str:
@@ -130,6 +134,10 @@ class TextLines(logging.Formatter):
         said = super().formatMessage(record)
         words = " ".join(f"{name}={value}" for name, value in known().items())
         return f"{said} [{words}]" if words else said
+
+    def formatException(self, ei: _Raised) -> str:  # noqa: N802 (the library's name)
+        """A traceback, set in: of what an error says no line is to be taken for one of ours."""
+        return indent(super().formatException(ei).translate(_CONTROLS_WITHIN), "    ")
 
     def format(self, record: logging.LogRecord) -> str:
         """What is written of a record."""

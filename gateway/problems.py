@@ -47,6 +47,8 @@ def of_error(error: HoldfastError) -> Response:
 def as_bytes(error: HoldfastError) -> bytes:
     """The whole HTTP answer of an error, which ends its connection: for whoever is turned away
     before anything was made for the request.
+
+    It has no ``X-Request-ID``: nothing is logged of it, so that an id would lead nowhere.
     """
     answer = of_error(error)
     status = HTTPStatus(answer.status_code)

@@ -3,7 +3,7 @@
 ``look`` is what probes ask every few seconds, and costs a round trip to each server. ``findings``
 is for people: one sentence for each thing that is wrong, whether it fails the process or not. The
 sentences are fit for anybody; addresses and shops' names are kept apart, for a public door must not
-tell them.
+tell them. ``answer`` is both as every process answers ``/readyz``.
 """
 
 import asyncio
@@ -11,11 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from msgspec import Struct
+from starlette.responses import Response
 
 from gateway.clock import Clock
-from gateway.durability import Durability, Finding
+from gateway.durability import Durability, Finding, mode
+from gateway.errors import Unavailable
 from gateway.lane import Address, Lane, Reply
+from gateway.problems import problem
 
 if TYPE_CHECKING:  # A relay has neither, and is spared what they bring along.
     from gateway.checkout.provider import Provider
@@ -83,6 +87,31 @@ class Readiness:
     hearing: Hearing | None = None
     draining: Callable[[], bool] = _never
 
+    async def answer(self, *, verbose: bool, private: bool) -> Response:
+        """What ``/readyz`` answers: 200, or 503 with a word for everything that fails.
+
+        Args:
+            verbose: say in words what is wrong and what to do, whether it fails the process or not,
+                and which mode holds.
+            private: whoever asks may know the addresses of servers.
+        """
+        state = await self.look()
+        said: dict[str, object] = {}
+        if state.silent:
+            said["silent_servers"] = len(state.silent)
+            if private:
+                said["silent"] = state.silent
+        if verbose:
+            found = await self.findings(state)
+            said["mode"] = mode(self.durability.settings)
+            said["findings"] = found if private else [_told_to_anybody(one) for one in found]
+        if not state.failing:
+            body = msgspec.json.encode({"status": "ready", **said})
+            return Response(body, media_type="application/json")
+        detail = f"Not ready: {', '.join(state.failing)}."
+        facts = {"failing": state.failing, **said}
+        return problem(Unavailable.status, Unavailable.code, detail, facts)
+
     async def look(self) -> State:
         """Ask every server once.
 
@@ -131,6 +160,11 @@ class Readiness:
                 "have lost writes. It takes seconds; if it lasts, see that Stripe answers and that "
                 "a sweep runs.",
             )
+
+
+def _told_to_anybody(finding: Finding) -> Finding:
+    """A finding without the addresses of servers."""
+    return Finding(finding.code, finding.message)
 
 
 def _of_clock(off_ms: int, tolerance_s: int) -> Finding:

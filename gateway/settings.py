@@ -6,6 +6,7 @@ names the rest of the world uses; everything else is ``HOLDFAST_`` and the field
 
 import hashlib
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -71,8 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     trusted_proxies: str = ""
     """Comma-separated addresses or networks of proxies whose ``X-Forwarded-For`` is believed."""
     tickets_per_address_per_s: Annotated[int, Meta(ge=0, le=100_000)] = 0
-    """Tickets one address may ask for without a key, on average; it may burst to ten times as many.
-    0: no limit. Behind a proxy that is not trusted, everybody has its address."""
+    """Tickets one address may ask this process for without a key, on average; it may burst to ten
+    times as many. 0: no limit. Behind a proxy that is not trusted, everybody has its address."""
     webhook_targets: str = ""
     """Comma-separated networks that orders may be delivered to, besides public addresses: else a
     webhook could make us call whatever only we can reach."""
@@ -230,6 +231,12 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return shown(self, HIDDEN)
+
+
+def socket_origin(address: str) -> str:
+    """Where sockets are opened of whoever is at this address, as ``wss://shop.example.com``."""
+    parts = urlsplit(address)
+    return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}"
 
 
 def variable(field: str) -> str:

@@ -155,6 +155,6 @@ def _concludes(environment: Environment, run: Run) -> None:
         measured,
         target,
         out,
-        gateways=run.options.urls,
+        gateways=run.options.metrics_urls,
         before=run.vitals_before,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
+from gateway.api.addresses import Limit
 from gateway.api.hall import Hall
 from gateway.checkout.desk import Desk
 from gateway.checkout.payment import Payments
@@ -70,10 +71,11 @@ def everything(claims: Claims | None = None, *, happened: bool = True) -> Expose
     rooms = join(settings, clock, random.Random(1), lane, payments, claims)
     listener, door = NewsListener(rooms), Door(10)
     hall = Hall(10, head_s=10, body_s=30, slow_s=10)
+    limit = Limit(0, clock)
     if happened:
-        _happen(rooms, door, listener.tally)
+        _happen(rooms, door, limit, listener.tally)
     desk = Desk(rooms.settler, settings, rooms.rng)
-    exposed.take(registry_of_gateway(rooms, desk, listener, door, hall))
+    exposed.take(registry_of_gateway(rooms, desk, listener, door, hall, limit))
     exposed.take(registry_of_sweep(Sweep(rooms), Reconciler(rooms.settler)))
     numbers = registry_of_relay(lane, Pulse())
     Tally(numbers).of("acme", "till")
@@ -81,7 +83,7 @@ def everything(claims: Claims | None = None, *, happened: bool = True) -> Expose
     return exposed
 
 
-def _happen(rooms: Rooms, door: Door, tally: Sockets) -> None:
+def _happen(rooms: Rooms, door: Door, limit: Limit, tally: Sockets) -> None:
     rooms.durability.servers["a"] = Server(
         version="8.0", replicas=1, in_cluster=False, knows_wait=True, config={}
     )
@@ -93,6 +95,7 @@ def _happen(rooms: Rooms, door: Door, tally: Sockets) -> None:
             tally.answered(kind, code, 0.01)
     for code in codes():
         door.refused[code] += 1
+        limit.refused[code] += 1
     for close in CloseCode:
         tally.closed[close] += 1
     for number in (1000, 1001, 1005, 1006, 4000):

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from gateway.api.addresses import Limit
 from gateway.api.answers import CarefulHeaders
 from gateway.api.failures import HANDLERS
 from gateway.api.routes import routes
@@ -74,8 +75,11 @@ async def open_door(
     """The front door of these rooms."""
     registry = CollectorRegistry()
     Counter("holdfast_tests", "Something to show", registry=registry).inc()
+    limit = Limit(rooms.settings.tickets_per_address_per_s, rooms.clock)
     app = Starlette(
-        routes=routes(rooms, desk, registry, hearing or NewsListener(rooms), draining, drain),
+        routes=routes(
+            rooms, desk, limit, registry, hearing or NewsListener(rooms), draining, drain
+        ),
         middleware=[Middleware(CarefulHeaders)],
         exception_handlers=dict(HANDLERS),
     )

@@ -4,7 +4,7 @@ Whose address it is says the connection, or a proxy that is trusted (``configura
 """
 
 import ipaddress
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from gateway.api.failures import Endpoint
 from gateway.clock import Clock
-from gateway.errors import RateLimited
+from gateway.errors import HoldfastError, RateLimited
 from gateway.sessions.limits import Bucket
 
 BURST = 10
@@ -29,6 +29,8 @@ class Limit:
 
     per_s: int
     clock: Clock
+    refused: Counter[str] = field(default_factory=Counter)
+    """Requests that came to nothing, for this or another reason, by the code of the error."""
     _buckets: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
@@ -65,11 +67,17 @@ def customer(address: str) -> str:
 
 
 def limited(limit: Limit, endpoint: Endpoint) -> Endpoint:
-    """An endpoint that may be asked only so often by one address without a key."""
+    """An endpoint that may be asked only so often by one address without a key; what it refuses is
+    counted.
+    """
 
     async def answer(request: Request) -> Response:
-        if "authorization" not in request.headers:
-            limit.check(request.client.host if request.client else "")
-        return await endpoint(request)
+        try:
+            if "authorization" not in request.headers:
+                limit.check(request.client.host if request.client else "")
+            return await endpoint(request)
+        except HoldfastError as error:
+            limit.refused[error.code] += 1
+            raise
 
     return answer

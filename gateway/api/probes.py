@@ -11,9 +11,7 @@ from starlette.responses import Response
 
 from gateway.api.answers import as_json
 from gateway.api.callers import shop_with
-from gateway.durability import Finding, mode
-from gateway.errors import Forbidden, HoldfastError, Unavailable
-from gateway.problems import problem
+from gateway.errors import Forbidden, HoldfastError
 from gateway.readiness import Readiness
 from gateway.rooms import Rooms
 
@@ -36,27 +34,12 @@ async def alive(_: Request) -> Response:
 
 
 async def ready(readiness: Readiness, rooms: Rooms, request: Request) -> Response:
-    """``GET /readyz``: 200, or 503 with a word for everything that fails.
-
-    With ``?verbose`` it says in words what is wrong and what to do, whether it fails the process or
-    not, and which mode holds. Addresses are only told on the port that is not public, or to a key
-    of the installation's own shop.
+    """``GET /readyz``, or ``/readyz?verbose``. Addresses are only told on the port that is not
+    public, or to a key of the installation's own shop.
     """
-    state = await readiness.look()
-    private = is_private(rooms, request)
-    said: dict[str, object] = {}
-    if state.silent:
-        said["silent_servers"] = len(state.silent)
-        if private:
-            said["silent"] = state.silent
-    if "verbose" in request.query_params:
-        findings = await readiness.findings(state)
-        said["mode"] = mode(rooms.settings)
-        said["findings"] = findings if private else [told_to_anybody(one) for one in findings]
-    if not state.failing:
-        return as_json({"status": "ready", **said})
-    detail = f"Not ready: {', '.join(state.failing)}."
-    return problem(Unavailable.status, Unavailable.code, detail, {"failing": state.failing, **said})
+    return await readiness.answer(
+        verbose="verbose" in request.query_params, private=is_private(rooms, request)
+    )
 
 
 def is_private(rooms: Rooms, request: Request) -> bool:
@@ -69,11 +52,6 @@ def is_private(rooms: Rooms, request: Request) -> bool:
         return shop_with(rooms, request, "admin") == settings.shop
     except HoldfastError:
         return False
-
-
-def told_to_anybody(finding: Finding) -> Finding:
-    """A finding without the addresses of servers."""
-    return Finding(finding.code, finding.message)
 
 
 async def drain(rooms: Rooms, begin: Callable[[], Begun], request: Request) -> Response:

@@ -3,7 +3,7 @@
 ``app`` mounts it::
 
     Starlette(
-        routes=[*routes(rooms, desk, registry, hearing, draining, drain), …],
+        routes=[*routes(rooms, desk, limit, registry, hearing, draining, drain), …],
         middleware=[Middleware(CarefulHeaders), …],
         exception_handlers=failures.HANDLERS,
     )
@@ -74,6 +74,7 @@ ONLY_OPERATIONS = frozenset({"/metrics", "/drainz"})
 def routes(
     rooms: Rooms,
     desk: Desk,
+    limit: Limit,
     registry: CollectorRegistry,
     hearing: Hearing,
     draining: Callable[[], bool],
@@ -82,6 +83,7 @@ def routes(
     """Every HTTP route but the pages.
 
     Args:
+        limit: how often one address may ask for tickets.
         hearing: whether news reaches this process.
         draining: says whether this process is going away.
         drain: has it begin to.
@@ -97,7 +99,6 @@ def routes(
     )
     webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
     large = Room(stripe.MOST_LARGE_BYTES)
-    limit = Limit(rooms.settings.tickets_per_address_per_s, rooms.clock)
     ticket = limited(limit, partial(tickets.create, rooms))
     return [
         *_for_pages("/v1/tickets", ticket, rooms.settings),

@@ -20,7 +20,7 @@ from gateway.errors import Forbidden, ShowNotLive
 from gateway.messages import Token
 from gateway.model import Id, Name, Timestamp
 from gateway.rooms import Rooms
-from gateway.settings import Settings
+from gateway.settings import Settings, socket_origin
 from gateway.tickets import Key
 
 SOCKET_PATH = "/v1/live"
@@ -105,6 +105,5 @@ def _queued(place: Place, token: str) -> Response:
 
 def socket_address(settings: Settings, request: Request) -> str:
     """Where browsers reach the socket: as the settings say, else as they reached us just now."""
-    base = urlsplit(settings.public_url or str(request.base_url))
-    scheme = "wss" if base.scheme in {"https", "wss"} else "ws"
-    return f"{scheme}://{base.netloc}{base.path.rstrip('/')}{SOCKET_PATH}"
+    base = settings.public_url or str(request.base_url)
+    return f"{socket_origin(base)}{urlsplit(base).path.rstrip('/')}{SOCKET_PATH}"

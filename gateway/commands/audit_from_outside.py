@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.api.audit import WITHIN_S, Payments, Report
 from gateway.commands.audit_report import in_words, reconciled
+from gateway.environment import program_key
 
 _MARGIN_S = 15
 _TURNS = 30
@@ -51,16 +52,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _key(file: Path | None) -> str:
-    return (file.read_text() if file else os.environ.get("HOLDFAST_KEY", "")).strip()
+    if file:
+        return program_key(file.read_text(errors="replace"), f"{file}")
+    return program_key(os.environ.get("HOLDFAST_KEY", ""), "HOLDFAST_KEY")
 
 
 def _ask(url: str, query: dict[str, str], key: str) -> httpx.Response:
     headers = {"authorization": f"Bearer {key}"}
-    for _ in range(_TURNS):
-        answer = httpx.get(url, params=query, headers=headers, timeout=WITHIN_S + _MARGIN_S)
-        if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
-            break
-        time.sleep(max(100, _problem(answer).retry_after_ms) / 1000)
+    # No proxy of the environment, as for our other programs: over http it would be given the key.
+    with httpx.Client(headers=headers, timeout=WITHIN_S + _MARGIN_S, trust_env=False) as client:
+        for _ in range(_TURNS):
+            answer = client.get(url, params=query)
+            if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            time.sleep(max(100, _problem(answer).retry_after_ms) / 1000)
     return answer
 
 

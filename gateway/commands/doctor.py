@@ -15,7 +15,7 @@ from gateway.doctor.live import live
 from gateway.doctor.money import money
 from gateway.doctor.reach import reach
 from gateway.doctor.store import redis, stock
-from gateway.environment import read
+from gateway.environment import program_key, read
 from gateway.settings import Settings
 
 _KEY = "HOLDFAST_KEY"
@@ -73,7 +73,7 @@ def patient(options: argparse.Namespace, environment: Mapping[str, str]) -> Pati
         url=options.url,
         show=options.show,
         idle_s=options.idle,
-        key=environment.get(_KEY, "").strip(),
+        key=program_key(environment.get(_KEY, ""), _KEY),
         given=frozenset(given),
         settings=settings,
         now_ms=SystemClock().now_ms,

@@ -27,7 +27,7 @@ def add_arguments(_: argparse.ArgumentParser) -> None:
 
 
 def run(_: argparse.Namespace) -> int:
-    """Drain the gateway of these settings on this machine; 1 when sockets are left, or it fails."""
+    """Drain the gateway of these settings on this machine; 1 when sockets are left, or may be."""
     settings = read(os.environ, needs=("secret",))
     try:
         with httpx.Client(
@@ -53,30 +53,34 @@ def _drain(client: httpx.Client, settings: Settings) -> int:
     answer = begun.json()
     _say(f"{answer['sockets']} sockets are sent elsewhere within {answer['within_ms'] / 1000:g} s")
     ends_s = time.monotonic() + answer["within_ms"] / 1000 + _MARGIN_S
-    left = said = None
+    how = ""
     while time.monotonic() < ends_s:
-        left = _sockets(client)
-        if not left:
+        left, said = _sockets(client), how
+        if left == 0:
             _say("no socket is left")
             return 0
-        if left != said:
-            said = left
-            _say(f"{left} left")
+        how = f"{left} left" if left else "how many are left the gateway does not tell"
+        if how != said:
+            _say(how)
         time.sleep(_EVERY_S)
-    _say(f"the time is over; {left} are left")
+    _say(f"the time is over; {how}")
     return 1
 
 
-def _sockets(client: httpx.Client) -> int:
-    """Sockets that are open; a gateway that has ended has none."""
+def _sockets(client: httpx.Client) -> int | None:
+    """Sockets that are open, of which a gateway that has ended has none; ``None`` if it does not
+    tell: it may be busy, and is asked again.
+    """
     try:
         told = client.get("/metrics").raise_for_status().text
-    except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+    except httpx.ConnectError:
         return 0
+    except httpx.HTTPError:
+        return None
     for line in told.splitlines():
         if line.startswith(_SOCKETS):
             return round(float(line.removeprefix(_SOCKETS)))
-    return 0
+    return None
 
 
 def _say(what: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from gateway.clock import SystemClock
-from gateway.environment import read
+from gateway.environment import program_key, read
 from gateway.tickets import Tokens
 
 _IMPORT_TIMEOUT_S = 60
@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Send a CSV to a gateway; 1 when rows are bad."""
     settings = read(os.environ, needs=() if options.key else ("secret",))
-    key = options.key or Tokens(settings, SystemClock()).sign_key(settings.shop, ("admin",))
+    given = program_key(options.key or "", "--key")
+    key = given or Tokens(settings, SystemClock()).sign_key(settings.shop, ("admin",))
     url = options.url or f"http://{settings.host}:{settings.port}"
     query = {"skip_bad_rows": "true"} if options.skip_bad_rows else {}
     if options.currency:
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
             content=options.file.read_bytes(),
             headers={"authorization": f"Bearer {key}", "content-type": "text/csv"},
             timeout=_IMPORT_TIMEOUT_S,
+            trust_env=False,
         )
         body = answer.json()
     except (OSError, httpx.HTTPError, ValueError) as error:

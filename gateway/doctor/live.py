@@ -1,6 +1,7 @@
 """A ticket, a socket, a welcome, and some silence; and a foreign page that is turned away."""
 
 import asyncio
+import contextlib
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -56,7 +57,8 @@ async def _ticket(patient: Patient) -> TicketAnswer | Outcome:
             why = f"Nobody answers a ticket's request: {type(error).__name__}."
             return Outcome("socket", "failed", why, "See that the ingress passes on POST.")
     if answer.status_code == 200:
-        return msgspec.json.decode(answer.content, type=TicketAnswer)
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(answer.content, type=TicketAnswer)
     if answer.status_code == 202:
         why = f"The show {patient.show} is full, so that the socket was not tried."
         return Outcome("socket", "skipped", why, "Ask again later, or for another --show.")

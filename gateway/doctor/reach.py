@@ -18,14 +18,16 @@ async def reach(patient: Patient) -> list[Outcome]:
     async with patient.client() as client:
         try:
             alive = await client.get("/livez")
+            if alive.status_code != 200 or _said(alive).get("status") != "alive":
+                return [_somebody_else(alive)]
+            ready = await client.get("/readyz?verbose", headers=patient.headers)
+            metrics = await client.get("/metrics")
         except httpx.HTTPError as error:
             return [_unreachable(patient, error)]
-        if alive.status_code != 200 or _said(alive).get("status") != "alive":
-            return [_somebody_else(alive)]
-        outcomes = [_of_transport(patient), _clock(patient, alive)]
-        outcomes += _ready(await client.get("/readyz?verbose", headers=patient.headers))
-        outcomes.append(_metrics(patient, await client.get("/metrics")))
-    return outcomes
+    return [
+        *(_of_transport(patient), _clock(patient, alive)),
+        *(*_ready(ready), _metrics(patient, metrics)),
+    ]
 
 
 def _unreachable(patient: Patient, error: httpx.HTTPError) -> Outcome:

@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from gateway.admission import SAID, Admission
+from gateway.api.addresses import Limit
 from gateway.api.hall import Hall
 from gateway.checkout.desk import Desk
 from gateway.metrics.families import counter, counters, gauge, histogram
@@ -19,14 +20,15 @@ from gateway.sockets.listener import NewsListener
 from gateway.sockets.tally import Tally
 
 _NOBODY: dict[str, int] = {"full": 0, "draining": 0}
+_NO_TICKETS: dict[str, int] = {"rate_limited": 0}
 """What is counted from the beginning: a count that appears with 1 was never seen to grow."""
 
 
 def registry(
-    rooms: Rooms, desk: Desk, listener: NewsListener, door: Door, hall: Hall
+    rooms: Rooms, desk: Desk, listener: NewsListener, door: Door, hall: Hall, limit: Limit
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
-    return registry_of_process(_Gateway(rooms, desk, listener, door, hall))
+    return registry_of_process(_Gateway(rooms, desk, listener, door, hall, limit))
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -36,6 +38,7 @@ class _Gateway(Collector):
     listener: NewsListener
     door: Door
     hall: Hall
+    limit: Limit
 
     def collect(self) -> Iterable[Metric]:
         """Read everything once."""
@@ -48,7 +51,7 @@ class _Gateway(Collector):
         yield from _of_commands(self.listener.tally)
         yield from _of_sockets(self.listener.tally)
         yield from of_rooms(self.rooms)
-        yield _of_admission(self.rooms.admission)
+        yield from _of_tickets(self.limit, self.rooms.admission)
 
 
 def _of_door(door: Door) -> Iterable[Metric]:
@@ -122,9 +125,15 @@ def _of_sockets(tally: Tally) -> Iterable[Metric]:
     )
 
 
-def _of_admission(admission: Admission) -> Metric:
-    """What became of those who asked for a ticket of a show with a limit."""
-    return counters(
+def _of_tickets(limit: Limit, admission: Admission) -> Iterable[Metric]:
+    """What became of those who asked for a ticket, and of those before a show with a limit."""
+    yield counters(
+        "holdfast_tickets_refused",
+        "Requests for a ticket that were refused, by the code of the error.",
+        ("reason",),
+        (((code,), count) for code, count in {**_NO_TICKETS, **limit.refused}.items()),
+    )
+    yield counters(
         "holdfast_admission",
         "Answers to shoppers before a full show.",
         ("said",),

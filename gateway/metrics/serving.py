@@ -17,7 +17,6 @@ from http import HTTPStatus
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from gateway.durability import mode
 from gateway.pulse import Pulse
 from gateway.readiness import Readiness
 from gateway.settings import Settings, SettingsError, variable
@@ -58,14 +57,8 @@ class Health:
                 return _say(HTTPStatus.NOT_FOUND, status="not_found")
 
     async def _ready(self, *, verbose: bool) -> _Answer:
-        state = await self.readiness.look()
-        said: dict[str, object] = {"status": "not_ready" if state.failing else "ready"}
-        said |= {"failing": state.failing} if state.failing else {}
-        said |= {"silent": state.silent} if state.silent else {}
-        if verbose:
-            said["mode"] = mode(self.readiness.durability.settings)
-            said["findings"] = await self.readiness.findings(state)
-        return _say(HTTPStatus.SERVICE_UNAVAILABLE if state.failing else HTTPStatus.OK, **said)
+        told = await self.readiness.answer(verbose=verbose, private=True)
+        return HTTPStatus(told.status_code), told.headers["content-type"], bytes(told.body)
 
 
 def listen(settings: Settings) -> socket.socket | None:

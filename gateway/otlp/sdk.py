@@ -33,7 +33,7 @@ _FLUSH_S = 3.0
 def exporting(settings: Settings, url: str, service: str) -> Tracer:
     """A tracer whose spans go to the collector at a URL, under the name of a service."""
     session = Session()
-    session.trust_env = False  # No proxy of the environment, as for all that we call.
+    session.trust_env = False  # No proxy of the environment, as for all but Stripe.
     exporter = OTLPSpanExporter(f"{url.rstrip('/')}/v1/traces", timeout=_TIMEOUT_S, session=session)
     batches = BatchSpanProcessor(
         exporter,

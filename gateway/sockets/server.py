@@ -17,7 +17,8 @@ from uvicorn.server import ServerState
 from websockets.protocol import State
 from websockets.streams import StreamReader
 
-from gateway.errors import CloseCode
+from gateway.errors import CloseCode, Invalid
+from gateway.problems import as_bytes
 from gateway.sessions.limits import Bucket
 from gateway.sockets.direct import EXTENSION, Outlet, small_text
 from gateway.sockets.door import MOST_UNFINISHED, Door, Reason, refusals
@@ -39,6 +40,9 @@ _LAST_WORDS = 16_384
 """Bytes that are read of a peer after we have no ear for it any more, to find its goodbye."""
 _LARGE = 16_384
 """Bytes of a frame, or message, that is not there whole, from which on it must fit at the door."""
+
+_NO_UPGRADE = as_bytes(Invalid("A socket is asked for by GET, in HTTP/1.1, without a body."))
+"""To a request that the library will not read."""
 
 _NO_TEXT = 1007
 """The close code for a text that is not UTF-8 (RFC 6455, 8.1)."""
@@ -231,9 +235,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _turn_away(self) -> None:
         """Uvicorn has read the whole request, and the library cannot: nothing more would come.
 
-        It has bounds of its own, on the number of headers and their length.
+        It has bounds of its own, on the number of headers and their length, and says so. Of a body,
+        or another method, it says nothing.
         """
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write(b"".join(self.conn.data_to_send()) or _NO_UPGRADE)
         self.transport.close()
         self._cut_after_grace()
 

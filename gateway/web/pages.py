@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -11,7 +10,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from gateway.environment import listed
-from gateway.settings import Settings
+from gateway.settings import Settings, socket_origin
 
 STATIC = Path(__file__).parent / "static"
 _STRIPE_SCRIPT = "https://js.stripe.com"
@@ -100,6 +99,5 @@ def _sockets(settings: Settings, host: str) -> str:
     A proxy may have ended TLS without saying so, and the page knows better than we.
     """
     if settings.public_url:
-        base = urlsplit(settings.public_url)
-        return f" {'wss' if base.scheme == 'https' else 'ws'}://{base.netloc}"
+        return f" {socket_origin(settings.public_url)}"
     return f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""

@@ -20,8 +20,8 @@ class NotAllowed(Exception):
     """One sentence for whoever started it."""
 
 
-def check_hosts(urls: Collection[str], allowed: str | None) -> None:
-    """Every address is this machine's, or of the host that was named.
+def check_hosts(urls: Collection[str], allowed: str | None, option: str = "--host") -> None:
+    """Every address is this machine's, or of a host that was named.
 
     Raises:
         NotAllowed: one is not.
@@ -29,7 +29,7 @@ def check_hosts(urls: Collection[str], allowed: str | None) -> None:
     for url in urls:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise NotAllowed(f"--host must be an http or https address, not {url}.")
+            raise NotAllowed(f"{option} must be an http or https address, not {url}.")
         if not may_go_to(url, allowed):
             raise NotAllowed(
                 f"{parts.hostname} is not this machine: if it is yours to burden, say "
@@ -38,9 +38,10 @@ def check_hosts(urls: Collection[str], allowed: str | None) -> None:
 
 
 def may_go_to(url: str, allowed: str | None) -> bool:
-    """Whether load may go to this address."""
+    """Whether load may go to this address; ``allowed`` are names with commas."""
     host = urllib.parse.urlsplit(url).hostname or ""
-    if host == "localhost" or (allowed and host == allowed.strip().lower()):
+    names = {name.strip().lower() for name in (allowed or "").split(",")}
+    if host == "localhost" or (host and host in names):
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

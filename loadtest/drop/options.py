@@ -37,6 +37,13 @@ def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust
     add("--seed", type=int, default=1, help="Of every shopper's whims.")
     add("--show", default="load-test", help="The show; it is made if it is not there.")
     add("--till-url", default="", help="Of a till, so that its books are compared, too.")
+    add(
+        "--metrics-url",
+        default="",
+        metavar="URLS",
+        help="Where each gateway tells its metrics, with commas, if not at --host: the port for "
+        "operators (HOLDFAST_METRICS_PORT).",
+    )
     add("--out", default="load-results", help="Where measured.json and the report are put.")
     add("--arrivals", default="", help="For replay: the recorded arrivals, JSON lines.")
     add("--times", type=int, default=1, help="For replay: each arrival so many times.")
@@ -45,8 +52,9 @@ def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust
     add(
         "--allow-remote-host",
         default="",
-        metavar="NAME",
-        help="Hosts that are not this machine are refused unless their name is repeated here.",
+        metavar="NAMES",
+        help="Hosts that are not this machine are refused unless their names are repeated here, "
+        "with commas.",
     )
 
 
@@ -56,6 +64,8 @@ class Options:
 
     urls: tuple[str, ...]
     """Of the gateways, taken in turn; or of what is before them."""
+    metrics_urls: tuple[str, ...]
+    """Where each gateway tells its metrics."""
     scenario: Scenario
     arrivals: tuple[Arrival, ...]
     """When shoppers come, if they do not wait for the server."""
@@ -102,8 +112,11 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
     if said.compress <= 0 or said.speed <= 0:
         raise NotAllowed("--compress and --speed must be more than 0.")
     scenario, arrivals, units = _scenario(said)
+    urls = _urls(said.host)
+    metrics_urls = tuple(url.removesuffix("/metrics") for url in _urls(said.metrics_url))
     return Options(
-        urls=tuple(url.strip().rstrip("/") for url in said.host.split(",") if url.strip()),
+        urls=urls,
+        metrics_urls=metrics_urls or urls,
         scenario=scenario,
         arrivals=tuple(arrivals),
         units=units,
@@ -115,6 +128,10 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
         admin_key=admin_key,
         pos_key=pos_key,
     )
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
 
 
 def _scenario(said: argparse.Namespace) -> tuple[Scenario, list[Arrival], dict[str, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from loadtest.drop.arrivals import Arrival, share
 from loadtest.drop.collect import Recorder, Whole
-from loadtest.drop.guard import check, may_go_to
+from loadtest.drop.guard import check, check_hosts, may_go_to
 from loadtest.drop.hosting import Host, memory_mib, split
 from loadtest.drop.live_socket import Start, in_a_thread
 from loadtest.drop.measured import Measured
@@ -75,6 +75,7 @@ class Run:
             NoAnswer, Refused: the shop cannot be set up.
         """
         options = self.options
+        check_hosts(options.metrics_urls, options.allowed, "--metrics-url")
         config = check(options.urls, options.allowed)
         self._sandbox_url = self._sandbox(config)
         if self.leads:
@@ -82,7 +83,7 @@ class Run:
             admin, pos = Api(url, options.admin_key), Api(url, options.pos_key)
             self.host = Host(admin, pos, options.show, self.name)
             self.host.sets_up(options.skus)
-            self.vitals_before = look(options.urls)
+            self.vitals_before = look(options.metrics_urls)
             if options.scenario.arithmetic:
                 self.say(f"{options.scenario.name}: {options.scenario.arithmetic}\n")
 
@@ -176,6 +177,11 @@ class Run:
     def _warns(self) -> None:
         if "push stock" not in self.whole.steps and self.options.scenario.drops:
             self.whole.notes.append("No push said when it was decided: staleness is not known.")
+        if self.vitals_before and not self.vitals_before.buckets:
+            self.whole.notes.append(
+                "No gateway told its metrics: what it knows of itself is not in the verdict; "
+                "see --metrics-url."
+            )
 
     def _beats(self) -> None:
         """Note how late this process is with what is due: it measures itself as well."""
@@ -205,15 +211,17 @@ class Run:
         scenario = self.options.scenario
         while scenario.watches_memory and not self.over.wait(_MEMORY_EVERY_S):
             if scenario.stages[0].until_s + _SETTLED_S < self._now_s < scenario.closes_at_s:
-                seen = {url: memory_mib(url) for url in self.options.urls}
+                seen = {url: memory_mib(url) for url in self.options.metrics_urls}
                 self._memory.append({url: mib for url, mib in seen.items() if mib})
 
     def _judges_memory(self) -> None:
         if not self.options.scenario.watches_memory:
             return
-        grown = [growth(self._memory, url) for url in self.options.urls]
+        grown = [growth(self._memory, url) for url in self.options.metrics_urls]
         if not self._memory or None in grown:
-            self.whole.problems.append("A gateway did not say at /metrics how much memory it has.")
+            self.whole.problems.append(
+                "A gateway did not say at /metrics how much memory it has; see --metrics-url."
+            )
             return
         self.whole.figures[MEMORY_GROWTH] = round(max(one for one in grown if one is not None), 1)
 

@@ -1,7 +1,7 @@
 """What gateways say of themselves at ``/metrics``, before and after: where the time went.
 
 Only histograms are read, and of them the few that tell causes apart. A deployment that shows its
-metrics elsewhere, or not at all, is judged without them.
+metrics to nobody here is judged without them.
 """
 
 import re

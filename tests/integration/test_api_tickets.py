@@ -19,6 +19,7 @@ from gateway.settings import Settings
 from gateway.tickets import Scope
 from tests.front_door import Door, open_door, problem
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site
+from tests.integration.test_metrics import numbers
 
 
 @pytest.fixture
@@ -274,6 +275,11 @@ async def test_one_address_gets_only_so_many_tickets_whatever_it_says_of_itself(
         assert refused.headers["retry-after"] == "1"
         key = site.rooms.tokens.sign_key(site.shop, ("pos",))
         assert (await asked(site, "", authorization=f"Bearer {key}")).status_code == 200
+        problem(await asked(site, "", authorization="Bearer x"), 401, "unauthenticated")
+        told = await numbers(site)
+    refused_by = {"rate_limited": 1, "unauthenticated": 1}
+    for reason, count in refused_by.items():
+        assert told[f'holdfast_tickets_refused_total{{reason="{reason}"}}'] == count
 
 
 async def test_a_proxy_that_is_trusted_says_whose_address_it_is(settings: Settings) -> None:

@@ -124,6 +124,7 @@ async def test_a_gateway_audits_for_whoever_has_the_key(
     async with site.shopper("ann") as ann:
         assert (await ann.buys("tee", "k"))["state"] == "confirmed"
     asked = ("audit", "--url", site.url, "--payments", "--since", "1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # Nobody is there.
     monkeypatch.delenv("HOLDFAST_KEY", raising=False)
     assert (await asyncio.to_thread(run, *asked))[0] == 2
     kept = tmp_path / "key"
@@ -141,6 +142,30 @@ async def test_a_gateway_audits_for_whoever_has_the_key(
     code, _, err = await asyncio.to_thread(run, *asked)
     assert (code, err) == (1, "holdfast: no audit: This key is not valid.\n")
     assert (await asyncio.to_thread(run, *asked, "--repair"))[0] == 2
+
+
+@pytest.mark.parametrize("wrong", ["one.admin.key\nanother.admin.key", "“an.admin.key”", "kéy"])
+def test_what_cannot_be_a_key_is_told_without_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: str
+) -> None:
+    """As a header it would be refused, with its text or in a traceback."""
+    url = ("--url", f"http://127.0.0.1:{free_port()}")
+    kept = tmp_path / "key"
+    kept.write_text(wrong, encoding="latin-1", errors="replace")
+    prices = tmp_path / "prices.csv"
+    prices.write_text(PRICES)
+    monkeypatch.setenv("HOLDFAST_KEY", wrong)
+    for where, words in (
+        ("HOLDFAST_KEY", ("audit", *url)),
+        ("HOLDFAST_KEY", ("doctor", *url)),
+        (f"{kept}", ("audit", *url, "--key-file", f"{kept}")),
+        ("--key", ("import", f"{prices}", *url, "--key", wrong)),
+    ):
+        code, out, err = run(*words)
+        assert (code, out) == (2, ""), err
+        assert err.startswith(f"holdfast: {where} holds no key: ")
+        assert wrong not in err
+        assert "admin" not in err
 
 
 @pytest.fixture
@@ -292,8 +317,10 @@ async def test_without_a_name_every_shop_is_audited(run: Run, lane: Lane, shop: 
     assert shop in {json.loads(line)["shop"] for line in out.splitlines()}
 
 
-async def test_a_price_list_is_imported(run: Run, site: Site, tmp_path: Path) -> None:
-
+async def test_a_price_list_is_imported(
+    run: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # Nobody is there.
     prices = tmp_path / "prices.csv"
     prices.write_text(PRICES)
     arguments = ("import", str(prices), "--url", site.url, "--currency", "EUR")

@@ -97,6 +97,22 @@ async def test_somebody_else_who_answers_is_no_gateway(settings: Settings) -> No
     assert "no gateway" in outcomes[0].message
 
 
+async def test_who_falls_silent_after_the_first_answer_is_unreachable(settings: Settings) -> None:
+    async def answers_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"/livez" in head:
+            said = b'{"status":"alive"}'
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
+            writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(said), said))
+        writer.close()
+
+    async with await asyncio.start_server(answers_once, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        outcomes = await examine(patient(f"http://127.0.0.1:{port}", settings))
+    assert states(outcomes) == {"reach": "failed"}
+    assert "does not answer" in outcomes[0].message
+
+
 def test_a_bad_certificate_is_told_from_silence() -> None:
     cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
     cause.verify_message = "certificate has expired"
@@ -131,7 +147,11 @@ async def test_a_ticket_that_a_gateway_refuses_is_no_fault_of_the_way_there(
     async def somebody_else(_: Request) -> Response:
         return PlainTextResponse("no server", 503)
 
-    for answer, fix in ((unavailable, "/readyz?verbose"), (somebody_else, "the ingress")):
+    async def a_page(_: Request) -> Response:
+        return PlainTextResponse("Welcome!")
+
+    said_by = ((unavailable, "/readyz?verbose"), (somebody_else, "ingress"), (a_page, "ingress"))
+    for answer, fix in said_by:
         app = Starlette(routes=[Route("/v1/tickets", answer, methods=EVERYTHING)])
         async with serving(app) as url:
             outcomes = await live(patient(url, settings))

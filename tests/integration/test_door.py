@@ -135,6 +135,16 @@ async def test_an_upgrade_that_uvicorn_can_read_and_the_library_cannot_keeps_no_
             assert line.startswith("HTTP/1.1 101")
 
 
+@pytest.mark.parametrize("header", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+async def test_an_upgrade_with_a_body_is_answered(settings: Settings, header: str) -> None:
+    async with small(settings, sockets=1) as site, asking(site, header, OURS) as (line, reader):
+        assert line.startswith("HTTP/1.1 422")
+        async with asyncio.timeout(PATIENCE_S):
+            _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert json.loads(body)["code"] == "invalid"
+        await until(lambda: site.gateway.door.open == 0)
+
+
 async def test_a_peer_that_never_reads_is_freed_and_one_that_only_answers_pings_stays(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,3 +144,41 @@ async def test_the_command_waits_until_the_sockets_are_gone(
         assert await asyncio.to_thread(main, ["drain"]) == 1
     assert await asyncio.to_thread(main, ["drain"]) == 1
     assert "holdfast: the gateway at http://127.0.0.1:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="# HELP holdfast_sockets Sockets open here.\n"),
+        httpx.Response(200, text="holdfast_sockets_limit 10.0\n"),
+        httpx.Response(503),
+        httpx.ReadTimeout("it is busy"),
+        httpx.ReadError("it broke"),
+    ],
+    ids=["no number", "another number", "refused", "late", "broken"],
+)
+def test_the_command_takes_no_silence_for_the_last_goodbye(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: httpx.Response | Exception,
+) -> None:
+    monkeypatch.setattr(drain_command, "_EVERY_S", 0.005)
+    monkeypatch.setattr(drain_command, "_MARGIN_S", 0.05)
+    asked = []
+
+    def gateway(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if request.url.path == "/drainz":
+            return httpx.Response(202, json={"within_ms": 0, "sockets": 3})
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with httpx.Client(base_url="http://it", transport=httpx.MockTransport(gateway)) as client:
+        assert drain_command._drain(client, settings) == 1
+    assert asked.count("/metrics") > 1
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "how many are left the gateway does not tell",
+        "the time is over; how many are left the gateway does not tell",
+    ]

@@ -22,6 +22,7 @@ from gateway.pulse import Pulse
 from gateway.readiness import Readiness
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings, SettingsError
+from tests.front_door import problem
 from tests.processes import Process, environment, free_port
 
 
@@ -79,10 +80,9 @@ async def test_without_redis_it_is_alive_and_not_ready(
 ) -> None:
     monkeypatch.setattr(readiness, "PING_WITHIN_S", 0.1)
     async with opened(settings, Lane(settings)) as office:  # Nobody serves this lane.
-        answer = await office.get("/readyz?verbose")
-        assert answer.status_code == 503
-        assert answer.json()["failing"] == ["redis"]
-        assert answer.json()["findings"][0]["code"] == "redis"
+        told = problem(await office.get("/readyz?verbose"), 503, "unavailable")
+        assert told["failing"] == ["redis"]
+        assert told["findings"][0]["code"] == "redis"
         assert (await office.get("/livez")).status_code == 200
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from loadtest.drop.guard import NotAllowed, check_config, check_environment, check_hosts, may_go_to
 from loadtest.drop.options import ADMIN_KEY, Options, add_options, read_options
+from loadtest.drop.run import Run
 
 
 def key(**claims: object) -> str:
@@ -48,6 +49,28 @@ def test_any_other_is_not_unless_its_name_is_repeated(url: str) -> None:
 def test_what_is_no_web_address_is_refused(url: str) -> None:
     with pytest.raises(NotAllowed, match="--host"):
         check_hosts([url], None)
+
+
+def test_metrics_are_read_at_the_hosts_or_where_gateways_tell_them() -> None:
+    hosts = "http://127.0.0.1:1,http://127.0.0.1:2"
+    assert told(host=hosts).metrics_urls == ("http://127.0.0.1:1", "http://127.0.0.1:2")
+    operators = "http://127.0.0.1:9090/metrics, http://[::1]:9091/"
+    elsewhere = told("--metrics-url", operators, host=hosts)
+    assert elsewhere.metrics_urls == ("http://127.0.0.1:9090", "http://[::1]:9091")
+    assert elsewhere.urls == ("http://127.0.0.1:1", "http://127.0.0.1:2")
+
+
+def test_metrics_of_another_host_are_not_asked_for_unless_its_name_is_repeated() -> None:
+    words = ("--metrics-url", "http://ops.example:9090")
+    with pytest.raises(NotAllowed, match="--allow-remote-host ops"):
+        Run(told(*words), leads=True, plays=True).prepares()
+    with pytest.raises(NotAllowed, match="--metrics-url"):
+        check_hosts(["ops.example:9090"], None, "--metrics-url")
+    both = told(*words, "--allow-remote-host", "shop.example,Ops.Example")
+    check_hosts(both.metrics_urls, both.allowed, "--metrics-url")
+    check_hosts(["https://shop.example"], both.allowed)
+    with pytest.raises(NotAllowed):
+        check_hosts(["https://shop"], both.allowed)
 
 
 def test_a_gateway_may_not_send_the_load_elsewhere() -> None:

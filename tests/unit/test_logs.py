@@ -61,6 +61,14 @@ def test_nobody_has_us_write_a_line_of_his_own(redact: Redaction) -> None:
     assert len(said.splitlines()) == 1
 
 
+def test_nor_by_what_an_error_says(redact: Redaction) -> None:
+    forged = "because\n2026-11-22 ERROR gateway: sold twice\x1b[2J\r2026"
+    first, *rest = TextLines(redact).format(record("broken", exc_info=broken(forged))).split("\n")
+    assert first.endswith("broken")
+    assert "    2026-11-22 ERROR gateway: sold twice\\x1b[2J\\x0d2026" in rest
+    assert all(line.startswith("    ") for line in rest)
+
+
 def test_a_line_for_programs_is_one_object(redact: Redaction) -> None:
     lines = JsonLines(redact)
     with about(request="r-1", session="s", shop="demo"), Tracer().enter(parse(BROUGHT), "x"):

@@ -35,6 +35,11 @@ LABELS = {
     # The interpreter's own.
     *("generation", "implementation", "major", "minor", "patchlevel"),
 }
+LOOKED_UP = {
+    *("holdfast_shops", "holdfast_frames_written"),
+    *("holdfast_sweep_payments", "holdfast_relay_parked_now"),
+}
+"""What nobody has to watch."""
 HOW_LONG = re.compile(r"\b(how long|how old|how late|staleness|takes)\b", re.IGNORECASE)
 
 
@@ -108,6 +113,13 @@ async def test_every_query_asks_for_what_some_process_tells(exposed: Exposed) ->
         where: problems for where, query in asked_for() if (problems := faults(query, exposed))
     }
     assert wrong == {}
+
+
+async def test_every_number_of_ours_is_shown_or_watched(exposed: Exposed) -> None:
+    asked = " ".join(query for _, query in asked_for())
+    ours = {name for name in exposed.families if name.startswith("holdfast_")}
+    shown = {name for name in ours if re.search(rf"\b{name}(_total|_bucket|_info)?\b", asked)}
+    assert ours - shown == LOOKED_UP
 
 
 @pytest.mark.parametrize(
