@@ -17,7 +17,7 @@ from gateway.errors import Invalid, NotFound, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, Reply, pairs
 from gateway.model import Contact
-from gateway.orders.stream import Entry, read_entry
+from gateway.orders.stream import Entry, read_entries
 from gateway.pos.parked import Parking
 from gateway.privacy.found import (
     PLACES,
@@ -227,11 +227,10 @@ class Walk:
         while orders:
             rows = await self.lane.command("XRANGE", self.keys.orders, start, "+", "COUNT", _SLICE)
             self._looked_at(len(rows))
-            entries = [read_entry(*row) for row in rows]
-            found += [one for one in entries if one.order in orders]
+            found += [one for one in read_entries(rows) if one.order in orders]
             if len(rows) < _SLICE:
                 break
-            start = f"({entries[-1].id}"
+            start = f"({rows[-1][0].decode()}"
         return found
 
     def _looked_at(self, count: int) -> None:
@@ -241,7 +240,14 @@ class Walk:
 
 def _is_at(contact: str | bytes | None, email: str) -> bool:
     """Whether a contact has this address, written in small letters."""
-    return contact is not None and _CONTACT.decode(contact).email.casefold() == email
+    if contact is None:
+        return False
+    try:
+        return _CONTACT.decode(contact).email.casefold() == email
+    except msgspec.DecodeError:
+        # Of another form than ours: rather one too many than one whom nobody finds.
+        text = contact.decode(errors="replace") if isinstance(contact, bytes) else contact
+        return email in text.casefold()
 
 
 def _texts(reply: Reply) -> Texts:

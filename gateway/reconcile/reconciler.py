@@ -30,6 +30,7 @@ from gateway.reconcile.differences import (
     Difference,
     Repair,
     Standing,
+    Unreadable,
     of_charge,
     of_event,
     standing,
@@ -193,6 +194,11 @@ class _Look:
                 self.captures += 1
                 self.captured[charge.currency] += charge.received - charge.refunded
             self.orders.add((charge.shop, charge.order))
+            if isinstance(order, Unreadable):
+                if (charge.shop, charge.order) not in self.compared:
+                    suspects.append(_Suspect(charge.shop, charge.order))
+                self.compared.add((charge.shop, charge.order))
+                continue
             if order and order.owns(charge):
                 self.compared.add((charge.shop, charge.order))
             if self._of_charge(order, charge, index):
@@ -214,9 +220,9 @@ class _Look:
             suspects = []
             for name, order in zip(some, records, strict=True):
                 self.orders.add((shop, name))
-                if self._of_event(order, name, index):
+                if isinstance(order, Unreadable) or self._of_event(order, name, index):
                     suspects.append(_Suspect(shop, name))
-                if order and order.sold:
+                if isinstance(order, Standing) and order.sold:
                     suspects.append(_Suspect(shop, name, order.intent or ""))
             await self._look_into(suspects)
 
@@ -226,7 +232,9 @@ class _Look:
             verdict = _Verdict(Difference.EVENT_DOUBLED)
             self._note(_Suspect(shop, copy.order), verdict, repaired=repaired)
 
-    async def _standings(self, orders: Sequence[tuple[str, str]]) -> list[Standing | None]:
+    async def _standings(
+        self, orders: Sequence[tuple[str, str]]
+    ) -> list[Standing | Unreadable | None]:
         lane = self.settler.lane
         values = await asyncio.gather(
             *(
@@ -287,6 +295,8 @@ class _Look:
         await index.catch_up()
         if order != before:
             return None
+        if isinstance(order, Unreadable):
+            return _Verdict(Difference.RECORD_UNREADABLE)
         if suspect.intent is None:
             difference = self._of_event(order, name, index)
             return (
@@ -323,6 +333,10 @@ class _Look:
             after = await self._verdict(suspect)
         except (HoldfastError, Declined, NotPossible) as error:
             log.warning("reconcile: order %s: not repaired: %s", suspect.order, error)
+            return False
+        except Exception:
+            # Its record may hold what no repair can read. The others are looked at all the same.
+            log.exception("reconcile: order %s: a repair failed", suspect.order)
             return False
         return after is None or after.difference is not verdict.difference
 
