@@ -1,12 +1,17 @@
-"""Who is in trouble keeps up no other: a look goes on past one record, or repair."""
+"""Who is in trouble keeps up no other: a look goes on past one record, repair or server."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from gateway.clock import SystemClock
+from gateway.commands.audit_report import reconciled
+from gateway.errors import Unavailable
+from gateway.keys import SHOPS
+from gateway.orders.index import EventIndex
 from gateway.reconcile.findings import Mend
-from tests.books import Books
+from tests.books import DAY_MS, Books
 from tests.integration.conftest import Corner
 from tests.sales import sell
 
@@ -49,3 +54,30 @@ async def test_a_repair_that_fails_is_left_and_keeps_up_no_other(books: Books) -
     found = await books.look(Mend.SAFE)
     assert (found.differences, found.repaired) == ({"stray_authorization": 2}, 1)
     assert [(await books.money(stray))[0] for stray in strays] == ["requires_capture", "canceled"]
+
+
+async def test_a_shop_whose_server_is_silent_is_left_out_and_keeps_up_no_other(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catch_up, away = EventIndex.catch_up, f"{books.shop}-away"
+
+    async def unless_away(index: EventIndex) -> None:
+        if index.shop == away:
+            raise Unavailable("Its server is away.")
+        await catch_up(index)
+
+    await books.sells()
+    ((entry, _),) = await books.entries()
+    await books.drops(entry)
+    monkeypatch.setattr(EventIndex, "catch_up", unless_away)
+    reconciler, since_ms = books.reconciler(), SystemClock().now_ms() - DAY_MS
+    await books.settler.lane.command("SADD", SHOPS, away)
+    try:
+        found = await reconciler.look(None, since_ms)
+    finally:
+        await books.settler.lane.command("SREM", SHOPS, away)
+    assert found.silent == (away,)
+    assert "event_missing" in {one.difference for one in found.findings if one.shop == books.shop}
+    assert f"\n  {away} does not answer, and is left out\n" in reconciled(found)
+    with pytest.raises(Unavailable):
+        await reconciler.look(away, since_ms)
