@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 KEY_REUSED = "idempotency_key_reused"
 LONGER = "Payment takes longer than usual; we keep trying."
+"""What shoppers are told of all that may still come right."""
 _TRIES = 3
 """Times one request is sent, under the same key. Then it is left to whoever settles next."""
 _TOO_MUCH_MS = 200
@@ -64,7 +65,7 @@ class Broken(Unavailable):
     """
 
     def __init__(self, *, replayed: bool) -> None:
-        super().__init__(LONGER)
+        super().__init__(LONGER, "Stripe answers with an error of its own (5xx).")
         self.replayed = replayed
 
 
@@ -72,7 +73,7 @@ class Silent(Unavailable):
     """Stripe gave no answer, however often it was asked, or only that it was asked too much."""
 
     def __init__(self) -> None:
-        super().__init__(LONGER)
+        super().__init__(LONGER, "Stripe does not answer.")
 
 
 class _Why(Enum):

@@ -147,7 +147,7 @@ class Recovery:
                         if (await self._rebuild(shop, standing, since_ms, gathered_s)).epoch:
                             return
             except HoldfastError as error:
-                log.warning("recovery: shop %s: %s", shop, error.message)
+                log.warning("recovery: shop %s: %s", shop, error)
             except Exception:
                 log.exception("recovery: shop %s: a step failed", shop)
             await asyncio.sleep(_AGAIN_S)
