@@ -192,6 +192,7 @@ class Erasure:
                 found.shopper,
                 msgspec.json.encode([(hold, self._pseudonym()) for hold in holds]),
                 msgspec.json.encode(bought),
+                found.expires_at,
             ),
         )
         if durable.reply[0] == b"FROZEN":

@@ -2,7 +2,8 @@
 
 No index leads from a shopper to all of it: what one bought is remembered for a month, an order for
 a year, and a declined one under nobody's name. So all keys of the shop are walked once, a page at a
-time, and the shop goes on selling meanwhile. What comes into being during a walk may be missed.
+time, and the shop goes on selling meanwhile. What comes into being during a walk may be missed;
+that there was a hold, ``Found.expires_at`` tells.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from gateway.privacy.found import (
     place_key,
     record_of,
 )
+from gateway.stock.holds import order_id
 from gateway.stock.standing import State, stand
 
 _KEYS = 1_000
@@ -74,12 +76,16 @@ class Walk:
             NotFound: there is no such shop.
             Unavailable: Redis or the claims table does not answer, or the shop's server changed.
         """
-        found = Found(self.shop, shopper)
+        # First of all: whoever erases has it looked again if there was a hold since.
+        expires_at = await self.lane.command("PEXPIRETIME", self.keys.shopper(shopper))
+        found = Found(self.shop, shopper, expires_at)
         found.visits = _texts(await self.lane.command("HGETALL", self.keys.shopper(shopper)))
         others = set[tuple[str, str]]()
         async for page in self._pages():
             await self._take_records(found, page)
             others.update(key for key in page if key[0] not in {"order", "hold"})
+        # An order has a hold before it is there, maybe only once the walk has passed its place.
+        await self._take_records(found, [("order", order_id(hold)) for hold in sorted(found.holds)])
         await self._take_others(found, sorted(others))
         if self.claims:
             async for sale in self.claims.kept(self.shop):
