@@ -52,7 +52,7 @@ class Sweep:
     done: Counter[str] = field(default_factory=Counter)
     """Holds ``expired``; payments ``settled``, which are those looked at; steps that ``failed``."""
     pulse: Pulse = field(default_factory=Pulse)
-    """Beats whenever some shops were looked at."""
+    """Beats whenever the round gets on."""
     backlog: Backlog = field(init=False)
     _witness: Witness = field(init=False)
     _settling: defaultdict[str, set[asyncio.Task[None]]] = field(

@@ -153,7 +153,7 @@ class Provider:
 
     @property
     def silences(self) -> int:
-        """How many of its last requests in a row Stripe has left unanswered."""
+        """How many requests in a row Stripe has left unanswered since it said yes or no to one."""
         return self._failures
 
     @property
@@ -184,6 +184,9 @@ class Provider:
                         answer = await self._once(endpoint, request)
             except _NoAnswer as silence:
                 await self._slow_down(endpoint, silence)
+            except (Declined, NotPossible):
+                self._failures = 0
+                raise
             else:
                 self._failures = 0
                 return answer

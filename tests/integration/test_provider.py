@@ -170,6 +170,16 @@ async def test_pauses_grow_during_an_outage_and_end_with_it(till: Till) -> None:
     assert len(till.turns.pauses) == len(pauses)
 
 
+async def test_a_no_ends_an_outage_as_well(till: Till) -> None:
+    await till.bank.fails(cut_percent=100, times=3)
+    with pytest.raises(Unavailable):
+        await till.pays()
+    assert till.provider.down
+    with pytest.raises(Declined):
+        await till.pays(payment_method="pm_card_chargeDeclined")
+    assert not till.provider.down
+
+
 async def test_a_pause_is_asked_for_in_the_queue_all_share(redis_url: str, sandbox: str) -> None:
     async with till_at(redis_url, sandbox) as till:
         turns = Turns(till.turns.lane, till.turns.settings)
