@@ -35,7 +35,7 @@ _PERSONAL = frozenset(
 class NotYet(Exception):
     """Something is under way that needs to know the shopper; the message says what, and what to do.
 
-    Nothing was erased by this try.
+    Nothing is erased, unless it began while the shopper was being erased: then orders may be.
     """
 
 

@@ -286,7 +286,7 @@ async def test_who_may_not_be_erased_now_is_told_why(run: Run, site: Site) -> No
     code, out, err = await asyncio.to_thread(run, *erase)
     assert (code, out) == (1, "")
     assert err == (
-        f"holdfast: nothing is erased: The shopper holds something ({held.hold.id}); "
+        f"holdfast: not erased: The shopper holds something ({held.hold.id}); "
         "wait until it lapses, or add --release.\n"
     )
     assert (await asyncio.to_thread(run, *erase, "--release"))[0] == 0
