@@ -34,6 +34,12 @@ def server(warden: Warden, tmp_path: Path) -> EmbeddedValkey:
     return EmbeddedValkey(warden.group, port=0, data_dir=tmp_path, appendfsync="always")
 
 
+@pytest.fixture(autouse=True)
+def _nobody_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No gateway has holds to bring back, so that no rebuild need wait for any."""
+    monkeypatch.setattr("gateway.recovery.recovery._GATHER_S", 0.0)
+
+
 async def test_the_catalogue_can_be_imported_again_when_all_is_lost(
     server: EmbeddedValkey, shop: str
 ) -> None:
