@@ -70,10 +70,13 @@ class Broken(Unavailable):
 
 
 class Silent(Unavailable):
-    """Stripe gave no answer, however often it was asked, or only that it was asked too much."""
+    """Stripe gave no answer, however often it was asked, or only that it was asked too much, or
+    that it does not know our key.
+    """
 
-    def __init__(self) -> None:
-        super().__init__(LONGER, "Stripe does not answer.")
+    def __init__(self, status: int = 0) -> None:
+        said = f"Stripe answers with status {status}." if status else "Stripe does not answer."
+        super().__init__(LONGER, said)
 
 
 class _Why(Enum):
@@ -89,9 +92,10 @@ _WHY = {409: _Why.UNDER_WAY, 429: _Why.TOO_MUCH}
 class _NoAnswer(Exception):
     """Nobody knows whether Stripe did it, or it did not: ask the same under the same key."""
 
-    def __init__(self, why: _Why) -> None:
+    def __init__(self, status: int) -> None:
         super().__init__()
-        self.why = why
+        self.status = status
+        self.why = _WHY.get(status, _Why.SILENCE)
 
 
 OUTCOMES = ("ok", "declined", "refused", "broken", "too_much", "under_way", "silence")
@@ -175,6 +179,7 @@ class Provider:
             Silent: it did not, or not now.
             CalledOff: ``on_wait`` said so.
         """
+        status = 0
         for _ in range(_TRIES):
             with span("wait for a turn at Stripe"):
                 await self._turns.take(endpoint, on_wait)
@@ -183,6 +188,7 @@ class Provider:
                     with span(f"Stripe {endpoint}", Kind.CLIENT, {"peer.service": "stripe"}):
                         answer = await self._once(endpoint, request)
             except _NoAnswer as silence:
+                status = silence.status
                 await self._slow_down(endpoint, silence)
             except (Declined, NotPossible):
                 self._failures = 0
@@ -190,7 +196,7 @@ class Provider:
             else:
                 self._failures = 0
                 return answer
-        raise Silent
+        raise Silent(status)
 
     async def _once(self, endpoint: Endpoint, request: Callable[[], Awaitable[T]]) -> T:
         """Send a request now, and count what becomes of it."""
@@ -265,4 +271,4 @@ async def _in_our_words(request: Callable[[], Awaitable[T]]) -> T:
         if status >= 500:
             headers = {name.lower(): value for name, value in (error.headers or {}).items()}
             raise Broken(replayed=headers.get("idempotent-replayed") == "true") from None
-        raise _NoAnswer(_WHY.get(status, _Why.SILENCE)) from None
+        raise _NoAnswer(status) from None

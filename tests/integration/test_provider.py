@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import stripe
 
-from gateway.checkout.provider import Broken, Declined, NotPossible, Provider
+from gateway.checkout.provider import LONGER, Broken, Declined, NotPossible, Provider, Silent
 from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
 from gateway.clock import SystemClock
 from gateway.errors import Unavailable
@@ -116,6 +116,14 @@ async def test_a_429_is_asked_again_in_turn_under_the_same_key(till: Till) -> No
     asked = till.provider.asked
     assert asked.answers == {(Endpoint.CREATE, "too_much"): 2, (Endpoint.CREATE, "ok"): 1}
     assert asked.took[Endpoint.CREATE].total == 3
+
+
+async def test_operators_are_told_what_it_was(till: Till) -> None:
+    await till.bank.fails(lock_percent=100, times=3, endpoint=CREATE)
+    with pytest.raises(Silent) as silent:
+        await till.pays()
+    told = str(silent.value), silent.value.message
+    assert told == ("Stripe answers with status 429.", LONGER)
 
 
 async def test_a_reply_that_comes_too_late_is_asked_for_again_under_the_same_key(

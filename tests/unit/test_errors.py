@@ -53,7 +53,9 @@ def test_the_tree_in_the_docstring_names_every_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [errors.Frozen(), errors.Paused(), Silent(), Broken(replayed=True)], ids=repr
+    "error",
+    [errors.Frozen(), errors.Paused(), Silent(), Silent(401), Broken(replayed=True)],
+    ids=repr,
 )
 def test_what_shoppers_are_told_of_an_outage_is_not_what_operators_are(
     error: HoldfastError,
