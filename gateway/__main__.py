@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"holdfast: {error}\n")
         return 2
     except HoldfastError as error:
-        sys.stderr.write(f"holdfast: {error.message}\n")
+        sys.stderr.write(f"holdfast: {error}\n")
         return 1
     except KeyboardInterrupt:
         return 130

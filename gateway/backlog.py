@@ -82,7 +82,7 @@ class Backlog:
             try:
                 await self.look()
             except HoldfastError as error:
-                log.debug("backlog: %s", error.message)
+                log.debug("backlog: %s", error)
             except Exception:
                 # Whatever is wrong with the figures, holds lapse and payments go on.
                 log.exception("backlog: it could not be read")
@@ -108,7 +108,7 @@ class Backlog:
         try:
             return await of_shop(self.lane, shop)
         except HoldfastError as error:
-            log.debug("backlog: shop %s: %s", shop, error.message)
+            log.debug("backlog: shop %s: %s", shop, error)
         except Exception:
             log.exception("backlog: shop %s: it could not be read", shop)
         return None

@@ -26,13 +26,18 @@ Fact = str | int | dict[str, str | int]
 
 
 class HoldfastError(Exception):
-    """Something a client is told: a stable code, one sentence, and facts."""
+    """Something a client is told: a stable code, one sentence, and facts.
+
+    Args:
+        why: the same for operators, where the sentence is for shoppers: what a log line or a
+            command says, by ``str()``.
+    """
 
     code: ClassVar[str]
     status: ClassVar[int]
 
-    def __init__(self, message: str, **facts: Fact) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, why: str = "", /, **facts: Fact) -> None:
+        super().__init__(why or message)
         self.message = message
         self.facts = facts
 
@@ -173,19 +178,23 @@ class Frozen(Unavailable):
     Fact: ``reason``, so that a page can say it in its own words.
     """
 
-    def __init__(
-        self, message: str = "One moment: the stock is being checked.", **facts: Fact
-    ) -> None:
-        super().__init__(message, **(facts or {"reason": "frozen", "retry_after_ms": 500}))
+    def __init__(self, message: str = "", **facts: Fact) -> None:
+        super().__init__(
+            message or "One moment: the stock is being checked.",
+            message or "The shop is frozen: its server may have lost writes.",
+            **(facts or {"reason": "frozen", "retry_after_ms": 500}),
+        )
 
 
 class Paused(Unavailable):
     """There are too few replicas to make a sale safe, so nothing is held or paid for."""
 
-    def __init__(
-        self, message: str = "Checkout is paused for a moment; nothing is lost.", **facts: Fact
-    ) -> None:
-        super().__init__(message, **(facts or {"reason": "paused", "retry_after_ms": 1000}))
+    def __init__(self, message: str = "", **facts: Fact) -> None:
+        super().__init__(
+            message or "Checkout is paused for a moment; nothing is lost.",
+            message or "The shop is paused: there are fewer replicas than asked for.",
+            **(facts or {"reason": "paused", "retry_after_ms": 1000}),
+        )
 
 
 class CloseCode(IntEnum):

@@ -199,7 +199,8 @@ class Order(Discreet, frozen=True, omit_defaults=True):
     back into the stock before it was handed over, so that there is nothing left to do, and
     ``refunded`` if not. ``occurred_at`` is when it was sold, ``recorded_at`` when it became this
     version. ``erased``: its shopper asked to be forgotten. ``contact`` and ``ship_to`` are
-    gone, and whoever got them by an earlier version has to erase them, too.
+    gone, and whoever got them by an earlier version has to erase them, too. They are also missing
+    of an order that only the payment provider still knew when the shop had lost its data.
     """
 
     id: str

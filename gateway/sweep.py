@@ -52,7 +52,7 @@ class Sweep:
     done: Counter[str] = field(default_factory=Counter)
     """Holds ``expired``; payments ``settled``, which are those looked at; steps that ``failed``."""
     pulse: Pulse = field(default_factory=Pulse)
-    """Beats whenever some shops were looked at."""
+    """Beats whenever the round gets on."""
     backlog: Backlog = field(init=False)
     _witness: Witness = field(init=False)
     _settling: defaultdict[str, set[asyncio.Task[None]]] = field(
@@ -107,7 +107,7 @@ class Sweep:
             if self.rooms.clock.now_ms() - 1000 * float(born) < _NEW_MS:
                 await self.rooms.recovery.doubt(shop)
         except HoldfastError as error:
-            log.warning("sweep: shop %s: whether it is new: %s", shop, error.message)
+            log.warning("sweep: shop %s: whether it is new: %s", shop, error)
         except Exception:
             log.exception("sweep: shop %s: whether it is new", shop)
         else:
@@ -119,7 +119,7 @@ class Sweep:
         try:
             known = await shops(self.rooms.lane)
         except HoldfastError as error:
-            log.warning("sweep: the list of shops: %s", error.message)
+            log.warning("sweep: the list of shops: %s", error)
         self.pulse.beat()
         # A server that is silent, or has lost its data, does not know which shops there are.
         every = sorted({*known, *self._seen})
@@ -133,7 +133,7 @@ class Sweep:
         try:
             await self.round(shop)
         except HoldfastError as error:
-            log.warning("sweep: shop %s: %s", shop, error.message)
+            log.warning("sweep: shop %s: %s", shop, error)
         except Exception:
             log.exception("sweep: shop %s: a round failed", shop)
 
@@ -148,7 +148,7 @@ class Sweep:
         try:
             await self.rooms.unknown.retry(take)
         except HoldfastError as error:
-            log.warning("sweep: unknown events: %s", error.message)
+            log.warning("sweep: unknown events: %s", error)
         except Exception:
             # Whatever is wrong with them, holds expire and payments go on.
             log.exception("sweep: unknown events: a round failed")
@@ -201,7 +201,7 @@ class Sweep:
                 self.done["settled"] += 1
             except HoldfastError as error:
                 self.done["failed"] += 1
-                log.warning("sweep: shop %s: order %s: %s", shop, order, error.message)
+                log.warning("sweep: shop %s: order %s: %s", shop, order, error)
             except Exception:
                 self.done["failed"] += 1
                 log.exception("sweep: shop %s: order %s: a step failed", shop, order)

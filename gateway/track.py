@@ -44,7 +44,8 @@ Reply = Any
 
 _PIPELINE = 256
 """Most requests of one round trip, so that the first does not wait for a thousand others."""
-_SILENT = "The stock does not answer; try again."
+_SILENT = ("The stock does not answer; try again.", "Redis does not answer.")
+"""For shoppers, and for operators."""
 GOING_AWAY = "This gateway is going away; connect again."
 
 ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError)
@@ -150,12 +151,14 @@ class Track:
             answered = await self._deliver(batch, elsewhere)
         finally:
             sent_on = {id(request) for request, _ in elsewhere}
-            fail((request for request in batch if id(request) not in sent_on), Unavailable(_SILENT))
+            fail(
+                (request for request in batch if id(request) not in sent_on), Unavailable(*_SILENT)
+            )
             for request, error in elsewhere:
                 self.redirect(request, error)
         if not answered:
             # Who came during the silence has waited as long as anybody should.
-            fail(self._waiting, Unavailable(_SILENT))
+            fail(self._waiting, Unavailable(*_SILENT))
             self._waiting.clear()
             self.lost()
 

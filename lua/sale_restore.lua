@@ -15,8 +15,9 @@
 -- ARGV[2] hold
 -- ARGV[3] shopper
 -- ARGV[4] units      JSON [[sku, location, first unit number, units]], as hold_commit answers them
--- ARGV[5] fields     JSON of text fields of the order's record; with event_id and event, if they are
---                    known, the POS is told again
+-- ARGV[5] fields     JSON of text fields of the order's record. With event_id and event, if they are
+--                    known, the POS is told again of a committed sale; of a captured one reconciling
+--                    looks first whether the stream has it
 -- ARGV[6] phase      committed: its money is still to be captured; or captured
 -- ARGV[7] retention of the order and its hold (ms)
 -- ARGV[8] retention of the shopper's key (ms)
@@ -107,7 +108,7 @@ if ARGV[6] == 'committed' then
 else
   redis.call('ZREM', KEYS[6], ARGV[1])
 end
-if fields.event and fields.event_id then
+if ARGV[6] == 'committed' and fields.event and fields.event_id then
   redis.call('XADD', KEYS[5], '*', 'order', ARGV[1], 'event_id', fields.event_id, 'units', ARGV[4],
     'event', fields.event)
 end

@@ -9,11 +9,14 @@
 -- ARGV[1] shopper
 -- ARGV[2] holds  JSON [[hold, pseudonym]], all that the caller found
 -- ARGV[3] orders JSON [order], all that the shopper had bought when the caller looked
+-- ARGV[4] PEXPIRETIME of the shopper's key when the caller began to look
 --
 -- Replies:
 --   ERASED       now, or before
 --   ACTIVE hold  the shopper holds something, maybe since the caller looked: nothing was written
 --   SOLD order   the shopper has bought more since the caller looked: nothing was written
+--   CHANGED      the shopper has held something since the caller began to look, and whatever became
+--                of it may have been missed: nothing was written
 --   FROZEN       this server may have lost writes of the shop: rebuild, then repeat
 
 -- A server that was promoted or restarted may have lost writes: it serves the shop only after a rebuild.
@@ -47,6 +50,11 @@ for at, field in ipairs(redis.call('HGETALL', KEYS[3])) do
   if at % 2 == 1 and string.find(field, '^order:') and not known[field] then
     return {'SOLD', string.sub(field, 7)}
   end
+end
+-- Whoever reserves puts it off. Without the key nobody has, and an earlier copy may have deleted it.
+local expires_at = redis.call('PEXPIRETIME', KEYS[3])
+if expires_at ~= -2 and string.format('%.0f', expires_at) ~= ARGV[4] then
+  return {'CHANGED'}
 end
 
 -- WAIT counts from this connection's last write on, so that a repetition must write as well.

@@ -66,7 +66,8 @@ async def _go_on(rooms: Rooms, shop: str, order: str) -> None:
         async with asyncio.timeout(_PATIENCE_S):
             await rooms.settler.settle(shop, order)
     except (HoldfastError, TimeoutError) as error:
-        log.warning("refunds: order %s is left to the sweep: %s", order, error)
+        why = str(error) or "it takes longer"
+        log.warning("refunds: order %s is left to the sweep: %s", order, why)
 
 
 def _view(kept: Kept, refund: Refund) -> RefundView:

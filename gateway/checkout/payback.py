@@ -89,8 +89,8 @@ async def _find(provider: Provider, record: Record, marks: dict[str, str]) -> Pa
     for _ in range(_PAGES):
         try:
             page = await provider.ask(Endpoint.REFUNDS, lambda: refunds.list_async(params))
-        except NotPossible:
-            raise Unavailable(LONGER) from None
+        except NotPossible as refusal:
+            raise Unavailable(LONGER, f"Stripe does not list its refunds: {refusal}.") from None
         for found in page.data:
             if found.metadata and marks.items() <= found.metadata.to_dict().items():
                 return _read(found)
@@ -98,7 +98,7 @@ async def _find(provider: Provider, record: Record, marks: dict[str, str]) -> Pa
             return None
         params["starting_after"] = page.data[-1].id
     log.error("refunds: order %s: its payment has too many refunds", record.order)
-    raise Unavailable(LONGER)
+    raise Unavailable(LONGER, "Its payment has too many refunds.")
 
 
 def _read(found: stripe.Refund) -> Payback:

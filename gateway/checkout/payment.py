@@ -150,8 +150,8 @@ class Payments:
 
         try:
             return _intent(await self.provider.ask(Endpoint.READ, retrieve, on_wait))
-        except NotPossible:
-            raise Unavailable(LONGER) from None
+        except NotPossible as refusal:
+            raise Unavailable(LONGER, f"Stripe does not show {intent}: {refusal}.") from None
 
     async def capture(self, shop: str, record: Record, on_wait: OnWait | None = None) -> Intent:
         """Take the money, and say on the intent which units it paid for.
@@ -205,7 +205,7 @@ class Payments:
             await self.provider.insist(Endpoint.REFUND, key, refund)
         except NotPossible as refusal:
             if refusal.code != "charge_already_refunded":
-                raise Unavailable(LONGER) from None
+                raise Unavailable(LONGER, f"Stripe does not refund {intent}: {refusal}.") from None
 
     async def _change(
         self,
@@ -242,7 +242,7 @@ class Payments:
                 return None
             params["starting_after"] = page.data[-1].id
         log.warning("payments: order %s: its intent was not among those of its time", record.order)
-        raise Unavailable(LONGER)
+        raise Unavailable(LONGER, "Stripe has too many intents of that time.")
 
     def is_for(self, shop: str, order: str, intent: Intent) -> bool:
         """Whether an intent was made for this order, by whatever attempt."""

@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 KEY_REUSED = "idempotency_key_reused"
 LONGER = "Payment takes longer than usual; we keep trying."
+"""What shoppers are told of all that may still come right."""
 _TRIES = 3
 """Times one request is sent, under the same key. Then it is left to whoever settles next."""
 _TOO_MUCH_MS = 200
@@ -64,15 +65,18 @@ class Broken(Unavailable):
     """
 
     def __init__(self, *, replayed: bool) -> None:
-        super().__init__(LONGER)
+        super().__init__(LONGER, "Stripe answers with an error of its own (5xx).")
         self.replayed = replayed
 
 
 class Silent(Unavailable):
-    """Stripe gave no answer, however often it was asked, or only that it was asked too much."""
+    """Stripe gave no answer, however often it was asked, or only that it was asked too much, or
+    that it does not know our key.
+    """
 
-    def __init__(self) -> None:
-        super().__init__(LONGER)
+    def __init__(self, status: int = 0) -> None:
+        said = f"Stripe answers with status {status}." if status else "Stripe does not answer."
+        super().__init__(LONGER, said)
 
 
 class _Why(Enum):
@@ -88,9 +92,10 @@ _WHY = {409: _Why.UNDER_WAY, 429: _Why.TOO_MUCH}
 class _NoAnswer(Exception):
     """Nobody knows whether Stripe did it, or it did not: ask the same under the same key."""
 
-    def __init__(self, why: _Why) -> None:
+    def __init__(self, status: int) -> None:
         super().__init__()
-        self.why = why
+        self.status = status
+        self.why = _WHY.get(status, _Why.SILENCE)
 
 
 OUTCOMES = ("ok", "declined", "refused", "broken", "too_much", "under_way", "silence")
@@ -152,7 +157,7 @@ class Provider:
 
     @property
     def silences(self) -> int:
-        """How many of its last requests in a row Stripe has left unanswered."""
+        """How many requests in a row Stripe has left unanswered since it said yes or no to one."""
         return self._failures
 
     @property
@@ -174,6 +179,7 @@ class Provider:
             Silent: it did not, or not now.
             CalledOff: ``on_wait`` said so.
         """
+        status = 0
         for _ in range(_TRIES):
             with span("wait for a turn at Stripe"):
                 await self._turns.take(endpoint, on_wait)
@@ -182,11 +188,15 @@ class Provider:
                     with span(f"Stripe {endpoint}", Kind.CLIENT, {"peer.service": "stripe"}):
                         answer = await self._once(endpoint, request)
             except _NoAnswer as silence:
+                status = silence.status
                 await self._slow_down(endpoint, silence)
+            except (Declined, NotPossible):
+                self._failures = 0
+                raise
             else:
                 self._failures = 0
                 return answer
-        raise Silent
+        raise Silent(status)
 
     async def _once(self, endpoint: Endpoint, request: Callable[[], Awaitable[T]]) -> T:
         """Send a request now, and count what becomes of it."""
@@ -261,4 +271,4 @@ async def _in_our_words(request: Callable[[], Awaitable[T]]) -> T:
         if status >= 500:
             headers = {name.lower(): value for name, value in (error.headers or {}).items()}
             raise Broken(replayed=headers.get("idempotent-replayed") == "true") from None
-        raise _NoAnswer(_WHY.get(status, _Why.SILENCE)) from None
+        raise _NoAnswer(status) from None

@@ -1,5 +1,6 @@
 """Where records of orders are kept: a method for each script that moves one."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from gateway.stock.holds import order_id, raise_ended
 from gateway.stock.now import now
 from gateway.traces import Kind
 
+log = logging.getLogger(__name__)
+
 
 class CommitEnded(Exception):
     """The hold was over before the commit: the money must be voided."""
@@ -56,6 +59,16 @@ class Records:
         """Read a record; ``None`` when there is none."""
         fields = await self.kept(shop, order)
         return read_record(order, fields) if fields.get("phase") else None
+
+    async def legible(self, shop: str, order: str) -> Record | None:
+        """Read a record to tell its shopper of it; ``None`` when there is none, or it makes no
+        sense here, as one of a newer version may. What else is to be told is told all the same.
+        """
+        try:
+            return await self.find(shop, order)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.error("orders: shop %s: order %s cannot be read: %s", shop, order, error)
+            return None
 
     async def kept(self, shop: str, order: str) -> dict[str, str]:
         """Everything Redis keeps of an order, as text: enough to restore it; empty if nothing."""

@@ -294,7 +294,7 @@ class Settler:
 
     async def tidings(self, shop: str, order: str) -> tuple[Frame, ...]:
         """What a shopper who may have missed it is told of an order; nothing if there is none."""
-        record = await self.records.find(shop, order)
+        record = await self.records.legible(shop, order)
         return frames(record) if record else ()
 
 

@@ -108,7 +108,7 @@ def _audit_payments(options: argparse.Namespace) -> int:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         sys.stdout.write(reconciled(found))
-    return 1 if found.left else 0
+    return 1 if found.left or found.silent else 0
 
 
 async def _reconcile(

@@ -12,7 +12,8 @@ def reconciled(found: Reconciliation) -> str:
         f"{found.events} events since {rfc3339(found.since_ms)}: "
         f"{found.repaired + found.left} differences, {found.repaired} repaired, {found.left} left"
     )
-    lines = [summary, *(f"  {name}: {count}" for name, count in found.differences.items())]
+    lines = [summary, *(f"  {shop} does not answer, and is left out" for shop in found.silent)]
+    lines += [*(f"  {name}: {count}" for name, count in found.differences.items())]
     for one in found.findings:
         intent = f" {one.intent}" if one.intent else ""
         fate = "; repaired" if one.repaired else ""

@@ -138,7 +138,7 @@ async def _erase(settings: Settings, options: argparse.Namespace) -> int:
             else:
                 found = await erasure.look(shopper, release=options.release)
         except NotYet as reason:
-            sys.stderr.write(f"holdfast: nothing is erased: {reason}\n")
+            sys.stderr.write(f"holdfast: not erased: {reason}\n")
             return 1
     sys.stdout.write(_summary(found))
     if options.dry_run:

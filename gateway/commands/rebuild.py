@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
     except (Broken, Silent):
         # What they say themselves is for shoppers, for whom somebody keeps trying.
         raise Unavailable(
-            "Stripe does not answer, so that nobody can say what was sold; a shop that is frozen "
-            "stays so until it does."
+            "Stripe does not answer, so that nobody can say what was sold; a shop that is served "
+            "goes on, and one that is frozen stays so until it does."
         ) from None
 
 

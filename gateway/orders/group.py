@@ -59,12 +59,7 @@ class OrderGroup:
         Raises:
             Unavailable: Redis does not answer.
         """
-        rows = await self._read(after, count, 0)
-        # Somebody deleted such an entry from the stream by hand; it would be pending for ever.
-        for row_id in [row_id for row_id, fields in rows if fields is None]:
-            log.error("relay: entry %s of %s is gone", row_id.decode(), self._stream)
-            await self._ask("XACK", self._stream, self._name, row_id)
-        return [read_entry(row_id, fields) for row_id, fields in rows if fields is not None]
+        return await self._entries(await self._read(after, count, 0))
 
     async def new(self, count: int, block_ms: int) -> list[Entry]:
         """Read entries nobody has read yet; wait for one up to ``block_ms``.
@@ -72,13 +67,24 @@ class OrderGroup:
         Raises:
             Unavailable: Redis does not answer, or its reply was lost: look at what is pending.
         """
-        return [read_entry(*row) for row in await self._read(">", count, block_ms)]
+        return await self._entries(await self._read(">", count, block_ms))
 
     async def close(self) -> None:
         """Close the connection; the next command opens one to where the lane then says."""
         client, self._client = self._client, None
         if client:
             await _close(client)
+
+    async def _entries(self, rows: list[tuple[bytes, Reply]]) -> list[Entry]:
+        """Somebody deleted an entry by hand, or wrote one: it would be pending for ever."""
+        entries = []
+        for row_id, fields in rows:
+            if entry := read_entry(row_id, fields):
+                entries.append(entry)
+                continue
+            log.error("relay: entry %s of %s is no order", row_id.decode(), self._stream)
+            await self._ask("XACK", self._stream, self._name, row_id)
+        return entries
 
     async def _read(self, source: str, count: int, block_ms: int) -> list[tuple[bytes, Reply]]:
         words: list[Word] = ["XREADGROUP", "GROUP", self._name, CONSUMER, "COUNT", count]

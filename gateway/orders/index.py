@@ -5,11 +5,14 @@ Memory grows with the orders of the window, by some hundred bytes for each.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
-from gateway.orders.stream import read_entry
+from gateway.orders.stream import Entry, read_entries
+
+log = logging.getLogger(__name__)
 
 _PAGE = 200
 """Entries read at once: an event has about a kilobyte, and others wait for the lane."""
@@ -51,19 +54,22 @@ class EventIndex:
             while True:
                 start = f"({self._last}" if self._last else str(max(0, self.since_ms))
                 rows = await self.lane.command("XRANGE", key, start, "+", "COUNT", _PAGE)
-                for entry_id, fields in rows:
-                    self._add(entry_id.decode(), fields)
+                entries = read_entries(rows)
+                for entry in entries:
+                    self._add(entry)
+                if len(entries) < len(rows):
+                    log.error("orders: %s has entries that are no events of orders", key)
+                if rows:
+                    self._last = rows[-1][0].decode()
                 if len(rows) < _PAGE:
                     return
 
-    def _add(self, entry_id: str, fields: list[bytes]) -> None:
-        entry = read_entry(entry_id.encode(), fields)
+    def _add(self, entry: Entry) -> None:
         seen = self._orders.setdefault(entry.order, {})
         first = seen.setdefault(entry.event_id, entry.id)
         if first != entry.id:
             self.copies.append(Copy(entry.order, entry.event_id, first, entry.id))
         self.entries += 1
-        self._last = entry.id
 
     def orders(self) -> list[str]:
         """The orders that have an event here."""

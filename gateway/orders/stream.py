@@ -77,15 +77,26 @@ def gate(phase: bytes | None) -> Gate:
     return Gate.NEVER if phase == b"failed" else Gate.OPEN
 
 
-def read_entry(entry_id: bytes, reply: Reply) -> Entry:
-    """Read one entry as XRANGE and its kin answer it."""
-    fields = pairs(reply)
+def read_entry(entry_id: bytes, reply: Reply) -> Entry | None:
+    """Read one entry as XRANGE and its kin answer it; ``None`` when it is no event of an order: it
+    was deleted, or written by hand.
+    """
+    fields = pairs(reply or ())
+    if not fields.keys() >= {"order", "event_id", "event"}:
+        return None
     return Entry(
         id=entry_id.decode(),
         order=fields["order"].decode(),
         event_id=fields["event_id"].decode(),
         event=fields["event"],
     )
+
+
+def read_entries(rows: Reply) -> list[Entry]:
+    """Read what XRANGE answers. What is no event of an order keeps up none that is; of that the
+    index tells, which is read every minute.
+    """
+    return [entry for row in rows if (entry := read_entry(*row))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +172,7 @@ class OrderStream:
         rows = await self.lane.command(
             "XRANGE", self.keys.orders, f"({cursor}", "+", "COUNT", count
         )
-        return [read_entry(*row) for row in rows]
+        return read_entries(rows)
 
     async def _gates(self, found: list[Entry]) -> list[Gate]:
         phases = [self.lane.command("HGET", self.keys.order(one.order), "phase") for one in found]

@@ -4,6 +4,7 @@ Only the relay that has the shop's lease writes them; everybody may list them an
 try, which the relay then makes, in order, before anything newer of the same order.
 """
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from gateway.lane import Lane, pairs
 from gateway.model import Timestamp
 from gateway.orders.stream import Entry
 from gateway.scripts import load
+
+log = logging.getLogger(__name__)
 
 _BATCH = 100
 """Records asked for at once: a few hundred kilobytes."""
@@ -31,6 +34,9 @@ class Parked(Struct, frozen=True):
     event: msgspec.Raw
 
 
+_PARKED = msgspec.json.Decoder(Parked)
+
+
 @dataclass(frozen=True, slots=True)
 class Parking:
     """What is parked for one webhook of one shop."""
@@ -44,14 +50,17 @@ class Parking:
         return int(await self.lane.command("HLEN", self._parked))
 
     async def listing(self) -> AsyncIterator[tuple[str, Parked]]:
-        """Every parked delivery with its entry id, in no order; one may come twice."""
+        """Every parked delivery with its entry id, in no order; one may come twice. What cannot be
+        read stays where it is, and keeps up no other.
+        """
         cursor = b"0"
         while True:
             cursor, records = await self.lane.command(
                 "HSCAN", self._parked, cursor, "COUNT", _BATCH
             )
             for entry_id, record in pairs(records).items():
-                yield entry_id, msgspec.json.decode(record, type=Parked)
+                if parked := _read(entry_id, record):
+                    yield entry_id, parked
             if int(cursor) == 0:
                 return
 
@@ -88,9 +97,9 @@ class Parking:
             return []
         records = await self.lane.command("HMGET", self._parked, *entry_ids)
         return [
-            _entry(entry_id, msgspec.json.decode(record, type=Parked))
+            _entry(entry_id, parked)
             for entry_id, record in zip(entry_ids, records, strict=True)
-            if record is not None
+            if record is not None and (parked := _read(entry_id, record))
         ]
 
     async def settle(self, entry_id: str) -> None:
@@ -113,6 +122,14 @@ class Parking:
     @property
     def _redrive(self) -> str:
         return ShopKeys(self.shop).redrive(self.webhook)
+
+
+def _read(entry_id: str, record: bytes) -> Parked | None:
+    try:
+        return _PARKED.decode(record)
+    except msgspec.DecodeError as error:
+        log.error("relay: the parked delivery %s cannot be read: %s", entry_id, error)
+        return None
 
 
 def _entry(entry_id: str, record: Parked) -> Entry:

@@ -36,7 +36,7 @@ _PERSONAL = frozenset(
 class NotYet(Exception):
     """Something is under way that needs to know the shopper; the message says what, and what to do.
 
-    Nothing was erased by this try.
+    Nothing is erased, unless it began while the shopper was being erased: then orders may be.
     """
 
 
@@ -194,6 +194,7 @@ class Erasure:
                 found.shopper,
                 msgspec.json.encode([(hold, self._pseudonym()) for hold in holds]),
                 msgspec.json.encode(bought),
+                found.expires_at,
             ),
         )
         if durable.reply[0] == b"FROZEN":

@@ -53,6 +53,9 @@ class Found:
 
     shop: str
     shopper: str
+    expires_at: int = -2
+    """When the shopper's key would have expired when the look began, ms, as ``PEXPIRETIME`` says.
+    Each hold puts that off: so it tells whether there was one since."""
     visits: Texts = field(default_factory=dict)
     orders: dict[str, Texts] = field(default_factory=dict)
     holds: dict[str, Texts] = field(default_factory=dict)

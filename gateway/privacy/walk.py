@@ -2,7 +2,8 @@
 
 No index leads from a shopper to all of it: what one bought is remembered for a month, an order for
 a year, and a declined one under nobody's name. So all keys of the shop are walked once, a page at a
-time, and the shop goes on selling meanwhile. What comes into being during a walk may be missed.
+time, and the shop goes on selling meanwhile. What comes into being during a walk may be missed;
+that there was a hold, ``Found.expires_at`` tells.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from gateway.errors import Invalid, NotFound, Unavailable
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, texts
 from gateway.model import Contact
-from gateway.orders.stream import Entry, read_entry
+from gateway.orders.stream import Entry, read_entries
 from gateway.pos.parked import Parking
 from gateway.privacy.found import (
     PLACES,
@@ -30,6 +31,7 @@ from gateway.privacy.found import (
     place_key,
     record_of,
 )
+from gateway.stock.holds import order_id
 from gateway.stock.standing import State, stand
 
 _KEYS = 1_000
@@ -73,12 +75,16 @@ class Walk:
             NotFound: there is no such shop.
             Unavailable: Redis or the claims table does not answer, or the shop's server changed.
         """
-        found = Found(self.shop, shopper)
+        # First of all: whoever erases has it looked again if there was a hold since.
+        expires_at = await self.lane.command("PEXPIRETIME", self.keys.shopper(shopper))
+        found = Found(self.shop, shopper, expires_at)
         found.visits = texts(await self.lane.command("HGETALL", self.keys.shopper(shopper)))
         others = set[tuple[str, str]]()
         async for page in self._pages():
             await self._take_records(found, page)
             others.update(key for key in page if key[0] not in {"order", "hold"})
+        # An order has a hold before it is there, maybe only once the walk has passed its place.
+        await self._take_records(found, [("order", order_id(hold)) for hold in sorted(found.holds)])
         await self._take_others(found, sorted(others))
         if self.claims:
             async for sale in self.claims.kept(self.shop):
@@ -222,11 +228,10 @@ class Walk:
         while orders:
             rows = await self.lane.command("XRANGE", self.keys.orders, start, "+", "COUNT", _SLICE)
             self._looked_at(len(rows))
-            entries = [read_entry(*row) for row in rows]
-            found += [one for one in entries if one.order in orders]
+            found += [one for one in read_entries(rows) if one.order in orders]
             if len(rows) < _SLICE:
                 break
-            start = f"({entries[-1].id}"
+            start = f"({rows[-1][0].decode()}"
         return found
 
     def _looked_at(self, count: int) -> None:
@@ -236,7 +241,14 @@ class Walk:
 
 def _is_at(contact: str | bytes | None, email: str) -> bool:
     """Whether a contact has this address, written in small letters."""
-    return contact is not None and _CONTACT.decode(contact).email.casefold() == email
+    if contact is None:
+        return False
+    try:
+        return _CONTACT.decode(contact).email.casefold() == email
+    except msgspec.DecodeError:
+        # Of another form than ours: rather one too many than one whom nobody finds.
+        text = contact.decode(errors="replace") if isinstance(contact, bytes) else contact
+        return email in text.casefold()
 
 
 def _sliced(keys: list[str]) -> Iterator[list[str]]:

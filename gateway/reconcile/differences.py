@@ -67,6 +67,9 @@ class Difference(StrEnum):
     """An event is twice in the stream. The later copy is dropped."""
     EVENT_WITHOUT_RECORD = "event_without_record"
     """The stream has an event of an order this Redis does not know. For a person."""
+    RECORD_UNREADABLE = "record_unreadable"
+    """The order's record makes no sense here: a newer version wrote it, or somebody by hand.
+    Nothing else is said of the order. For a person."""
     EVENT_OF_UNSOLD_ORDER = "event_of_unsold_order"
     """The stream has an event of an order that is not sold, so that the POS may get it. For a
     person. An order that *failed* keeps its event by design: it is never delivered."""
@@ -99,6 +102,7 @@ REPAIRS = {
     Difference.SOLD_WITHOUT_MONEY: Repair.NONE,
     Difference.AMOUNT_DIFFERS: Repair.NONE,
     Difference.REFUNDS_DIFFER: Repair.SETTLE,
+    Difference.RECORD_UNREADABLE: Repair.NONE,
     Difference.EVENT_MISSING: Repair.APPEND,
     Difference.EVENT_DOUBLED: Repair.DROP_COPY,
     Difference.EVENT_WITHOUT_RECORD: Repair.NONE,
@@ -165,6 +169,13 @@ class Standing(Struct, frozen=True):
         return charge.id == self.intent
 
 
+class Unreadable(Struct, frozen=True):
+    """A record that makes no sense here."""
+
+    fields: tuple[bytes | None, ...]
+    """As Redis answered them."""
+
+
 STANDING_FIELDS = (
     "phase",
     "attempt",
@@ -179,11 +190,19 @@ STANDING_FIELDS = (
 """The fields of an order's record that ``standing`` reads, in this order."""
 
 
-def standing(values: list[bytes | None]) -> Standing | None:
+def standing(values: list[bytes | None]) -> Standing | Unreadable | None:
     """Read ``STANDING_FIELDS`` as Redis answers them; ``None`` without a record."""
-    phase, attempt, amount, currency, intent, committed, budget, event_id, refunds = values
+    phase, *others = values
     if phase is None:
         return None
+    try:
+        return _standing(phase, *others)
+    except (ValueError, msgspec.DecodeError):
+        return Unreadable(tuple(values))
+
+
+def _standing(phase: bytes, *values: bytes | None) -> Standing:
+    attempt, amount, currency, intent, committed, budget, event_id, refunds = values
     return Standing(
         phase=Phase(phase.decode()),
         attempt=int(attempt or 0),

@@ -44,3 +44,5 @@ class Reconciliation(Struct, frozen=True):
     """Of those intents, the ones whose money is ours and was not given back whole."""
     captured: dict[str, int]
     """That money by currency, less what was given back; minor units."""
+    silent: tuple[str, ...] = ()
+    """Shops whose server did not answer: of these nothing is known."""

@@ -30,6 +30,7 @@ from gateway.reconcile.differences import (
     Difference,
     Repair,
     Standing,
+    Unreadable,
     of_charge,
     of_event,
     standing,
@@ -81,6 +82,8 @@ class Reconciler:
     ) -> Reconciliation:
         """Compare everything since a moment; it may run while the shops sell.
 
+        Of several shops those are left out, and named, whose server does not answer.
+
         Raises:
             HoldfastError: Redis or Stripe does not answer; nothing is half done.
         """
@@ -120,6 +123,8 @@ class _Look:
     repairs: Repairs = field(init=False)
     started_ms: int = field(init=False)
     indexes: dict[str, EventIndex] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    """Shops of which nothing is said, for their server does not answer."""
     compared: set[tuple[str, str]] = field(default_factory=set)
     """Orders whose own intent was compared."""
     orders: set[tuple[str, str]] = field(default_factory=set)
@@ -141,10 +146,11 @@ class _Look:
         """Look at everything once."""
         began_s = self.settler.clock.monotonic_s()
         for shop in await self._shops():
-            await self._index(shop)
+            await self._answers(shop)
         async with contextlib.aclosing(self.statement.pages(self.since_ms - _MARGIN_MS)) as pages:
             async for page in pages:
-                await self._compare([one for one in page.charges if self._wanted(one.shop)])
+                ours = [one for one in page.charges if self._wanted(one.shop)]
+                await self._compare([one for one in ours if await self._answers(one.shop)])
                 self.progress(self.intents, self.counts.total())
         for shop, index in list(self.indexes.items()):
             await self._compare_unlisted(shop, index)
@@ -153,6 +159,7 @@ class _Look:
         return Reconciliation(
             since_ms=self.since_ms,
             shops=len(self.indexes),
+            silent=tuple(sorted(self.silent)),
             intents=self.intents,
             orders=len(self.orders),
             events=sum(index.entries for index in self.indexes.values()),
@@ -173,13 +180,32 @@ class _Look:
             return [self.shop]
         return await shops(self.settler.lane)
 
+    async def _answers(self, shop: str) -> bool:
+        """Whether a shop's server does; if not, the others are looked at without it.
+
+        Raises:
+            HoldfastError: it does not, and no other shop is asked for.
+        """
+        if shop in self.silent:
+            return False
+        try:
+            await self._index(shop)
+        except HoldfastError as error:
+            if self.shop is not None:
+                raise
+            log.warning("reconcile: shop %s is left out: %s", shop, error)
+            self.silent.add(shop)
+            return False
+        return True
+
     async def _index(self, shop: str) -> EventIndex:
         """A shop's events; Stripe may name a shop this Redis has forgotten."""
         index = self.indexes.get(shop)
         if index is None:
             since_ms = max(self.since_ms - _MARGIN_MS, self.started_ms - HISTORY_MS)
-            index = self.indexes[shop] = EventIndex(self.settler.lane, shop, since_ms)
+            index = EventIndex(self.settler.lane, shop, since_ms)
             await index.catch_up()
+            self.indexes[shop] = index
         return index
 
     async def _compare(self, charges: Sequence[Charge]) -> None:
@@ -193,6 +219,11 @@ class _Look:
                 self.captures += 1
                 self.captured[charge.currency] += charge.received - charge.refunded
             self.orders.add((charge.shop, charge.order))
+            if isinstance(order, Unreadable):
+                if (charge.shop, charge.order) not in self.compared:
+                    suspects.append(_Suspect(charge.shop, charge.order))
+                self.compared.add((charge.shop, charge.order))
+                continue
             if order and order.owns(charge):
                 self.compared.add((charge.shop, charge.order))
             if self._of_charge(order, charge, index):
@@ -214,9 +245,9 @@ class _Look:
             suspects = []
             for name, order in zip(some, records, strict=True):
                 self.orders.add((shop, name))
-                if self._of_event(order, name, index):
+                if isinstance(order, Unreadable) or self._of_event(order, name, index):
                     suspects.append(_Suspect(shop, name))
-                if order and order.sold:
+                if isinstance(order, Standing) and order.sold:
                     suspects.append(_Suspect(shop, name, order.intent or ""))
             await self._look_into(suspects)
 
@@ -226,7 +257,9 @@ class _Look:
             verdict = _Verdict(Difference.EVENT_DOUBLED)
             self._note(_Suspect(shop, copy.order), verdict, repaired=repaired)
 
-    async def _standings(self, orders: Sequence[tuple[str, str]]) -> list[Standing | None]:
+    async def _standings(
+        self, orders: Sequence[tuple[str, str]]
+    ) -> list[Standing | Unreadable | None]:
         lane = self.settler.lane
         values = await asyncio.gather(
             *(
@@ -287,6 +320,8 @@ class _Look:
         await index.catch_up()
         if order != before:
             return None
+        if isinstance(order, Unreadable):
+            return _Verdict(Difference.RECORD_UNREADABLE)
         if suspect.intent is None:
             difference = self._of_event(order, name, index)
             return (
@@ -323,6 +358,10 @@ class _Look:
             after = await self._verdict(suspect)
         except (HoldfastError, Declined, NotPossible) as error:
             log.warning("reconcile: order %s: not repaired: %s", suspect.order, error)
+            return False
+        except Exception:
+            # Its record may hold what no repair can read. The others are looked at all the same.
+            log.exception("reconcile: order %s: a repair failed", suspect.order)
             return False
         return after is None or after.difference is not verdict.difference
 

@@ -79,8 +79,7 @@ class Repairs:
         record = await self.settler.records.find(shop, order)
         if record:
             await self.settler.payments.cancel(shop, record, charge.id)
-        elif (await stand(self._lane, shop)).state is not State.FROZEN:
-            # A shop that is rebuilt may only be about to learn of the order again.
+        elif await self._is_sure(shop):
             await self.statement.cancel(charge)
 
     async def _give_back(self, shop: str, order: str, charge: Charge) -> None:
@@ -91,7 +90,8 @@ class Repairs:
         """
         record = await self.settler.records.find(shop, order)
         if record is None:
-            await self.statement.give_back(charge)
+            if await self._is_sure(shop):
+                await self.statement.give_back(charge)
             return
         unsold = record.phase in RESTING - {Phase.CAPTURED}
         if unsold and not await self._move(shop, record, record.phase, given_back=charge.id):
@@ -100,6 +100,10 @@ class Repairs:
         if unsold:
             said = await self.settler.tidings(shop, order)
             await tell(self._lane, shop, record.shopper, said)
+
+    async def _is_sure(self, shop: str) -> bool:
+        """A shop that is rebuilt may only be about to learn of an order again."""
+        return (await stand(self._lane, shop)).state is not State.FROZEN
 
     async def _move(self, shop: str, record: Record, phase: Phase, **fields: str) -> bool:
         look_again_ms = None if phase in RESTING else 0

@@ -59,7 +59,7 @@ class Watch:
             try:
                 held = await self._ask_lease(_LEASE_MS)
             except HoldfastError as error:
-                log.warning("reconcile: the lease cannot be renewed: %s", error.message)
+                log.warning("reconcile: the lease cannot be renewed: %s", error)
                 held = False
             if held:
                 self._ours.set()
@@ -80,7 +80,7 @@ class Watch:
             try:
                 await self.look()
             except HoldfastError as error:
-                log.warning("reconcile: %s", error.message)
+                log.warning("reconcile: %s", error)
             except Exception:
                 log.exception("reconcile: a look failed")
             await self.sleep(self.reconciler.settler.settings.reconcile_interval_s)

@@ -2,14 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
 
+from gateway.checkout.record import read_record
+from gateway.checkout.sale import order_of
+from gateway.clock import rfc3339
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
+from gateway.orders import entry
 from gateway.recovery.sold import Books, Sold
 from gateway.scripts import load
 from gateway.settings import Settings
@@ -27,6 +31,8 @@ or has been idle for longer, for the whole account is read so far.
 _SLICE = 200
 """Records read, or sales written, at once: by one round trip of the lane."""
 _SOLD = {b"committed", b"captured", b"failed"}
+_UNKNOWN_THERE = ("contact", "ship_to", "fulfillment")
+"""What Stripe is not told of an order. A record that has lost only its end may still have it."""
 
 
 class Rebuilt(Struct, frozen=True):
@@ -112,13 +118,34 @@ class Rebuilder:
                 sold.hold,
                 sold.shopper,
                 msgspec.json.encode(sold.units),
-                msgspec.json.encode(sold.fields),
+                msgspec.json.encode(await self._fields(shop, sold)),
                 sold.phase,
                 settings.order_retention_days * 86_400_000,
                 settings.shopper_retention_days * 86_400_000,
             ),
         )
         return bool(reply[0] == b"RESTORED")
+
+    async def _fields(self, shop: str, sold: Sold) -> Mapping[str, str]:
+        """The record of a sale, with what the POS is told of it.
+
+        Of one that only Stripe remembers that is what else is known here, often no contact. The
+        event's id is that of before: who has the order drops it.
+        """
+        if sold.phase != "captured":
+            return sold.fields
+        kept = await self.lane.command("HMGET", ShopKeys(shop).order(sold.order), *_UNKNOWN_THERE)
+        known = zip(_UNKNOWN_THERE, kept, strict=True)
+        fields = {**sold.fields, **{name: text.decode() for name, text in known if text}}
+        try:
+            record = read_record(sold.order, {**fields, "phase": sold.phase})
+        except msgspec.DecodeError:
+            log.exception("recovery: shop %s: order %s: the POS is told nothing", shop, sold.order)
+            return sold.fields
+        order = order_of(record, sold.fields["intent"], record.attempt_at)
+        now = rfc3339(self.books.clock.now_ms())
+        event = entry.event(shop, msgspec.structs.replace(order, recorded_at=now))
+        return {**fields, "event_id": event.id, "event": entry.encode(event).decode()}
 
     async def would(self, shop: str, since_ms: int) -> Rebuilt:
         """What ``rebuild`` would do now."""

@@ -98,9 +98,12 @@ class Recovery:
     async def by_hand(self, shop: str, since_ms: int) -> Rebuilt:
         """Stop a shop, rebuild it from all that was sold since, and have it served again.
 
+        It is not stopped while those are silent who know what was sold: it would stay so.
+
         Raises:
             Unavailable: a part does not answer, or another process took over; ask again.
         """
+        await self.rebuilder.books.answer(shop)
         async with self._lease(shop) as ours:
             if not ours:
                 raise Unavailable("Another process is rebuilding this shop; ask again.")
@@ -144,7 +147,7 @@ class Recovery:
                         if (await self._rebuild(shop, standing, since_ms, gathered_s)).epoch:
                             return
             except HoldfastError as error:
-                log.warning("recovery: shop %s: %s", shop, error.message)
+                log.warning("recovery: shop %s: %s", shop, error)
             except Exception:
                 log.exception("recovery: shop %s: a step failed", shop)
             await asyncio.sleep(_AGAIN_S)

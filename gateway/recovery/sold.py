@@ -106,6 +106,17 @@ class Books:
         """
         return [_of_paid(paid) for paid in (await self._read_together(shop, since_ms)).paid[shop]]
 
+    async def answer(self, shop: str) -> None:
+        """Ask everybody who is asked by ``sold`` for a little, to see that they answer.
+
+        Raises:
+            Unavailable: the claims table or Stripe does not.
+        """
+        if self.claims:
+            await self.claims.has(shop, "")
+        async with contextlib.aclosing(self.statement.paid(self.clock.now_ms())) as pages:
+            await anext(pages)
+
     async def shops(self, since_ms: int) -> set[str]:
         """The shops that have sold anything since."""
         claimed = await self.claims.shops() if self.claims else ()

@@ -91,7 +91,7 @@ async def _belongings(
     newest = bought[-_MOST_ORDERS:]
     found, records = await asyncio.gather(
         rooms.holds.of(shop, tuple(holds)),
-        asyncio.gather(*(rooms.records.find(shop, order) for _, order in newest)),
+        asyncio.gather(*(rooms.records.legible(shop, order) for _, order in newest)),
     )
     active = tuple(hold for hold in found if hold.state == "active")
     return active, tuple(record.view for record in records if record)

@@ -232,7 +232,7 @@ class Ear:
                     await feed.hear(decode(data))
         except HoldfastError as error:
             # The shop's stock does not answer. Other shops have news too; this one is read later.
-            log.warning("news: shop %s: %s", feed.shop, error.message)
+            log.warning("news: shop %s: %s", feed.shop, error)
             channel.fall()
         except Exception:
             # One bad message must not deafen the process; the gap it leaves is noticed.

@@ -150,7 +150,7 @@ class NewsListener:
             try:
                 await step(channel)
             except HoldfastError as error:
-                log.debug("news: shop %s: %s", channel.feed.shop, error.message)
+                log.debug("news: shop %s: %s", channel.feed.shop, error)
             except Exception:
                 log.exception("news: shop %s: could not be looked after", channel.feed.shop)
 
@@ -165,7 +165,7 @@ class NewsListener:
             await self._probe(channel)
         except HoldfastError as error:
             # By having asked, the lane finds out who has the slot now.
-            log.debug("news: shop %s: %s", channel.feed.shop, error.message)
+            log.debug("news: shop %s: %s", channel.feed.shop, error)
         if lost or not channel.standing or self._is_elsewhere(channel):
             self._settle(channel, None)
         elif channel.ear and self._is_dead(channel):

@@ -19,6 +19,7 @@ from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
 from gateway.model import Fulfillment, LineRequest
 from gateway.settings import Settings
+from gateway.stock.standing import State, stand
 from gateway.tickets import Tokens
 from tests.integration.conftest import SHOW, Site
 from tests.processes import free_port
@@ -208,6 +209,20 @@ async def test_stripe_that_does_not_answer_is_named(
 
 
 @pytest.mark.usefixtures("stripe")
+async def test_a_shop_is_not_stopped_to_be_rebuilt_when_nobody_can_say_what_was_sold(
+    run: Run, site: Site, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.sells("tee", 3)
+    before = await stand(site.rooms.lane, settings.shop)
+    monkeypatch.setenv("HOLDFAST_STRIPE_URL", f"http://127.0.0.1:{free_port()}")
+    code, out, err = await asyncio.to_thread(run, "rebuild", "--shop", settings.shop)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("holdfast: Stripe does not answer, so that ")
+    after = await stand(site.rooms.lane, settings.shop)
+    assert (after.state, after.position) == (State.SERVING, before.position), "nobody noticed"
+
+
+@pytest.mark.usefixtures("stripe")
 async def test_a_lost_sale_is_written_again_by_hand(
     run: Run, site: Site, settings: Settings
 ) -> None:
@@ -296,7 +311,7 @@ async def test_who_may_not_be_erased_now_is_told_why(run: Run, site: Site) -> No
     code, out, err = await asyncio.to_thread(run, *erase)
     assert (code, out) == (1, "")
     assert err == (
-        f"holdfast: nothing is erased: The shopper holds something ({held.hold.id}); "
+        f"holdfast: not erased: The shopper holds something ({held.hold.id}); "
         "wait until it lapses, or add --release.\n"
     )
     assert (await asyncio.to_thread(run, *erase, "--release"))[0] == 0

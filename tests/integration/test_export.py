@@ -89,6 +89,13 @@ async def test_a_shopper_is_found_by_what_the_shop_knows(person: Person) -> None
         await walk(person).shopper_at(EMAIL)
 
 
+async def test_a_contact_of_another_form_keeps_nobody_from_being_found(person: Person) -> None:
+    key = person.keys.order(person.declined)
+    await person.lane.command("HSET", key, "contact", f'["{OTHER_EMAIL}"]')
+    assert await walk(person).shopper_at(EMAIL) == SHOPPER
+    assert await walk(person).shopper_at(OTHER_EMAIL) == SHOPPER
+
+
 async def test_who_is_erased_is_found_no_more(person: Person) -> None:
     rooms = person.rooms
     erasure = Erasure(walk(person), rooms.settings, rooms.clock, random.Random(1))

@@ -17,6 +17,7 @@ from gateway.sessions import session
 from gateway.sessions.session import Joined
 from gateway.shows.shows import Shows
 from gateway.sockets import connection, parting
+from gateway.stock.holds import order_id
 from tests.integration.conftest import SHOW, Corner, Site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected, shopping
 
@@ -89,6 +90,21 @@ async def test_a_purchase_is_heard_on_all_devices_of_its_shopper_and_nowhere_els
         assert kinds(namesake) <= {"viewers"}
         assert "id" not in {key for push in bob.pushes for key in push}
         assert paid["order"]["id"] not in json.dumps(bob.pushes)
+
+
+async def test_an_order_that_cannot_be_read_keeps_nobody_out_and_no_news_back(
+    corner: Corner,
+) -> None:
+    """A newer gateway wrote it, say; and everything is read again, for news was lost."""
+    await corner.sells("tee", 3)
+    async with corner.shopper("ann") as ann:
+        order = (await ann.buys("tee", "k1"))["order"]["id"]
+        hold = (await ann.ask("reserve", key="k2", lines=TEE))["hold"]["id"]
+        for strange in map(ShopKeys(corner.shop).order, (order, order_id(hold))):
+            await corner.rooms.lane.command("HSET", strange, "phase", "claimed")
+        await (await corner.gateway.listener.feed(corner.shop)).read()
+    async with corner.shopper("ann") as ann:
+        assert (ann.welcome["orders"], len(ann.welcome["holds"])) == ([], 1)
 
 
 async def test_a_release_is_heard_on_the_other_device(corner: Corner) -> None:

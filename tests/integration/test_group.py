@@ -72,6 +72,17 @@ async def test_a_pending_entry_that_was_deleted_is_not_pending_for_ever(
     assert (await lane.command("XPENDING", ShopKeys(shop).orders, "till"))[0] == 0
 
 
+async def test_what_is_no_event_of_an_order_keeps_up_none_that_is(
+    group: OrderGroup, lane: Lane, shop: str
+) -> None:
+    """Somebody wrote it by hand; it is done with."""
+    await lane.command("XADD", ShopKeys(shop).orders, "*", "hello", "there")
+    await sell(lane, shop, "o1")
+    assert [entry.order for entry in await group.new(10, 10)] == ["o1"]
+    assert [entry.order for entry in await group.pending(START, 10)] == ["o1"]
+    assert (await lane.command("XPENDING", ShopKeys(shop).orders, "till"))[0] == 1
+
+
 async def test_a_redis_that_is_away_is_an_error_of_ours(settings: Settings, shop: str) -> None:
     nowhere = replace(settings, redis_url="redis://127.0.0.1:1/0")
     group = OrderGroup(Lane(nowhere), shop, "till")

@@ -56,3 +56,17 @@ async def test_pages_join(lane: Lane, shop: str, count: int) -> None:
     index = EventIndex(lane, shop, 0)
     await index.catch_up()
     assert len(index.orders()) == count
+
+
+async def test_what_is_no_event_of_an_order_is_passed_over_and_logged(
+    lane: Lane, shop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = ShopKeys(shop).orders
+    await lane.command("XADD", key, "*", "hello", "there")
+    await sell(lane, shop, "o1")
+    await lane.command("XADD", key, "*", "hello", "again")
+    index = EventIndex(lane, shop, 0)
+    await index.catch_up()
+    await index.catch_up()
+    assert (index.entries, index.orders()) == (1, ["o1"])
+    assert caplog.messages == [f"orders: {key} has entries that are no events of orders"]

@@ -94,3 +94,15 @@ async def test_another_try_can_be_asked_for_all_or_for_some(
 async def test_nothing_parked_is_nothing_to_try(parking: Parking) -> None:
     assert await parking.retry() == 0
     assert await parking.wanted() == []
+
+
+async def test_what_cannot_be_read_stays_and_keeps_up_no_other(
+    parking: Parking, group: OrderGroup
+) -> None:
+    entry = await pending(parking, group, "o1")
+    await parking.park(entry, "status 500", 12, NOW)
+    await parking.lane.command("HSET", ShopKeys(parking.shop).parked("till"), "1-1", "{}")
+    assert [entry_id async for entry_id, _ in parking.listing()] == [entry.id]
+    assert await parking.entries(["1-1", entry.id]) == [entry]
+    assert await parking.retry() == 1
+    assert await parking.count() == 2

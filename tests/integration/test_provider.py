@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import stripe
 
-from gateway.checkout.provider import Broken, Declined, NotPossible, Provider
+from gateway.checkout.provider import LONGER, Broken, Declined, NotPossible, Provider, Silent
 from gateway.checkout.turns import CalledOff, Endpoint, OnWait, Turns
 from gateway.clock import SystemClock
 from gateway.errors import Unavailable
@@ -118,6 +118,14 @@ async def test_a_429_is_asked_again_in_turn_under_the_same_key(till: Till) -> No
     assert asked.took[Endpoint.CREATE].total == 3
 
 
+async def test_operators_are_told_what_it_was(till: Till) -> None:
+    await till.bank.fails(lock_percent=100, times=3, endpoint=CREATE)
+    with pytest.raises(Silent) as silent:
+        await till.pays()
+    told = str(silent.value), silent.value.message
+    assert told == ("Stripe answers with status 429.", LONGER)
+
+
 async def test_a_reply_that_comes_too_late_is_asked_for_again_under_the_same_key(
     till: Till,
 ) -> None:
@@ -168,6 +176,16 @@ async def test_pauses_grow_during_an_outage_and_end_with_it(till: Till) -> None:
     await till.bank.fails(cut_percent=100, times=2)
     assert (await till.pays()).status == "requires_capture"
     assert len(till.turns.pauses) == len(pauses)
+
+
+async def test_a_no_ends_an_outage_as_well(till: Till) -> None:
+    await till.bank.fails(cut_percent=100, times=3)
+    with pytest.raises(Unavailable):
+        await till.pays()
+    assert till.provider.down
+    with pytest.raises(Declined):
+        await till.pays(payment_method="pm_card_chargeDeclined")
+    assert not till.provider.down
 
 
 async def test_a_pause_is_asked_for_in_the_queue_all_share(redis_url: str, sandbox: str) -> None:

@@ -1,6 +1,5 @@
 """What a rebuild finds: nothing that was sold is missed, and nothing that was undone comes back."""
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,13 @@ from gateway.checkout.phases import Phase
 from gateway.checkout.refund import RefundRequest
 from gateway.checkout.settle import _patient
 from gateway.claims.sale import Sale
-from gateway.errors import NotFound, Unavailable
+from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
-from gateway.model import Fulfillment
+from gateway.model import Contact, Fulfillment
+from gateway.orders import current
+from gateway.orders.stream import OrderStream
+from gateway.reconcile.findings import Mend
+from gateway.reconcile.reconciler import Reconciler
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.stock.audit import audit
@@ -21,6 +24,7 @@ from gateway.stock.standing import Position, freeze, stand, thaw
 from tests.bank import CAPTURE
 from tests.integration.conftest import SHOW
 from tests.integration.test_recovery import TEE, brought_back, copied, forgets, opened
+from tests.purchase import Purchase
 from tests.stall import moved
 
 
@@ -28,6 +32,12 @@ from tests.stall import moved
 def server(warden: Warden, tmp_path: Path) -> EmbeddedValkey:
     """A Valkey that may come to harm; started by ``opened``."""
     return EmbeddedValkey(warden.group, port=0, data_dir=tmp_path, appendfsync="always")
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No gateway has holds to bring back, so that no rebuild need wait for any."""
+    monkeypatch.setattr("gateway.recovery.recovery._GATHER_S", 0.0)
 
 
 async def test_the_catalogue_can_be_imported_again_when_all_is_lost(
@@ -46,6 +56,72 @@ async def test_the_catalogue_can_be_imported_again_when_all_is_lost(
             await rooms.movements.apply(shop, (stock,), initial=True)
         assert await purchase.left() == 2
         assert (await audit(rooms.lane, shop)).drift == ()
+
+
+async def rebuilt(purchase: Purchase) -> None:
+    """What is lost is written again; the shop stays frozen, lest the test wait for its gateways."""
+    assert await freeze(purchase.rooms.lane, purchase.shop)
+    found = await purchase.rooms.recovery.rebuilder.rebuild(purchase.shop, 0)
+    assert found.missing == (purchase.order,)
+
+
+async def test_an_order_that_only_stripe_remembers_is_read_told_and_refunded(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    async with opened(server, shop) as purchase:
+        rooms = purchase.rooms
+        await purchase.reserves()
+        await purchase.pays()
+        (before,) = (await OrderStream(rooms.lane, shop).page("", 10)).orders
+        await forgets(purchase)
+        await rebuilt(purchase)
+        after = await current.find(rooms.lane, shop, purchase.order)
+        assert after
+        assert (after.id, after.data.contact) == (before.id, None)
+        same = ("id", "state", "lines", "total", "tenders", "show")
+        assert all(getattr(after.data, name) == getattr(before.data, name) for name in same)
+        # The sweep finds that the till was not told.
+        found = await Reconciler(rooms.settler).look(shop, 0, Mend.SAFE)
+        assert (found.differences, found.left) == ({"event_missing": 1}, 0)
+        assert (await OrderStream(rooms.lane, shop).page("", 10)).orders == (after,)
+        await rooms.refunds.begin(shop, purchase.order, "k", RefundRequest())
+        await rooms.settler.settle(shop, purchase.order)
+        (refund,) = (await purchase.record()).refunds
+        assert (refund.state, refund.order_version) == ("done", 2)
+        assert (await Reconciler(rooms.settler).look(shop, 0)).differences == {}
+
+
+async def test_the_till_is_told_what_the_record_still_knows(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """Of a payment that was begun, the end is lost."""
+    async with opened(server, shop) as purchase:
+        rooms = purchase.rooms
+        await purchase.reserves()
+        await purchase.begins()
+        disk = await copied(purchase)
+        await purchase.settle()
+        await brought_back(purchase, disk)
+        await rebuilt(purchase)
+        assert (await purchase.record()).phase is Phase.CAPTURED
+        event = await current.find(rooms.lane, shop, purchase.order)
+        assert event
+        assert event.data.contact == Contact("ann@example.com")
+
+
+async def test_the_till_is_not_told_without_contact_what_it_can_be_told_with(
+    server: EmbeddedValkey, shop: str
+) -> None:
+    """Only the record is lost; the stream has the event."""
+    async with opened(server, shop) as purchase:
+        rooms = purchase.rooms
+        await purchase.reserves()
+        await purchase.pays()
+        await rooms.lane.command("DEL", ShopKeys(shop).order(purchase.order))
+        await rebuilt(purchase)
+        assert (await Reconciler(rooms.settler).look(shop, 0, Mend.SAFE)).differences == {}
+        (event,) = (await OrderStream(rooms.lane, shop).page("", 10)).orders
+        assert event.data.contact
 
 
 async def test_what_was_given_back_is_no_sale(server: EmbeddedValkey, shop: str) -> None:
@@ -83,8 +159,7 @@ async def test_what_is_done_in_a_frozen_shop_does_not_hide_since_when_sales_are_
             rooms.lane, rooms.settings, shop, [Known("ann", SHOW, held.hold)]
         )
         assert await rooms.recovery.rebuilder.restore(shop, sold)
-        with contextlib.suppress(NotFound):  # It is begun, and has no event to be told by.
-            await rooms.refunds.begin(shop, sold.order, "k", RefundRequest())
+        await rooms.refunds.begin(shop, sold.order, "k", RefundRequest())
         assert (await stand(rooms.lane, shop)).clock == hour_ago
 
 

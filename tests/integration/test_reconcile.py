@@ -9,6 +9,7 @@ from gateway.clock import SystemClock
 from gateway.errors import Unavailable
 from gateway.model import Fulfillment, LineRequest
 from gateway.reconcile.findings import Mend
+from gateway.stock.standing import stand
 from tests.bank import CAPTURE, Bank
 from tests.books import DAY_MS, SECOND_STEP, Books
 from tests.integration.conftest import SHOW, Corner
@@ -178,6 +179,22 @@ async def test_money_of_an_unknown_order_is_given_back_only_by_hand(books: Books
     assert await books.money(intent) == ("succeeded", 1500, 0)
     await repaired(books, "captured_for_unknown_order", Mend.ALL)
     assert await books.money(intent) == ("succeeded", 1500, 1500)
+
+
+async def test_a_shop_that_is_being_rebuilt_gives_nothing_back(books: Books) -> None:
+    """It may be about to learn of the order again."""
+    held, taken = [await books.authorizes(f"o_unknown{number}") for number in range(2)]
+    await books.captures(taken)
+    lane, shop = books.settler.lane, books.shop
+    before = await stand(lane, shop)
+    await lane.command("HSET", books.keys.meta, "server", "the one before")
+    found = await books.look(Mend.ALL)
+    await lane.command("HSET", books.keys.meta, "server", before.here)
+    assert found.left == 2
+    assert [(await books.money(intent))[::2] for intent in (held, taken)] == [
+        ("requires_capture", 0),
+        ("succeeded", 0),
+    ]
 
 
 async def test_a_lost_database_refunds_nobody(books: Books) -> None:

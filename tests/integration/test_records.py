@@ -16,6 +16,7 @@ from gateway.errors import (
     TotalChanged,
     Unavailable,
 )
+from gateway.keys import ShopKeys
 from gateway.lane import Lane, pairs, served
 from gateway.model import Address, Money
 from gateway.settings import Settings
@@ -54,6 +55,17 @@ async def declined(stall: Stall, record: Record, grace_ms: int = 60_000) -> Reco
 
 async def test_there_is_no_record_before_a_payment(stall: Stall) -> None:
     assert await stall.records.find(stall.shop, "o_nothing") is None
+
+
+async def test_a_record_that_cannot_be_read_is_logged_and_shown_to_nobody(
+    stall: Stall, paying: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = ShopKeys(stall.shop).order(paying.order)
+    assert await stall.records.legible(stall.shop, paying.order) == paying
+    await stall.lane.command("HSET", key, "phase", "claimed")
+    assert await stall.records.legible(stall.shop, paying.order) is None
+    (said,) = caplog.messages
+    assert f"order {paying.order} cannot be read" in said
 
 
 async def test_a_payment_begins_with_everything_that_is_needed_to_finish_it(

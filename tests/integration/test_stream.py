@@ -53,6 +53,15 @@ async def test_pages_follow_one_another_by_cursor(orders: OrderStream) -> None:
     assert await read(orders, cursor) == ([], cursor)
 
 
+async def test_what_is_no_event_of_an_order_is_passed_over(orders: OrderStream) -> None:
+    for order in ("o1", "o2"):
+        await orders.lane.command("XADD", orders.keys.orders, "*", "hello", "there")
+        await sell(orders.lane, orders.shop, order)
+    found, cursor = await read(orders)
+    assert found == ["o1", "o2"]
+    assert await read(orders, cursor) == ([], cursor)
+
+
 async def test_an_order_comes_as_the_event_that_was_committed(orders: OrderStream) -> None:
     await sell(orders.lane, orders.shop, "o1")
     page = await orders.page("", 1)

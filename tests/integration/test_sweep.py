@@ -11,6 +11,8 @@ from typing import NoReturn
 import pytest
 
 from gateway.checkout.payment import Payments
+from gateway.checkout.provider import Silent
+from gateway.checkout.settle import Settler
 from gateway.checkout.unknown import UnknownEvents
 from gateway.clock import SystemClock
 from gateway.errors import Unavailable
@@ -99,6 +101,21 @@ async def test_a_defect_with_unknown_events_does_not_end_it(
         await until_captured(rooms, site.shop, order)
     assert rounds
     assert "unknown events: a round failed" in caplog.text
+
+
+async def test_what_it_logs_of_an_outage_is_for_operators(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_silent(*_: object) -> NoReturn:
+        raise Silent
+
+    order = await begun(site)
+    await site.rooms.lane.command("ZADD", ShopKeys(site.shop).unsettled, 0, order)
+    monkeypatch.setattr(Settler, "settle", is_silent)
+    sweep = site.sweep()
+    await sweep.round(site.shop)
+    await sweep.settled()
+    assert f"sweep: shop {site.shop}: order {order}: Stripe does not answer." in caplog.messages
 
 
 async def test_at_its_start_it_says_which_sales_a_crash_may_take_back(

@@ -15,6 +15,7 @@ from gateway.reconcile.differences import (
     Difference,
     Refund,
     Standing,
+    Unreadable,
     of_charge,
     of_event,
     standing,
@@ -161,7 +162,8 @@ def test_every_difference_has_a_row_and_a_repair() -> None:
         D.EVENT_MISSING, D.EVENT_DOUBLED, D.EVENT_WITHOUT_RECORD, D.EVENT_OF_UNSOLD_ORDER,
     }  # fmt: skip
     handed_on = {D.AUTHORIZATION_OF_LOST_ORDER}
-    assert named | of_the_stream | handed_on == {*Difference, None}
+    without_a_row = {D.RECORD_UNREADABLE}
+    assert named | of_the_stream | handed_on | without_a_row == {*Difference, None}
     assert REPAIRS.keys() == set(Difference)
 
 
@@ -181,3 +183,21 @@ def test_a_record_is_read_as_redis_keeps_it() -> None:
         Phase.CAPTURED, 2, 1500, "EUR", "pi_own", 18, 19, "evt_o_1", (refund(500, "done"),)
     )
     assert standing([None] * len(STANDING_FIELDS)) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("phase", b"claimed"),
+        ("phase", b"\xff"),
+        ("amount", b"15 euros"),
+        ("event_id", b"\xff"),
+        ("refunds", b'[{"amount":500}]'),
+        ("refunds", b"none"),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_no_crash(field: str, value: bytes) -> None:
+    row: list[bytes | None] = [None] * len(STANDING_FIELDS)
+    row[0] = b"captured"
+    row[STANDING_FIELDS.index(field)] = value
+    assert standing(row) == Unreadable(tuple(row))

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from gateway import errors
+from gateway.checkout.provider import Broken, Silent
 from gateway.errors import CloseCode, HoldfastError
 
 ERRORS = [
@@ -49,3 +50,22 @@ def test_the_tree_in_the_docstring_names_every_error() -> None:
     tree = pathlib.Path(errors.__file__).read_text(encoding="utf-8").split('"""')[1]
     for error in ERRORS:
         assert error.__name__ in tree
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.Frozen(), errors.Paused(), Silent(), Silent(401), Broken(replayed=True)],
+    ids=repr,
+)
+def test_what_shoppers_are_told_of_an_outage_is_not_what_operators_are(
+    error: HoldfastError,
+) -> None:
+    assert str(error) != error.message
+    assert not re.search(r"\b(we|moment|keep trying)\b", str(error))
+
+
+def test_no_log_line_has_a_sentence_that_is_for_shoppers() -> None:
+    """``str()`` of an error is for operators; its ``message`` is what a client is told."""
+    for module in pathlib.Path(errors.__file__).parent.rglob("*.py"):
+        told = re.findall(r"log\.\w+\([^()]*\berror\.message\b", module.read_text(encoding="utf-8"))
+        assert not told, f"{module.name}: {told}"

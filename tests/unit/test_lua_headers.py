@@ -14,7 +14,18 @@ PURPOSE = 40
 """Characters below which a purpose says nothing."""
 
 READS = {
-    *("EXISTS", "GET", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "PTTL", "SISMEMBER"),
+    *(
+        "EXISTS",
+        "GET",
+        "HEXISTS",
+        "HGET",
+        "HGETALL",
+        "HLEN",
+        "HMGET",
+        "PEXPIRETIME",
+        "PTTL",
+        "SISMEMBER",
+    ),
     *("INFO", "TIME", "XINFO", "XLEN", "XPENDING", "XRANGE", "ZCARD", "ZCOUNT", "ZRANGE"),
     *("SMEMBERS", "ZRANK", "ZSCORE"),
 }
