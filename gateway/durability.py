@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _WITHIN_S = 1.0
 """How long one server may take to answer."""
 _FRESH_S = 10.0
+_SILENT_S = 2.0
+"""How soon servers are asked again of which one did not answer."""
 """How long a report is given again instead of asking the servers."""
 
 _LEAST_VERSION = 7
@@ -219,19 +221,34 @@ class Durability:
         """What holds now; at most some seconds old. It does not fail: a silence is a finding."""
         async with self._asking:
             now_s = self.clock.monotonic_s()
-            if self._report is None or now_s >= self._asked_at_s + _FRESH_S:
+            fresh_s = _SILENT_S if self._is_silent else _FRESH_S
+            if self._report is None or now_s >= self._asked_at_s + fresh_s:
                 self.servers = await self._servers()
                 self._report = judge(self.settings, self.servers)
                 self._asked_at_s = now_s
             return self._report
 
+    @property
+    def _is_silent(self) -> bool:
+        """Whether some server did not answer when it was last asked."""
+        return None in self.servers.values()
+
     async def log(self) -> None:
-        """Say it once, as a process does at its start."""
-        report = await self.report()
-        log.info("durability: %s", report.mode)
-        for finding in report.findings:
-            where = f" ({', '.join(finding.servers)})" if finding.servers else ""
-            log.warning("durability: %s: %s%s", finding.code, finding.message, where)
+        """Say it once, as a process does at its start; again, once a server that was silent then
+        has answered.
+        """
+        said: set[Finding] = set()
+        log.info("durability: %s", mode(self.settings))
+        while True:
+            report = await self.report()
+            for finding in report.findings:
+                if finding not in said:
+                    where = f" ({', '.join(finding.servers)})" if finding.servers else ""
+                    log.warning("durability: %s: %s%s", finding.code, finding.message, where)
+            said.update(report.findings)
+            if not self._is_silent:
+                return
+            await asyncio.sleep(_SILENT_S)
 
     async def _servers(self) -> dict[str, Server | None]:
         """Every primary by its address: a Redis alone, or what somebody of a cluster names."""

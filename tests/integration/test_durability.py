@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import durability as durability_module
 from gateway.clock import SystemClock
 from gateway.durability import Durability, Report
 from gateway.lane import Lane
@@ -110,6 +111,25 @@ async def test_it_is_said_in_the_log(
     assert [(level, text.split(":")[1].strip()) for level, text in said[1:]] == [
         ("WARNING", "no_aof")
     ]
+
+
+async def test_what_a_server_was_too_busy_to_tell_is_said_once_it_tells(
+    warden: Warden, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durability_module, "_SILENT_S", 0.01)
+    caplog.set_level(logging.WARNING, "gateway")
+    port = free_port()
+    telling = asyncio.create_task(durability(f"redis://127.0.0.1:{port}").log())
+
+    async def says_silent() -> bool:
+        return "durability: silent" in caplog.text
+
+    await eventually(says_silent)
+    with EmbeddedValkey(warden.group, port=port):
+        async with asyncio.timeout(PATIENCE_S):
+            await telling
+    said = [record.getMessage().split(":")[1].strip() for record in caplog.records]
+    assert [word for word in said if word in {"silent", "no_aof"}] == ["silent", "no_aof"]
 
 
 async def test_a_gateway_says_it_at_its_start(
