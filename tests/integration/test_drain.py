@@ -146,6 +146,18 @@ async def test_the_command_waits_until_the_sockets_are_gone(
     assert "holdfast: the gateway at http://127.0.0.1:" in capsys.readouterr().err
 
 
+class FakeTime:
+    """Passes when somebody sleeps, and only then."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -163,14 +175,14 @@ def test_the_command_takes_no_silence_for_the_last_goodbye(
     capsys: pytest.CaptureFixture[str],
     answer: httpx.Response | Exception,
 ) -> None:
-    monkeypatch.setattr(drain_command, "_EVERY_S", 0.005)
-    monkeypatch.setattr(drain_command, "_MARGIN_S", 0.05)
+    clock = FakeTime()
+    monkeypatch.setattr(drain_command, "time", clock)
     asked = []
 
     def gateway(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path)
         if request.url.path == "/drainz":
-            return httpx.Response(202, json={"within_ms": 0, "sockets": 3})
+            return httpx.Response(202, json={"within_ms": 3_000, "sockets": 3})
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -178,6 +190,7 @@ def test_the_command_takes_no_silence_for_the_last_goodbye(
     with httpx.Client(base_url="http://it", transport=httpx.MockTransport(gateway)) as client:
         assert drain_command._drain(client, settings) == 1
     assert asked.count("/metrics") > 1
+    assert 3 < clock.now_s < 10
     assert capsys.readouterr().out.splitlines()[1:] == [
         "how many are left the gateway does not tell",
         "the time is over; how many are left the gateway does not tell",

@@ -19,33 +19,14 @@ from gateway.keys import StripeKeys
 from gateway.lane import served
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
+from tests.late import LATE_S, Late
 from tests.processes import ROOT, environment
 
 PATIENCE_S = 15
-LATE_S = 0.1
-"""How late one may go whose turn it was, besides what this process is seen to be late itself."""
-_BEAT_S = 0.005
 BURST = 0.4
 CREATE, CAPTURE = Endpoint.CREATE, Endpoint.CAPTURE
 
 Sleep = Callable[[float], Awaitable[None]]
-
-
-class Late:
-    """Watches how late this process is with what is due."""
-
-    worst_s = 0.0
-
-    async def watch(self) -> None:
-        while True:
-            due_s = time.monotonic() + _BEAT_S
-            await asyncio.sleep(_BEAT_S)
-            self.worst_s = max(self.worst_s, time.monotonic() - due_s)
-
-    @property
-    def most_s(self) -> float:
-        """How late somebody may have gone."""
-        return LATE_S + self.worst_s
 
 
 @pytest.fixture
