@@ -165,6 +165,7 @@ def test_faults_with_a_mistake_are_named_before_anything_starts() -> None:
     assert "--faults: not a plan of faults" in said
 
 
+@only_deep
 def test_ctrl_c_stops_everything_in_time_and_a_data_directory_remembers(tmp_path: Path) -> None:
     with running("--data-dir", str(tmp_path), "--crowd", "20") as demo:
         demo.starts()
@@ -188,6 +189,7 @@ def test_ctrl_c_stops_everything_in_time_and_a_data_directory_remembers(tmp_path
     assert again["orders"] == again["till_orders"] == again["captured"]
 
 
+@only_deep
 def test_a_second_ctrl_c_kills_at_once() -> None:
     with running("--crowd", "5") as demo:
         demo.starts()
@@ -209,6 +211,7 @@ def test_killing_the_parent_leaves_no_process() -> None:
         eventually(lambda: is_gone(group), GRACE_S + 10)
 
 
+@only_deep
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_part_that_dies_is_named_and_ends_the_demo() -> None:
     with running() as demo:

@@ -11,6 +11,7 @@ from gateway.checkout.turns import Endpoint, Turns
 from gateway.sandbox.warden import Warden
 from tests.acceptance.buyer import Buyer
 from tests.acceptance.market import Market, open_market
+from tests.depth import only_deep
 from tests.sales import eventually
 
 SHOPPERS, UNITS, RATE_PER_S = 500, 50, 25
@@ -61,6 +62,7 @@ async def kill_in_the_middle(market: Market, buyers: list[Buyer]) -> int:
     return under_way[victim]
 
 
+@only_deep
 async def test_fifty_are_sold_and_everybody_hears_what_became_of_them(market: Market) -> None:
     await market.bank.fails(
         lose_reply_percent=5,
