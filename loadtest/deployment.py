@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 
 from gateway.clock import SystemClock
-from gateway.demo.addresses import HOST, free_ports
 from gateway.demo.family import Family
 from gateway.demo.home import Home, new_secrets
 from gateway.demo.parts import SHOP, Part, Site, gateway_environment, parts
 from gateway.environment import read
+from gateway.sandbox.ports import HOST, free_ports
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.tickets import Tokens

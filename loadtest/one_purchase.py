@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import httpx
 
-from gateway.demo.addresses import free_ports
 from gateway.demo.entrance import Entrance
 from gateway.demo.family import Family
 from gateway.demo.home import Home, open_home
@@ -21,6 +20,7 @@ from gateway.demo.shopfront import Shopfront, sign_keys
 from gateway.demo.temper import SECOND_STEP_CARD
 from gateway.demo.visit import Message, Visit
 from gateway.demo.ware import read_ware
+from gateway.sandbox.ports import free_ports
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from loadtest.collector import Collector, Received, collecting

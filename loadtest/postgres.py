@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
+
+from gateway.sandbox.ports import free_ports
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -106,7 +107,7 @@ class EmbeddedPostgres:
         self._home = Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
         try:
             self._make()
-            self.port = _free_port()
+            self.port = free_ports(1)[0]
             self.start()
         except BaseException:
             self.__exit__()
@@ -178,9 +179,3 @@ def _owner() -> dict[str, Any]:
     if os.geteuid():
         return {}
     return {"user": NOBODY, "group": pwd.getpwnam(NOBODY).pw_gid, "extra_groups": ()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

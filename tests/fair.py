@@ -36,6 +36,7 @@ from tests.bank import Bank
 from tests.cluster import Cluster
 from tests.handoff import SECRET, running
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site, settings_of
+from tests.processes import BRIEF
 from tests.sales import eventually
 from tests.shopper import connected
 from tests.stall import checkout, read_books
@@ -216,7 +217,7 @@ async def fair(cluster: Cluster) -> AsyncIterator[Fair]:
         enter = stack.enter_async_context
         site = await enter(open_site(settings, UNLIMITED))
         url = await enter(till.serving(":memory:", SECRET))
-        http = await enter(httpx.AsyncClient(trust_env=False, verify=False))
+        http = await enter(httpx.AsyncClient(trust_env=False, verify=False, limits=BRIEF))
         lane = await enter(served(settings))
         patience = Patience(SystemClock(), _hurried, random.Random(1))
         relay = Relay(lane, settings, Tally(CollectorRegistry()), patience, "one")

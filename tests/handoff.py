@@ -20,6 +20,7 @@ from gateway.pos.tally import Tally
 from gateway.pos.webhooks import Webhook, WebhookBook
 from gateway.sandbox import till
 from gateway.settings import Settings
+from tests.processes import BRIEF
 from tests.sales import eventually, move, sell
 
 SECRET = "whsec_" + "QUJD" * 8
@@ -190,7 +191,7 @@ async def handoff(lane: Lane, shop: str, settings: Settings) -> AsyncIterator[Ha
     await lane.command("DEL", SHOPS)
     async with (
         till.serving(":memory:", SECRET) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as http,
+        httpx.AsyncClient(base_url=url, trust_env=False, verify=False, limits=BRIEF) as http,
     ):
         yield Handoff(lane, shop, settings, url, http)
 

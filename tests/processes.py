@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,16 +10,19 @@ from typing import Self
 
 import httpx
 
+from gateway.sandbox.ports import free_ports
 from gateway.sandbox.warden import Warden
 
 ROOT = Path(__file__).parent.parent
 START_S = 20
+BRIEF = httpx.Limits(keepalive_expiry=2)
+"""Of a client that may be idle for long: a gateway hangs up on one after five seconds, and both may
+do so in the same moment."""
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    [port] = free_ports(1)
+    return port
 
 
 def environment(redis_url: str, stripe_url: str, shop: str, **settings: object) -> dict[str, str]:

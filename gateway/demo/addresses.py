@@ -1,13 +1,11 @@
-"""Free ports."""
+"""The port of the page: whether it is free."""
 
-import contextlib
 import errno
 import os
 import socket
 
 from gateway.demo.refusal import Refusal
-
-HOST = "127.0.0.1"
+from gateway.sandbox.ports import HOST, free_ports
 
 
 def claim(port: int) -> int:
@@ -16,9 +14,11 @@ def claim(port: int) -> int:
     Raises:
         Refusal: it is taken, or not ours to take.
     """
+    if not port:
+        return free_ports(1)[0]
     try:
-        with socket.create_server((HOST, port)) as probe:
-            return int(probe.getsockname()[1])
+        with socket.create_server((HOST, port)):
+            return port
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Refusal(
@@ -26,10 +26,3 @@ def claim(port: int) -> int:
             ) from None
         reason = os.strerror(error.errno or 0).lower()
         raise Refusal(f"Port {port} cannot be used ({reason}); choose one with --port.") from None
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from gateway.demo.addresses import HOST
 from gateway.demo.home import Home
+from gateway.sandbox.ports import HOST
 from gateway.sandbox.stripe.faults import NO_FAULTS, FaultPlan
 
 SHOP = "demo"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from gateway.demo.addresses import claim, free_ports
+from gateway.demo.addresses import claim
 from gateway.demo.board import Board, open_board
 from gateway.demo.crowd_watch import CrowdWatch
 from gateway.demo.ending import HURRIED, PATIENT, Ending
@@ -24,6 +24,7 @@ from gateway.demo.summary import disagreements, report
 from gateway.demo.voice import Voice, addresses
 from gateway.demo.ware import Ware, read_ware
 from gateway.process import allow_files
+from gateway.sandbox.ports import free_ports
 from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError
 from gateway.sandbox.warden import Warden
 

@@ -8,5 +8,6 @@ another room of the gateway, and the gateway may only reach a sandbox through it
     till, tillbook      a point of sale that takes orders by webhook
     serving             a socket for either, in this process or in one of its own
     valkey              a real Valkey from a wheel, for the demo and for tests
+    ports               where they listen
     warden              ends them all when whoever started them is gone
 """

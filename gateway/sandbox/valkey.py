@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from gateway.sandbox.ports import HOST, free_ports
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
@@ -37,7 +39,6 @@ SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 """Longest path of a unix socket in bytes: the kernel's ``sun_path`` without its ending zero."""
 
 LOG_LINES_SHOWN = 3
-HOST = "127.0.0.1"
 SOCKET_NAME = "valkey.sock"
 LOG_NAME = "valkey.log"
 ALL_SLOTS = ("0", "16383")
@@ -212,7 +213,7 @@ class EmbeddedValkey:
 
     def _launch_on_free_port(self, binary: Path) -> None:
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            self._port, self._bus_port = _free_ports()
+            self._port, self._bus_port = free_ports(2)
             try:
                 self._launch(binary)
             except ValkeyStartError as failure:
@@ -265,7 +266,7 @@ class EmbeddedValkey:
         if self._cluster:
             lines |= {
                 "cluster-enabled": "yes",
-                "cluster-port": str(self._bus_port or _free_ports()[0]),
+                "cluster-port": str(self._bus_port or free_ports(1)[0]),
                 "cluster-announce-ip": HOST,
             }
         return lines | self._config
@@ -335,14 +336,6 @@ def _quoted(path: Path) -> str:
     """A path as ``valkey.conf`` reads it, whatever is in it."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _free_ports() -> tuple[int, int]:
-    """Two TCP ports that were free a moment ago."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind((HOST, 0))
-        second.bind((HOST, 0))
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 def _lock(data_dir: Path) -> int:

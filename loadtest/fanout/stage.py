@@ -15,6 +15,7 @@ import msgspec
 from redis import Redis
 
 from gateway.model import Movement
+from gateway.sandbox.ports import free_ports
 from gateway.scripts import load
 from gateway.stock.movements import MAX_BATCH, Movements
 from loadtest.blast import call
@@ -156,7 +157,7 @@ def gateway(
     **settings: object,
 ) -> Iterator[Server]:
     """Start ``holdfast serve``, or a module that does the same and more; wait until it is ready."""
-    port = _free_port()
+    port = free_ports(1)[0]
     env = {
         "PATH": os.environ["PATH"],
         "REDIS_URL": redis_url,
@@ -176,12 +177,6 @@ def gateway(
             yield Server(child, port)
         finally:
             child.end()
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _gets_ready(child: Child, port: int) -> bool:

@@ -27,7 +27,7 @@ from gateway.shows.shows import Shows
 from gateway.tickets import Tokens
 from loadtest.servers import cpu_s
 from loadtest.viewers import Answer, CrowdProcess, raise_limit, started
-from tests.processes import Process, environment, free_port
+from tests.processes import BRIEF, Process, environment, free_port
 from tests.sales import eventually
 from tests.shopper import Shopper, shopping
 from tests.stall import SHOW, Stall, moved
@@ -196,7 +196,9 @@ async def open_arena(
     key = Tokens(ours, SystemClock()).sign_key(shop, ("admin",))
     async with contextlib.AsyncExitStack() as stack:
         crowd = stack.enter_context(started(warden.group))
-        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=20))
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(trust_env=False, timeout=20, limits=BRIEF)
+        )
         lane = await stack.enter_async_context(served(ours))
         opened = []
         for _ in range(gateways):

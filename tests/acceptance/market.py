@@ -9,18 +9,18 @@ from typing import Any
 import httpx
 
 from gateway.clock import SystemClock
-from gateway.demo.addresses import free_ports
 from gateway.environment import read
 from gateway.keys import ShopKeys
 from gateway.lane import Lane, served
 from gateway.model import Show
+from gateway.sandbox.ports import free_ports
 from gateway.sandbox.warden import Warden
 from gateway.settings import Settings
 from gateway.shows.shows import Shows
 from gateway.stock.audit import Verdict, audit
 from gateway.tickets import Tokens
 from tests.bank import Bank
-from tests.processes import START_S, Process, environment
+from tests.processes import BRIEF, START_S, Process, environment
 from tests.sales import eventually
 from tests.stall import SHOW, Stall
 
@@ -132,7 +132,7 @@ async def open_market(
         # The tester's own process is busy being the whole crowd.
         patient = read(env | {"HOLDFAST_REDIS_TIMEOUT_MS": "10000"})
         lane = await stack.enter_async_context(served(patient))
-        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, limits=BRIEF))
         await till.answers(f"{till_url}/summary")
         market = Market(read(env), lane, Bank(stripe_url), till_url, gateways, client)
         await eventually(market.bank_is_open, START_S)

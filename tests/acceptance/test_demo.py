@@ -49,7 +49,11 @@ class Demo:
 
     def starts(self) -> None:
         assert self.process.stdout is not None
-        self.first = json.loads(_line(self.process.stdout, START_S))
+        line = _line(self.process.stdout, START_S)
+        if not line:
+            _, said = self.process.communicate(timeout=END_S)
+            raise AssertionError(f"it did not start: {self.process.returncode}, {said}")
+        self.first = json.loads(line)
 
     def ends(self, within_s: float = END_S) -> tuple[int, Json, str]:
         """Its exit code, the last line it wrote, and what it said to people."""

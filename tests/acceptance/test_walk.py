@@ -20,7 +20,7 @@ from gateway.sandbox.stripe.app import Settings as StripeSettings
 from gateway.sandbox.valkey import EmbeddedValkey
 from gateway.sandbox.warden import Warden
 from gateway.tickets import Tokens
-from tests.processes import Process, environment, free_port
+from tests.processes import BRIEF, Process, environment, free_port
 from tests.shopper import shopping
 
 TILL_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -63,7 +63,7 @@ async def town(warden: Warden) -> AsyncIterator[Town]:
         redis_url = stack.enter_context(EmbeddedValkey(warden.group, port=0)).url
         stripe_url = await enter(stripe_server.serving(StripeSettings()))
         till_url = await enter(till.serving(":memory:", TILL_SECRET))
-        client = await enter(httpx.AsyncClient(trust_env=False))
+        client = await enter(httpx.AsyncClient(trust_env=False, limits=BRIEF))
         env = environment(redis_url, stripe_url, shop, port=port, hold_ttl_s=2, currency="EUR")
         gateway = await enter(Process(warden, ["-m", "gateway", "serve"], env))
         await enter(Process(warden, ["-m", "gateway", "sweep"], env))

@@ -1,11 +1,12 @@
-"""Ports."""
+"""The port of the demo's page."""
 
 import socket
 
 import pytest
 
-from gateway.demo.addresses import HOST, claim, free_ports
+from gateway.demo.addresses import claim
 from gateway.demo.refusal import Refusal
+from gateway.sandbox.ports import HOST
 
 
 def test_a_taken_port_is_named_in_one_sentence() -> None:
@@ -18,7 +19,3 @@ def test_a_taken_port_is_named_in_one_sentence() -> None:
 
 def test_port_0_takes_a_free_one() -> None:
     assert claim(0) > 0
-
-
-def test_free_ports_are_different() -> None:
-    assert len(set(free_ports(20))) == 20

@@ -295,7 +295,8 @@ async def test_while_the_news_is_lost_it_is_not_ready_and_afterwards_everybody_i
             for number in range(3):
                 await ann.ask("reserve", key=f"k{number}", lines=TEE)
             await site.rooms.shows.highlight(site.shop, SHOW, "tee")
-            assert not {push["type"] for push in ann.pushes} & {"stock", "highlight"}
+            # Stock is read the way commands go, should this take long.
+            assert "highlight" not in {push["type"] for push in ann.pushes}
             assert await is_deaf()
             proxy.heal()
             for viewer in (ann, bob):

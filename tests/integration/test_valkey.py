@@ -12,6 +12,7 @@ from redis import Redis
 from redis.cluster import RedisCluster
 
 from gateway.sandbox import valkey as embedded
+from gateway.sandbox.ports import free_ports
 from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError, ValkeyStartError, find_server
 from gateway.sandbox.warden import Warden
 
@@ -139,8 +140,8 @@ def test_a_free_port_that_was_taken_meanwhile_is_replaced(
     warden: Warden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = iter([(taken.getsockname()[1], 1), embedded._free_ports()])
-        monkeypatch.setattr(embedded, "_free_ports", lambda: next(ports))
+        ports = iter([[taken.getsockname()[1], 1], free_ports(2)])
+        monkeypatch.setattr(embedded, "free_ports", lambda _: next(ports))
         with EmbeddedValkey(warden.group, port=0) as server, client(server) as redis:
             assert redis.ping()
 
