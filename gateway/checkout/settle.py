@@ -26,7 +26,7 @@ from gateway.checkout.record import Record
 from gateway.checkout.records import CommitEnded, CommitRefused, NotDurable, Records
 from gateway.checkout.refunds import Encode, Refunds
 from gateway.checkout.sale import order_of
-from gateway.checkout.turns import CalledOff, OnWait, Place
+from gateway.checkout.turns import LONGEST_SILENCE_MS, CalledOff, OnWait, Place
 from gateway.checkout.voiding import Case, Commit, Voiding
 from gateway.checkout.words import checkout_frame, frames, queued_frame
 from gateway.claims.table import Claims
@@ -280,7 +280,8 @@ class Settler:
                 shop,
                 record,
                 record.phase,
-                look_again_ms=self._look_again_ms,
+                # Not while we are at it: the sweep would queue up for it as well.
+                look_again_ms=LONGEST_SILENCE_MS + self._look_again_ms,
                 hold_for_ms="waits" if unasked else None,
             )
             if ours and unasked:

@@ -25,8 +25,9 @@ _BURST = 0.4
 arrives there a little unevenly is still let through."""
 _TELL_EVERY_S = (2.0, 5.0)
 """A place is told after a quarter of the wait, within these bounds: for whoever waits half a minute
-two seconds change little, and hundreds who look again are work for everybody. Less than
-``settle_interval_s``, after which the sweep would look."""
+two seconds change little, and hundreds who look again are work for everybody."""
+LONGEST_SILENCE_MS = round(_TELL_EVERY_S[1] * 1000)
+"""Between two times that somebody who waits is told."""
 _WORTH_TELLING_S = 0.3
 LONGEST_PAUSE_MS = 4_000
 _SILENCE_S = 0.5

@@ -15,8 +15,11 @@ from gateway.checkout import desk as desks
 from gateway.checkout.desk import Desk
 from gateway.checkout.settle import Hear
 from gateway.errors import NotFound, Overloaded, Unavailable
+from gateway.keys import ShopKeys
 from gateway.messages import CheckoutFrame
 from gateway.settings import Settings
+from gateway.stock.holds import order_id
+from gateway.stock.now import now
 from tests.bank import CREATE, Bank
 from tests.integration.conftest import UNLIMITED, Corner, open_site
 from tests.shopper import PATIENCE_S, Message, Shopper, connected
@@ -166,6 +169,11 @@ async def test_whoever_waits_long_hears_the_place_in_the_queue(
         last = shoppers[first.index(max(queued, key=lambda answer: answer["position"]))]
         moved = await last.hears("checkout", state="queued")
         assert moved["position"] <= max(answer["position"] for answer in queued)
+        # Who is told every few seconds is not looked at by the sweep in between.
+        order = order_id(moved["hold"])
+        looked_at_ms = await site.rooms.lane.command("ZSCORE", ShopKeys(site.shop).unsettled, order)
+        soonest_ms = await now(site.rooms.lane, site.shop) + settings.settle_interval_s * 1000
+        assert float(looked_at_ms) > soonest_ms + 2_000
         for shopper in shoppers:
             await shopper.hears("checkout", state="confirmed")
 
