@@ -52,7 +52,7 @@ from tests.integration.conftest import UNLIMITED, settings_of
 ROUNDS = int(os.environ.get("HOLDFAST_TEST_FAILOVERS", "2"))
 CHUNKS = min(8, ROUNDS)
 """Parts of the rounds that can run at once."""
-MOST_RIGHT = 8
+MOST_RIGHT = 20
 """Rounds of the control of which at least one goes wrong."""
 MOST_VOID = 5
 """Void rounds, for each that counts, after which the harness is said to be at fault."""

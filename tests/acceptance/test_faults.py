@@ -16,7 +16,8 @@ Whatever happens, one charge or none, and the shopper hears which.
 ``test_lane`` loses the replies of every script, ``test_webhook`` forges more, and ``test_settle``
 settles step by step what is settled here as a whole.
 
-A gateway dies with 60 payments under way; ``HOLDFAST_TEST_PAYMENTS=200`` makes them two hundred.
+A gateway dies with 200 payments under way, in depth alone; ``HOLDFAST_TEST_PAYMENTS=60`` makes them
+fewer.
 """
 
 import asyncio
@@ -37,14 +38,14 @@ from tests.acceptance.buyer import Buyer
 from tests.acceptance.market import open_market
 from tests.acceptance.place import PATIENCE_S, UNITS, Place, hears_the_end, holds, opened
 from tests.bank import CAPTURE, CREATE
-from tests.depth import deep, many
+from tests.depth import many, only_deep
 from tests.integration.conftest import settings_of
 from tests.processes import free_port
 from tests.proxy import open_proxy
 from tests.sales import eventually
 from tests.shopper import Message, Shopper
 
-PAYMENTS = many("PAYMENTS", 60, 200)
+PAYMENTS = many("PAYMENTS", 200, 200)
 """More than Stripe grants in two seconds."""
 
 # Redis
@@ -144,7 +145,7 @@ async def _replicated(place: Place, replicas: int) -> None:
 # The gateway
 
 
-@deep
+@only_deep
 async def test_gateway_killed_with_many_payments_under_way(redis_url: str, warden: Warden) -> None:
     """All settle through the other within 30 s, at the rate Stripe grants."""
     pace = {"hold_ttl_s": 5, "payment_budget_s": 60}

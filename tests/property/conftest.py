@@ -2,7 +2,7 @@
 
 ``HOLDFAST_HYPOTHESIS=thorough pytest tests/property`` plays sixty times as many games, each three
 times as long, and shrinks what fails to the shortest game; it takes some minutes. ``deep``, which
-``HOLDFAST_TEST_DEEP=yes`` means, plays five times as many as are played without either: those are
+``HOLDFAST_TEST_DEEP=yes`` means, plays seven times as many as are played without either: those are
 as many as fit a test run, and one that fails is shown as it was played.
 """
 
@@ -16,7 +16,7 @@ _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 settings.register_profile(
     "quick",
-    max_examples=20,
+    max_examples=14,
     stateful_step_count=30,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),

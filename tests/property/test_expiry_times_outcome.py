@@ -6,7 +6,7 @@ back, or nobody ever answers; told by a webhook or by nobody; the sweep comes ro
 before or after it; and somebody else may take the units the moment they are free. There are two
 ways it may end: order and capture, or no order and void.
 
-By default every third of these courses is taken; ``HOLDFAST_TEST_DEEP=yes`` takes all.
+By default every fifth of these courses is taken; ``HOLDFAST_TEST_DEEP=yes`` takes all.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ SETTINGS = {
 END_S = BUDGET_S + LATE_S + 1
 """All is over by then."""
 REST_S = END_S + 4
-SOME = 3
-"""Courses differ by flags, of which there are two: in a third, each is met at some second."""
+SOME = 5
+"""Courses differ by flags, of which there are two: in a fifth, each is met at some second."""
 
 
 class Outcome(StrEnum):

@@ -20,7 +20,7 @@ import pytest
 
 from gateway.checkout import desk, webhook
 from tests.actors import Actor
-from tests.depth import DEEP, deep, seeds
+from tests.depth import DEEP, deep, only_deep, seeds
 from tests.seams import (
     CARD,
     SECOND_STEP,
@@ -185,6 +185,7 @@ class Way:
         return Way([*choices[:-1], choices[-1] + 1]) if choices else None
 
 
+@only_deep
 async def test_every_way_a_client_and_a_webhook_can_meet(counter: Counter) -> None:
     """Not drawn but enumerated: all orders of all their steps that change anything."""
     ways = 0
