@@ -87,7 +87,10 @@ class House:
         await loop.sock_sendall(peer, UPGRADE)
         assert b" 101 " in await loop.sock_recv(peer, 1_024)
         await loop.sock_sendall(peer, masked)
-        assert await loop.sock_recv(peer, 1) == b"\x81"
+        while (first := await loop.sock_recv(peer, 1)) == b"\x89":
+            [length] = await loop.sock_recv(peer, 1)
+            await loop.sock_recv(peer, length)  # A ping, on a busy machine.
+        assert first == b"\x81"
         large = msgspec.Raw(msgspec.json.encode("x" * 300_000))
         for _ in range(5):
             await publish(self.lane, self.settings.shop, News(shopper=name, frame=large))
