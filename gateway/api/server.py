@@ -106,6 +106,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._should_upgrade():
                 self._hall.leave(self)
                 self.handle_websocket_upgrade()
+                self.parser = cast("Any", None)  # It knows us: one would keep the other.
                 return
         except httptools.HttpParserError:
             self._refuse(self._wrong or BadRequest("This is not an HTTP request."))

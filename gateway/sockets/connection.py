@@ -104,6 +104,9 @@ class Connection:
                 direct.detach()
             await _end([receiving, writing, *self._work])
             self._leave()
+            # What knows us would be kept with us until garbage is looked for: hundreds of sockets.
+            self.outbox.ends()
+            self._seat = self._performer = None
 
     def _hung_up(self, _: asyncio.Task[None]) -> None:
         if not self._closing.done():

@@ -27,6 +27,14 @@ NOBODY = sys.maxsize
 """No version is as new: whoever is not welcomed yet, or has left, is told no stock."""
 
 
+def _nothing() -> Encoded:
+    raise AssertionError("to a socket that is over nothing is written")
+
+
+def _nobody() -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Outbox:
     """The frames of one socket, written in order by ``run``."""
@@ -120,6 +128,11 @@ class Outbox:
         """Nobody is there to read: nothing that comes is kept."""
         self.full()
         self._gone = True
+
+    def ends(self) -> None:
+        """It is over: whoever made it is not asked again, and not kept."""
+        self.gone()
+        self.snapshot, self.overflowed = _nothing, _nobody
 
     def ticked(self, now_s: float, grace_s: float) -> None:
         """Time has passed: see whether the peer took anything of what waits within the grace."""
