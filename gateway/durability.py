@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 _WITHIN_S = 1.0
 """How long one server may take to answer."""
 _FRESH_S = 10.0
-_SILENT_S = 2.0
-"""How soon servers are asked again of which one did not answer."""
 """How long a report is given again instead of asking the servers."""
+_SILENT_S = 2.0
+"""How long one is in which a server did not answer."""
 
 _LEAST_VERSION = 7
 _NEARLY_FULL = 0.85
