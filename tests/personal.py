@@ -4,7 +4,10 @@ Every planted text is one that nothing else has, so that a search of every key a
 tells where it is.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+
+import pytest
 
 from gateway.clock import SystemClock
 from gateway.keys import ShopKeys
@@ -14,6 +17,8 @@ from gateway.model import Address, Contact, Fulfillment, LineRequest, Money
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import START, OrderStream
 from gateway.pos.parked import Parking
+from gateway.privacy.found import Found
+from gateway.privacy.walk import Walk
 from gateway.rooms import Rooms
 from gateway.stock.holds import order_id
 from tests.purchase import CARD, DECLINED
@@ -69,6 +74,24 @@ async def traces(
         if keys:
             found[text] = keys
     return found
+
+
+def happens_after_the_look(
+    monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[str]]
+) -> list[str]:
+    """Have something happen once, between the first look and what is done about it; what came of
+    it.
+    """
+    find, came = Walk.find, list[str]()
+
+    async def overtaken(walk: Walk, shopper: str) -> Found:
+        found = await find(walk, shopper)
+        if not came:
+            came.append(await happens())
+        return found
+
+    monkeypatch.setattr(Walk, "find", overtaken)
+    return came
 
 
 @dataclass

@@ -32,7 +32,16 @@ from tests.bank import Bank
 from tests.handoff import handoff, running
 from tests.integration.conftest import SHOW, Corner
 from tests.integration.test_recovery import forgets, opened
-from tests.personal import EMAIL, PARKS, SHOPPER, TAKES, TEXTS, Person, traces
+from tests.personal import (
+    EMAIL,
+    PARKS,
+    SHOPPER,
+    TAKES,
+    TEXTS,
+    Person,
+    happens_after_the_look,
+    traces,
+)
 from tests.sales import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -379,16 +388,8 @@ async def test_an_order_that_is_sold_meanwhile_is_erased_too(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was held and paid for after the look, so that no hold tells of it."""
-    find, orders = Walk.find, list[str]()
-
-    async def overtaken(walk: Walk, shopper: str) -> Any:
-        found = await find(walk, shopper)
-        if not orders:
-            orders.append(await person.buys("late"))
-        return found
-
     await person.buys()
-    monkeypatch.setattr(Walk, "find", overtaken)
+    orders = happens_after_the_look(monkeypatch, lambda: person.buys("late"))
     await erasure(person).erase(SHOPPER)
     record = await person.rooms.records.find(person.shop, orders[0])
     assert record

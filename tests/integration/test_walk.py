@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -11,7 +10,7 @@ from gateway.privacy.erase import Erasure
 from gateway.privacy.walk import Walk
 from gateway.stock.holds import order_id
 from tests.integration.conftest import Corner
-from tests.personal import SHOPPER, TEXTS, Person, traces
+from tests.personal import SHOPPER, TEXTS, Person, happens_after_the_look, traces
 from tests.purchase import DECLINED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,16 +32,8 @@ async def test_what_was_held_and_declined_meanwhile_is_erased_too(
     person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It began after the look, and ended before the erasure, so that no hold and no sale tells."""
-    find, orders = Walk.find, list[str]()
-
-    async def overtaken(walk: Walk, shopper: str) -> Any:
-        found = await find(walk, shopper)
-        if not orders:
-            orders.append(await person.is_declined("late"))
-        return found
-
     await person.buys()
-    monkeypatch.setattr(Walk, "find", overtaken)
+    happens_after_the_look(monkeypatch, lambda: person.is_declined("late"))
     await erased_wholly(person)
 
 

@@ -20,6 +20,16 @@ import yaml
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.parent.name for path in K8S.glob("overlays/*/kustomization.yaml"))
+RUNBOOK_ANCHORS = [
+    "scale-for-a-drop",
+    "drain-a-pod",
+    "redis-failed-over",
+    "stripe-is-down",
+    "pos-is-down",
+    "stock-is-wrong",
+    "under-attack",
+]
+"""Of the runbook's entries, in order; each has an alert that leads to it."""
 
 Manifest = dict[str, Any]
 

@@ -15,19 +15,10 @@ import yaml
 from gateway.__main__ import _COMMANDS
 from gateway.settings import Settings, variable
 from tests.exposed import everything
-from tests.manifests.reading import K8S, joined
+from tests.manifests.reading import K8S, RUNBOOK_ANCHORS, joined
 
 README = (K8S / "README.md").read_text()
 RUNBOOK = README[README.index("\n## Runbook\n") :]
-ANCHORS = [
-    "scale-for-a-drop",
-    "drain-a-pod",
-    "redis-failed-over",
-    "stripe-is-down",
-    "pos-is-down",
-    "stock-is-wrong",
-    "under-attack",
-]
 MOST_LINES = 28
 """Of an entry: it is read by somebody who was asleep a minute ago."""
 TOLD = ("**Notice:**", "**Meanwhile**", "**Over**", "**Not:**")
@@ -103,7 +94,7 @@ def alerts() -> dict[str, str]:
 
 def test_every_entry_is_there_is_short_and_says_what_is_needed() -> None:
     found = entries(RUNBOOK)
-    assert list(found) == ANCHORS
+    assert list(found) == RUNBOOK_ANCHORS
     for anchor, text in found.items():
         assert len(text.strip().splitlines()) <= MOST_LINES, anchor
         assert [word for word in TOLD if word not in text] == [], anchor
