@@ -100,6 +100,8 @@ def _happen(rooms: Rooms, door: Door, limit: Limit, tally: Sockets) -> None:
         tally.closed[close] += 1
     for number in (1000, 1001, 1005, 1006, 4000):
         tally.went(number)
+    for ours in (1002, 1007, 1009, 1011):
+        tally.went(ours, ours)
     tally.stock_told(1, 1)
     tally.values["dropped"] += 1
     tally.written["reply"] += 1

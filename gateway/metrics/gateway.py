@@ -94,7 +94,7 @@ def _of_commands(tally: Tally) -> Iterable[Metric]:
 
 def _of_sockets(tally: Tally) -> Iterable[Metric]:
     """What was written, how late, and how sockets ended."""
-    ours = ((("gateway", str(int(code))), count) for code, count in tally.closed.items())
+    ours = ((("gateway", str(code)), count) for code, count in tally.closed.items())
     theirs = ((("peer", code), count) for code, count in tally.gone.items())
     yield counters(
         "holdfast_closes",

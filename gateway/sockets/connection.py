@@ -134,7 +134,8 @@ class Connection:
             message = await self.socket.receive()
             if message["type"] == "websocket.disconnect":
                 if not self._closing.done():
-                    self.tally.went(message.get("code", 1005))
+                    ours = self._direct.ended_with if self._direct else None
+                    self.tally.went(message.get("code", 1005), ours)
                 return
             text = message.get("text")
             if text is None:

@@ -76,6 +76,12 @@ class Direct(Protocol):
     def detach(self) -> None:
         """Tell the outlet that it is over."""
 
+    @property
+    def ended_with(self) -> int | None:
+        """The close code the server ended the socket with of itself, for what came on it or did
+        not; ``None`` while it is open, and where the peer was first.
+        """
+
     def hear(self, listener: Callable[[str], None] | None) -> None:
         """Have small text frames handed to the listener as they come, the others by ASGI.
 

@@ -254,6 +254,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._outlet = outlet
         self._tell_outlet()
 
+    @property
+    def ended_with(self) -> int | None:
+        """The close code this side was the first to say."""
+        said, was_first = self.conn.close_sent, not self.conn.close_rcvd_then_sent
+        return said.code if said and was_first else None
+
     def detach(self) -> None:
         """Tell the outlet that it is over."""
         if self._outlet:

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.errors import CloseCode
 from gateway.histogram import Histogram
 from gateway.sockets.direct import Kind
 
@@ -29,7 +28,7 @@ class Tally:
         default_factory=lambda: {kind: Histogram() for kind in _TIMED}
     )
     """From a command's frame to its answer, by the command's type."""
-    closed: Counter[CloseCode] = field(default_factory=Counter)
+    closed: Counter[int] = field(default_factory=Counter)
     """Sockets we closed, by the close code."""
     gone: Counter[str] = field(default_factory=Counter)
     """Sockets the peer closed, by the close code."""
@@ -59,9 +58,14 @@ class Tally:
         self.values["delivered"] += frames
         self.values["conflated"] += conflated
 
-    def went(self, code: int) -> None:
-        """A peer closed its socket."""
-        self.gone[_PEER_CODES.get(code, "other")] += 1
+    def went(self, code: int, ours: int | None = None) -> None:
+        """A socket is over: the peer closed it, or the server did with a code of its own, for
+        frames that are wrong or too many, or a ping without an answer.
+        """
+        if ours is None:
+            self.gone[_PEER_CODES.get(code, "other")] += 1
+        else:
+            self.closed[ours] += 1
 
 
 async def feel_loop(tally: Tally) -> None:

@@ -1,9 +1,11 @@
 """What Prometheus hears of a gateway that sells."""
 
 import asyncio
+import contextlib
 
 import httpx
 from prometheus_client import generate_latest
+from websockets.exceptions import ConnectionClosed
 
 from gateway.metrics.sweep import registry_of_sweep
 from gateway.reconcile.differences import Difference
@@ -75,6 +77,24 @@ async def test_what_viewers_were_told_shows_in_the_numbers_and_adds_up(site: Sit
     assert told[f'{stale}_count{{kind="other"}}'] == became[0]
     assert told[f'{stale}_bucket{{kind="other",le="+Inf"}}'] == became[0]
     assert told[f'{stale}_sum{{kind="other"}}'] < 10
+
+
+async def test_whoever_floods_is_counted_among_those_we_closed(site: Site) -> None:
+    """Frames that no listener of ours hears of: the server ends the socket by itself."""
+    await site.sells("tee", 1)
+    async with site.shopper("ann") as ann, site.shopper("bob") as bob:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(1_000):
+                await ann.socket.ping()
+        await bob.socket.send(b"\xff", text=True)
+        assert [await ann.closed(), await bob.closed()] == [4029, 1007]
+    async with asyncio.timeout(5):
+        while (told := await numbers(site))["holdfast_viewers"]:
+            await asyncio.sleep(0.02)
+    closes = {name: count for name, count in told.items() if "holdfast_closes_total" in name}
+    assert closes == {
+        f'holdfast_closes_total{{by="gateway",code="{code}"}}': 1 for code in ("4029", "1007")
+    }
 
 
 async def test_how_late_the_loop_is_shows_in_the_numbers(site: Site) -> None:
