@@ -149,5 +149,8 @@ async def test_a_script_without_its_check_is_found_out(
     monkeypatch.setattr(
         f"{broken.module}.load", lambda name: copy if name == broken.script else load(name)
     )
-    await _everything_at_once(stall)
-    assert (await stall.books()).drifts() != [], "the race did not notice: it proves nothing"
+    for turn in range(TURNS):  # On a busy machine the gateways may take turns in one of them.
+        await _everything_at_once(stall, turn)
+        if (await stall.books()).drifts():
+            return
+    pytest.fail("the race did not notice: it proves nothing")
