@@ -116,6 +116,10 @@ async def test_an_audit_ends_with_its_verdict(run: Run, site: Site, settings: Se
     code, out, _ = await asyncio.to_thread(run, "audit", "--shop", settings.shop, "--repair")
     assert code == 0
     assert "tee at main: on_hand is 4, must be 3; repaired" in out
+    await site.rooms.lane.command("HSET", key, "tee", "damaged")
+    code, out, err = await asyncio.to_thread(run, "audit", "--shop", settings.shop)
+    assert (code, err) == (1, "")
+    assert "\n  tee: record_unreadable (" in out
 
 
 async def test_a_gateway_audits_for_whoever_has_the_key(
