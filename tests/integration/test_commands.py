@@ -164,13 +164,29 @@ def test_what_cannot_be_a_key_is_told_without_it(
         ("HOLDFAST_KEY", ("audit", *url)),
         ("HOLDFAST_KEY", ("doctor", *url)),
         (f"{kept}", ("audit", *url, "--key-file", f"{kept}")),
-        ("--key", ("import", f"{prices}", *url, "--key", wrong)),
+        ("HOLDFAST_KEY", ("import", f"{prices}", *url)),
+        (f"{kept}", ("import", f"{prices}", *url, "--key-file", f"{kept}")),
     ):
         code, out, err = run(*words)
         assert (code, out) == (2, ""), err
         assert err.startswith(f"holdfast: {where} holds no key: ")
         assert wrong not in err
         assert "admin" not in err
+
+
+@pytest.mark.parametrize("command", [("audit",), ("import", "prices.csv")])
+def test_a_named_file_without_a_key_is_told(
+    run: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Nothing else is taken in its place."""
+    kept = tmp_path / "key"
+    asked = (*command, "--url", f"http://127.0.0.1:{free_port()}", "--key-file", str(kept))
+    code, out, err = run(*asked)
+    assert (code, out, err) == (2, "", f"holdfast: {kept} cannot be read.\n")
+    kept.write_text("\n")
+    code, out, err = run(*asked)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"holdfast: {kept} holds no key: ")
 
 
 @pytest.fixture
@@ -340,6 +356,7 @@ async def test_a_price_list_is_imported(
     run: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # Nobody is there.
+    monkeypatch.delenv("HOLDFAST_KEY", raising=False)
     prices = tmp_path / "prices.csv"
     prices.write_text(PRICES)
     arguments = ("import", str(prices), "--url", site.url, "--currency", "EUR")
@@ -352,6 +369,25 @@ async def test_a_price_list_is_imported(
     assert err.startswith("line 3: ")
     assert "nothing was imported" in err
     assert run("import", str(prices), "--url", "http://127.0.0.1:9", "--currency", "EUR")[0] == 1
+
+
+async def test_a_price_list_is_imported_with_a_key_alone(
+    run: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices, kept = tmp_path / "prices.csv", tmp_path / "key"
+    prices.write_text(PRICES)
+    key = site.rooms.tokens.sign_key(site.shop, ("admin",))
+    monkeypatch.delenv("HOLDFAST_SECRET")
+    arguments = ("import", str(prices), "--url", site.url, "--currency", "EUR")
+    monkeypatch.setenv("HOLDFAST_KEY", key)
+    code, _, err = await asyncio.to_thread(run, *arguments)
+    assert (code, err) == (0, "")
+    monkeypatch.setenv("HOLDFAST_KEY", "x.y.z")
+    kept.write_text(key + "\n")
+    code, _, err = await asyncio.to_thread(run, *arguments, "--key-file", str(kept))
+    assert (code, err) == (0, ""), "a file that is named comes first"
+    with pytest.raises(SystemExit):
+        run(*arguments, "--key", key)
 
 
 @pytest.mark.parametrize("command", ["relay", "sweep"])
