@@ -15,9 +15,9 @@ def reconciled(found: Reconciliation) -> str:
     lines = [summary, *(f"  {shop} does not answer, and is left out" for shop in found.silent)]
     lines += [*(f"  {name}: {count}" for name, count in found.differences.items())]
     for one in found.findings:
-        intent = f" {one.intent}" if one.intent else ""
+        which = "".join(f" {name}" for name in (one.intent, one.entry) if name)
         fate = "; repaired" if one.repaired else ""
-        lines.append(f"  {one.shop} {one.order}{intent}: {one.difference}{fate}")
+        lines.append(f"  {one.shop} {one.order}{which}: {one.difference}{fate}")
     return "\n".join(lines) + "\n"
 
 
