@@ -66,7 +66,7 @@ async def test_an_event_that_cannot_be_read_is_there_and_named(lane: Lane, shop:
     await index.catch_up()
     await index.catch_up()
     assert index.unreadable == [Unreadable("o1", bad)]
-    assert (index.entries, index.events("o1")) == (2, {"evt_o1_1"})
+    assert (index.entries, index.events("o1")) == (2, frozenset({"evt_o1_1"}))
 
 
 async def test_what_is_no_event_of_an_order_is_passed_over_and_logged(
