@@ -63,7 +63,11 @@ def _parser(asked: str | None) -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for name, (module, summary) in _COMMANDS.items():
         command = subparsers.add_parser(
-            name, help=summary, description=summary[0].upper() + summary[1:], epilog=_EPILOG
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:],
+            epilog=_EPILOG,
+            allow_abbrev=False,  # What is cut off of --key-file would take a key for a file's name.
         )
         if name == asked:
             room = importlib.import_module(f"gateway.commands.{module}")

@@ -126,11 +126,14 @@ async def of_shop(lane: Lane, shop: str) -> Waiting:
         lane.command("ZRANGE", keys.deadlines, 0, 0, "WITHSCORES"),
         lane.command("ZCARD", keys.unsettled),
         lane.command("ZRANGE", keys.unsettled, 0, _LOOKED_INTO - 1),
-        lane.command("HVALS", keys.stock),
+        lane.command("HGETALL", keys.stock),
     )
     ages_s = await _payments(lane, keys, [order.decode() for order in due], now_ms)
     undelivered, undelivered_s, parked = await _orders(lane, shop, now_ms)
-    short = (-row.available for packed in stock for row in rows.decode(packed))
+    found, unreadable = rows.legible(pairs(stock))
+    if unreadable:
+        log.error("backlog: shop %s: the stock of %s cannot be read", shop, ", ".join(unreadable))
+    short = (-row.available for places in found.values() for row in places)
     return Waiting(
         shops=1,
         holds=holds,

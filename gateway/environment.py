@@ -16,11 +16,13 @@ import msgspec
 
 from gateway.settings import HIDDEN, Settings, SettingsError, variable
 
-_NO_SETTINGS = ("HOLDFAST_KEY", "HOLDFAST_LOAD_")
+KEY = "HOLDFAST_KEY"
+"""The variable with a program's key."""
+_NO_SETTINGS = (KEY, "HOLDFAST_LOAD_")
 """How variables begin that programs of ours read besides: keys of a shop, signed by one command for
 another, which the shell they were put into still has.
 """
-_KEY = re.compile(r"[A-Za-z0-9._-]+")
+_LIKE_A_KEY = re.compile(r"[A-Za-z0-9._-]+")
 LEAST_SECRET = {"secret": 32, "stripe_api_key": 16, "stripe_webhook_secret": 16}
 """Characters a secret has at least, where it is needed."""
 
@@ -61,14 +63,22 @@ def read(environment: Mapping[str, str], needs: Collection[str] = LEAST_SECRET) 
     return settings
 
 
-def program_key(text: str, where: str) -> str:
-    """A program's key as somebody handed it over, in ``where``; empty if there is none.
+def program_key(environment: Mapping[str, str], file: Path | None = None) -> str:
+    """A program's key: what ``file`` holds, or else ``HOLDFAST_KEY``; empty without either.
+
+    Never from the command line, which every user of the machine can read.
 
     Raises:
-        SettingsError: it cannot be one. As a header it would be refused with its text.
+        SettingsError: there is none in the file, or it cannot be one. As a header it would be
+            refused with its text.
     """
+    where = f"{file}" if file else KEY
+    try:
+        text = file.read_text(errors="replace") if file else environment.get(KEY, "")
+    except OSError:
+        raise SettingsError(f"{where} cannot be read.") from None
     key = text.strip()
-    if key and not _KEY.fullmatch(key):
+    if (key or file) and not _LIKE_A_KEY.fullmatch(key):
         raise SettingsError(f"{where} holds no key: one has letters, digits, '.', '-' and '_'.")
     return key
 

@@ -32,6 +32,8 @@
 --   LIMIT attempts             no more methods may be tried
 --   ENDED state                the hold is over
 --   NOT_FOUND                  no such hold, or another shopper's
+--   UNKNOWN phase              a newer version moved the order, whose money nobody here can judge:
+--                              nothing was begun; a gateway of that version will say more
 --   FROZEN                     this server may have lost writes of the shop: rebuild, then repeat
 --   PAUSED                     too few replicas to sell anything: repeat it later
 
@@ -61,6 +63,12 @@ local order = redis.call('HMGET', KEYS[5], 'phase', 'attempt', 'token', 'budget_
 local phase = order[1]
 if hold[1] ~= ARGV[2] then
   return {'NOT_FOUND'}
+end
+local known = {paying = true, declined = true, committed = true, captured = true, failed = true,
+  voiding = true, voided = true}
+if phase and not known[phase] then
+  -- Another attempt would forget the intent of this one, and could charge a second time.
+  return {'UNKNOWN', phase}
 end
 if hold[2] == 'committed' or phase == 'committed' or phase == 'captured' or phase == 'failed' then
   return {'DONE', phase}

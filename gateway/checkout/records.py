@@ -85,7 +85,7 @@ class Records:
             CompletionInProgress: an attempt with another method is under way.
             LimitExceeded: too many methods were tried.
             Unavailable: begun, but where the money may be taken at once the replicas do not have it
-                yet; repeat it.
+                yet; repeat it. Or nothing was begun, for a newer version has moved the order.
         """
         keys, settings, order = ShopKeys(shop), self.settings, order_id(checkout.hold)
         details: dict[str, str] = {
@@ -326,5 +326,10 @@ def _check_begun(words: list[str]) -> None:
             raise Paused
         case ["NOT_FOUND"]:
             raise NotFound("There is no such hold.")
+        case ["UNKNOWN", phase]:
+            raise Unavailable(
+                "This payment cannot be looked at here now; no other was begun.",
+                f"The order is in phase {phase}, which only a newer version knows.",
+            )
         case _:
             raise AssertionError(f"pay_begin said {words}")

@@ -1,14 +1,9 @@
-"""``holdfast audit --url``: has a gateway audit its shop, and prints what it says.
-
-The key comes from ``HOLDFAST_KEY`` or a file, never from the command line, which every user of the
-machine can read.
-"""
+"""``holdfast audit --url``: has a gateway audit its shop, and prints what it says."""
 
 import argparse
 import os
 import sys
 import time
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -29,11 +24,7 @@ class _Problem(msgspec.Struct):
 
 def run(options: argparse.Namespace) -> int:
     """Audit over HTTP; 1 when anything differs, 2 when there is no key."""
-    try:
-        key = _key(options.key_file)
-    except OSError as error:
-        sys.stderr.write(f"holdfast: cannot read {options.key_file}: {error.strerror}\n")
-        return 2
+    key = program_key(os.environ, options.key_file)
     if not key:
         sys.stderr.write("holdfast: put an admin key into HOLDFAST_KEY, or name a --key-file.\n")
         return 2
@@ -49,12 +40,6 @@ def run(options: argparse.Namespace) -> int:
         return 1
     sys.stdout.write(answer.text + "\n" if options.json else told(report))
     return 0 if is_good(report) else 1
-
-
-def _key(file: Path | None) -> str:
-    if file:
-        return program_key(file.read_text(errors="replace"), f"{file}")
-    return program_key(os.environ.get("HOLDFAST_KEY", ""), "HOLDFAST_KEY")
 
 
 def _ask(url: str, query: dict[str, str], key: str) -> httpx.Response:

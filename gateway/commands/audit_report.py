@@ -2,7 +2,7 @@
 
 from gateway.clock import rfc3339
 from gateway.reconcile.findings import Reconciliation
-from gateway.stock.audit import Verdict
+from gateway.stock.audit import UNREADABLE, Drift, Verdict
 
 
 def reconciled(found: Reconciliation) -> str:
@@ -15,9 +15,9 @@ def reconciled(found: Reconciliation) -> str:
     lines = [summary, *(f"  {shop} does not answer, and is left out" for shop in found.silent)]
     lines += [*(f"  {name}: {count}" for name, count in found.differences.items())]
     for one in found.findings:
-        intent = f" {one.intent}" if one.intent else ""
+        which = "".join(f" {name}" for name in (one.intent, one.entry) if name)
         fate = "; repaired" if one.repaired else ""
-        lines.append(f"  {one.shop} {one.order}{intent}: {one.difference}{fate}")
+        lines.append(f"  {one.shop} {one.order}{which}: {one.difference}{fate}")
     return "\n".join(lines) + "\n"
 
 
@@ -30,10 +30,14 @@ def in_words(verdict: Verdict) -> str:
     )
     lines = [summary]
     for drift in verdict.drift:
-        where = f"{drift.sku} at {drift.location}: " if drift.sku else ""
         fate = "; repaired" if drift.repaired else ""
         why = f" ({drift.why})" if drift.why else ""
-        lines.append(
-            f"  {where}{drift.quantity} is {drift.found}, must be {drift.expected}{why}{fate}"
-        )
+        lines.append(f"  {_wrong(drift)}{why}{fate}")
     return "\n".join(lines) + "\n"
+
+
+def _wrong(drift: Drift) -> str:
+    if drift.quantity == UNREADABLE:
+        return f"{drift.sku}: {drift.quantity}"
+    where = f"{drift.sku} at {drift.location}: " if drift.sku else ""
+    return f"{where}{drift.quantity} is {drift.found}, must be {drift.expected}"

@@ -15,10 +15,9 @@ from gateway.doctor.live import live
 from gateway.doctor.money import money
 from gateway.doctor.reach import reach
 from gateway.doctor.store import redis, stock
-from gateway.environment import program_key, read
+from gateway.environment import KEY, program_key, read
 from gateway.settings import Settings
 
-_KEY = "HOLDFAST_KEY"
 _IDLE_S = 5.0
 _MOST_IDLE_S = 600.0
 
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = (
-        f"With REDIS_URL or STRIPE_API_KEY in the environment it looks at those, too; with {_KEY}, "
+        f"With REDIS_URL or STRIPE_API_KEY in the environment it looks at those, too; with {KEY}, "
         "an admin key, it has the stock audited. It changes nothing."
     )
 
@@ -73,7 +72,7 @@ def patient(options: argparse.Namespace, environment: Mapping[str, str]) -> Pati
         url=options.url,
         show=options.show,
         idle_s=options.idle,
-        key=program_key(environment.get(_KEY, ""), _KEY),
+        key=program_key(environment),
         given=frozenset(given),
         settings=settings,
         now_ms=SystemClock().now_ms,

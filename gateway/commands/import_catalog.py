@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``import``."""
     parser.add_argument("file", type=Path, help="a product CSV as Shopify exports it")
     parser.add_argument("--url", help="the gateway; otherwise the one these settings serve")
-    parser.add_argument("--key", help="an admin key; otherwise one is signed with HOLDFAST_SECRET")
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        help="a file that holds an admin key; otherwise it is in HOLDFAST_KEY, or one is signed "
+        "with HOLDFAST_SECRET",
+    )
     parser.add_argument("--currency", help="of its prices; otherwise the gateway's own")
     parser.add_argument(
         "--skip-bad-rows", action="store_true", help="import the good products all the same"
@@ -27,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Send a CSV to a gateway; 1 when rows are bad."""
-    settings = read(os.environ, needs=() if options.key else ("secret",))
-    given = program_key(options.key or "", "--key")
+    given = program_key(os.environ, options.key_file)
+    settings = read(os.environ, needs=() if given else ("secret",))
     key = given or Tokens(settings, SystemClock()).sign_key(settings.shop, ("admin",))
     url = options.url or f"http://{settings.host}:{settings.port}"
     query = {"skip_bad_rows": "true"} if options.skip_bad_rows else {}

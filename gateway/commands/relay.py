@@ -29,15 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the relay, or have it deliver again what it gave up."""
+    """Run the relay, or have it deliver again what it gave up; 1 when a shop does not answer."""
     settings = read(os.environ, needs=())
     logs.start(settings)
     if options.retry_parked:
-        count = asyncio.run(pos_relay.retry_parked(settings))
-        sys.stdout.write(f"{count} orders will be delivered once more\n")
-    else:
-        process.run(_relay(settings))
+        return _retry_parked(settings)
+    process.run(_relay(settings))
     return 0
+
+
+def _retry_parked(settings: Settings) -> int:
+    retried = asyncio.run(pos_relay.retry_parked(settings))
+    sys.stdout.write(f"{retried.orders} orders will be delivered once more\n")
+    for shop in retried.silent:
+        sys.stderr.write(f"holdfast: {shop} does not answer, and is left out; ask again\n")
+    return 1 if retried.silent else 0
 
 
 async def _relay(settings: Settings) -> None:

@@ -58,9 +58,19 @@ def decode(body: bytes) -> OrderEvent:
     """Read an event back.
 
     Raises:
-        msgspec.ValidationError: these bytes are not an event of ours.
+        msgspec.DecodeError, UnicodeDecodeError: these bytes are not an event of ours.
     """
     return _DECODER.decode(body)
+
+
+def legible(body: bytes) -> OrderEvent | None:
+    """Read an event back; ``None`` when it makes no sense here: a newer version wrote it, or
+    somebody by hand, or it is damaged.
+    """
+    try:
+        return decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 class _Traced(Struct, frozen=True):
@@ -74,5 +84,5 @@ def traceparent_of(body: bytes) -> str | None:
     """The trace an event came about in, and nothing else of it."""
     try:
         return _TRACED.decode(body).traceparent
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
+from gateway.orders.entry import legible
 from gateway.orders.stream import Entry, read_entries
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,14 @@ class Copy:
     """Ids of the two entries."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An event that makes no sense here; ``entry`` is its place in the stream."""
+
+    order: str
+    entry: str
+
+
 @dataclass(slots=True)
 class EventIndex:
     """The events of one shop's stream since some moment, ms by Redis' clock."""
@@ -38,6 +47,8 @@ class EventIndex:
     since_ms: int
     entries: int = 0
     copies: list[Copy] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    """They count as events all the same: their order has been handed on, though nobody can tell."""
     _orders: dict[str, dict[str, str]] = field(default_factory=dict)
     """order → event id → id of its first entry"""
     _last: str = ""
@@ -69,6 +80,8 @@ class EventIndex:
         first = seen.setdefault(entry.event_id, entry.id)
         if first != entry.id:
             self.copies.append(Copy(entry.order, entry.event_id, first, entry.id))
+        if legible(entry.event) is None:
+            self.unreadable.append(Unreadable(entry.order, entry.id))
         self.entries += 1
 
     def orders(self) -> list[str]:

@@ -5,6 +5,7 @@ its money is captured. ``Gate`` says which entries the POS may have yet.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from gateway.lane import Lane, Reply, pairs
 from gateway.orders import entry as events
 from gateway.orders.entry import OrderEvent
 from gateway.scripts import load
+
+log = logging.getLogger(__name__)
 
 START = "0-0"
 """The cursor before the first order."""
@@ -81,15 +84,16 @@ def read_entry(entry_id: bytes, reply: Reply) -> Entry | None:
     """Read one entry as XRANGE and its kin answer it; ``None`` when it is no event of an order: it
     was deleted, or written by hand.
     """
-    fields = pairs(reply or ())
-    if not fields.keys() >= {"order", "event_id", "event"}:
+    try:
+        fields = pairs(reply or ())
+        return Entry(
+            id=entry_id.decode(),
+            order=fields["order"].decode(),
+            event_id=fields["event_id"].decode(),
+            event=fields["event"],
+        )
+    except (KeyError, UnicodeDecodeError):
         return None
-    return Entry(
-        id=entry_id.decode(),
-        order=fields["order"].decode(),
-        event_id=fields["event_id"].decode(),
-        event=fields["event"],
-    )
 
 
 def read_entries(rows: Reply) -> list[Entry]:
@@ -119,7 +123,8 @@ class OrderStream:
         """Read at most ``limit`` orders after a cursor.
 
         It stops before the first order whose money is not captured yet, so that whoever reads on
-        with ``next`` misses none.
+        with ``next`` misses none. An event that cannot be read keeps up no other: it is passed
+        over, stays where it is, and reconciling names it.
 
         Raises:
             Invalid: the cursor is none of ours, or the limit is out of bounds.
@@ -130,14 +135,17 @@ class OrderStream:
         orders: list[OrderEvent] = []
         for _ in range(_PAGES_A_REQUEST):
             wanted = limit - len(orders)
-            found = await self._after(cursor, wanted)
+            rows = await self._after(cursor, wanted)
+            found = read_entries(rows)
             for entry, verdict in zip(found, await self._gates(found), strict=True):
                 if verdict is Gate.SHUT:
                     return Page(tuple(orders), cursor)
-                if verdict is Gate.OPEN:
-                    orders.append(events.decode(entry.event))
+                if verdict is Gate.OPEN and (event := self._legible(entry)):
+                    orders.append(event)
                 cursor = entry.id
-            if len(found) < wanted or len(orders) == limit:
+            if rows:
+                cursor = rows[-1][0].decode()  # The last ones may be no events of orders.
+            if len(rows) < wanted or len(orders) == limit:
                 break
         return Page(tuple(orders), cursor)
 
@@ -168,11 +176,20 @@ class OrderStream:
         """Drop entries older than ``keep_ms`` that every group is done with; return how many."""
         return int(await self.lane.call(load("orders_trim"), [self.keys.orders], [keep_ms]))
 
-    async def _after(self, cursor: str, count: int) -> list[Entry]:
-        rows = await self.lane.command(
+    def _legible(self, entry: Entry) -> OrderEvent | None:
+        event = events.legible(entry.event)
+        if event is None:
+            # What is wrong with it is not said, for that may quote its buyer.
+            log.error(
+                "orders: shop %s: entry %s of order %s cannot be read and is passed over",
+                *(self.shop, entry.id, entry.order),
+            )
+        return event
+
+    async def _after(self, cursor: str, count: int) -> Reply:
+        return await self.lane.command(
             "XRANGE", self.keys.orders, f"({cursor}", "+", "COUNT", count
         )
-        return read_entries(rows)
 
     async def _gates(self, found: list[Entry]) -> list[Gate]:
         phases = [self.lane.command("HGET", self.keys.order(one.order), "phase") for one in found]

@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from gateway.clock import SystemClock
 from gateway.errors import Overloaded, Unavailable
 from gateway.keys import ShopKeys
@@ -208,21 +210,34 @@ async def run(lane: Lane, settings: Settings, tally: Tally, pulse: Pulse) -> Non
         await Relay(*(lane, settings, tally, patience, owner), pulse=pulse, tracer=tracer).run()
 
 
-async def retry_parked(settings: Settings) -> int:
-    """Have everything that is parked delivered again; return how many orders that is.
+class Retried(Struct, frozen=True):
+    """What is to be delivered once more."""
 
-    The relay that works for a shop makes the tries, and parks again what fails again.
+    orders: int
+    silent: tuple[str, ...] = ()
+    """Shops whose server did not answer: of theirs some, or none."""
+
+
+async def retry_parked(settings: Settings) -> Retried:
+    """Have everything that is parked delivered again.
+
+    The relay that works for a shop makes the tries, and parks again what fails again. Shops whose
+    server does not answer are left out.
 
     Raises:
-        Unavailable: Redis does not answer.
+        Unavailable: nobody tells which shops there are.
     """
     async with served(settings) as lane:
         known = await shops(lane)
-        books = await asyncio.gather(*(WebhookBook(lane, shop).all() for shop in known))
-        return sum(
-            [
-                await Parking(lane, shop, name).retry()
-                for shop, book in zip(known, books, strict=True)
-                for name in book
-            ]
-        )
+        counts = await asyncio.gather(*(_retry_shop(lane, shop) for shop in known))
+    silent = [shop for shop, count in zip(known, counts, strict=True) if count is None]
+    return Retried(sum(count or 0 for count in counts), tuple(silent))
+
+
+async def _retry_shop(lane: Lane, shop: str) -> int | None:
+    """Orders of a shop that will be tried again; ``None`` when its server does not answer."""
+    try:
+        book = await WebhookBook(lane, shop).all()
+        return sum([await Parking(lane, shop, name).retry() for name in book])
+    except (Unavailable, Overloaded):
+        return None

@@ -70,6 +70,10 @@ class Difference(StrEnum):
     RECORD_UNREADABLE = "record_unreadable"
     """The order's record makes no sense here: a newer version wrote it, or somebody by hand.
     Nothing else is said of the order. For a person."""
+    EVENT_UNREADABLE = "event_unreadable"
+    """An event in the stream makes no sense here: a newer version wrote it, or somebody by hand, or
+    it is damaged. A POS that pulls never gets it; one that is pushed gets it as it is. The entry
+    stays. For a person."""
     EVENT_OF_UNSOLD_ORDER = "event_of_unsold_order"
     """The stream has an event of an order that is not sold, so that the POS may get it. For a
     person. An order that *failed* keeps its event by design: it is never delivered."""
@@ -106,6 +110,7 @@ REPAIRS = {
     Difference.EVENT_MISSING: Repair.APPEND,
     Difference.EVENT_DOUBLED: Repair.DROP_COPY,
     Difference.EVENT_WITHOUT_RECORD: Repair.NONE,
+    Difference.EVENT_UNREADABLE: Repair.NONE,
     Difference.EVENT_OF_UNSOLD_ORDER: Repair.NONE,
 }
 

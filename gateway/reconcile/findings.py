@@ -23,6 +23,8 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     order: str
     intent: str | None = None
     repaired: bool = False
+    entry: str | None = None
+    """Its place in the order stream, where it is about that one event."""
 
 
 class Reconciliation(Struct, frozen=True):

@@ -96,11 +96,13 @@ def _silent(intents: int, differences: int) -> None:
 
 
 class _Suspect(Struct, frozen=True):
-    """An order, and the intent that does not go with it, if it is about money."""
+    """An order, and the intent that does not go with it, if it is about money; or the entry of the
+    stream."""
 
     shop: str
     order: str
     intent: str | None = None
+    entry: str | None = None
 
 
 class _Verdict(Struct, frozen=True):
@@ -154,7 +156,7 @@ class _Look:
                 self.progress(self.intents, self.counts.total())
         for shop, index in list(self.indexes.items()):
             await self._compare_unlisted(shop, index)
-            await self._compare_copies(shop, index)
+            await self._compare_entries(shop, index)
         await self._mend_by_hand()
         return Reconciliation(
             since_ms=self.since_ms,
@@ -251,7 +253,10 @@ class _Look:
                     suspects.append(_Suspect(shop, name, order.intent or ""))
             await self._look_into(suspects)
 
-    async def _compare_copies(self, shop: str, index: EventIndex) -> None:
+    async def _compare_entries(self, shop: str, index: EventIndex) -> None:
+        for bad in index.unreadable:
+            suspect = _Suspect(shop, bad.order, entry=bad.entry)
+            self._note(suspect, _Verdict(Difference.EVENT_UNREADABLE), repaired=False)
         for copy in index.copies:
             repaired = self.mend is not Mend.NOTHING and await self.repairs.drop(shop, copy)
             verdict = _Verdict(Difference.EVENT_DOUBLED)
@@ -371,8 +376,8 @@ class _Look:
         self.repaired += repaired
         self.found[name, repaired] += 1
         if len(self.findings) < _FINDINGS:
-            finding = Finding(name, suspect.shop, suspect.order, suspect.intent, repaired)
-            self.findings.append(finding)
+            about = (suspect.shop, suspect.order, suspect.intent, repaired, suspect.entry)
+            self.findings.append(Finding(name, *about))
         for_a_person = self.mend is not Mend.NOTHING and not repaired
         log.log(
             logging.ERROR if for_a_person else logging.WARNING,

@@ -7,6 +7,7 @@ have been sold twice under one number.
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -29,6 +30,8 @@ _LOOKS = 50
 reads only what is new, so a quiet moment of a few milliseconds is enough."""
 _LINES = msgspec.json.Decoder(tuple[Line, ...])
 _QUANTITIES = ("on_hand", "safety_stock", "held", "committed")
+UNREADABLE = "record_unreadable"
+"""A sku whose rows make no sense here; reconciling has the same word for an order's record."""
 
 
 class Drift(Struct, frozen=True, omit_defaults=True):
@@ -37,7 +40,9 @@ class Drift(Struct, frozen=True, omit_defaults=True):
     sku: str
     location: str
     quantity: str
-    """``on_hand``, ``safety_stock``, ``held``, ``committed``, or what else is wrong."""
+    """``on_hand``, ``safety_stock``, ``held``, ``committed``, or what else is wrong:
+    ``record_unreadable`` has no location, and nothing else is said of its rows.
+    """
     expected: int
     found: int
     repaired: bool = False
@@ -114,8 +119,13 @@ async def audit(lane: Lane, shop: str, *, repair: bool = False) -> Verdict:
             break
     else:
         raise Unavailable("The shop is selling too fast to be audited now; try again.")
-    found = {sku: rows.decode(packed) for sku, packed in stock.items()}
-    drifts = [*_compare(ledger, found), *_compare_holds(ledger, holds), *_sold_twice(ledger)]
+    found, unreadable = rows.legible(stock)
+    drifts = [
+        *_unreadable(unreadable),
+        *_compare(ledger, found, unreadable),
+        *_compare_holds(ledger, holds),
+        *_sold_twice(ledger),
+    ]
     if repair:
         drifts = await _repair(lane, keys, version, ledger, found, drifts)
     return Verdict(
@@ -168,11 +178,19 @@ async def _read_holds(lane: Lane, keys: ShopKeys, ledger: _Ledger) -> dict[str, 
     return kept
 
 
-def _compare(ledger: _Ledger, found: dict[str, tuple[Row, ...]]) -> list[Drift]:
-    """Rows against the ledger."""
+def _unreadable(skus: Collection[str]) -> list[Drift]:
+    why = "a newer version wrote its rows, or somebody by hand"
+    return [Drift(sku, "", UNREADABLE, expected=0, found=1, why=why) for sku in skus]
+
+
+def _compare(
+    ledger: _Ledger, found: dict[str, tuple[Row, ...]], unreadable: Collection[str]
+) -> list[Drift]:
+    """Rows against the ledger. What cannot be read is not repaired, for it may be right."""
     drifts = []
     places = {(sku, row.location): row for sku, there in found.items() for row in there}
-    for place in sorted(places.keys() | ledger.quantities.keys()):
+    booked = {place for place in ledger.quantities if place[0] not in unreadable}
+    for place in sorted(places.keys() | booked):
         row = places.get(place)
         for quantity in _QUANTITIES:
             expected = ledger.quantities[place][quantity] if place in ledger.quantities else 0

@@ -3,6 +3,8 @@
 A row is a JSON array, in the order of the fields below; the scripts read and write it whole.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import Struct
 
@@ -32,6 +34,19 @@ _ROWS = msgspec.json.Decoder(tuple[Row, ...])
 def decode(packed: bytes) -> tuple[Row, ...]:
     """Read the rows of one sku."""
     return _ROWS.decode(packed)
+
+
+def legible(stock: Mapping[str, bytes]) -> tuple[dict[str, tuple[Row, ...]], list[str]]:
+    """Read the rows of every sku; those that make no sense here are named instead: a newer version
+    wrote them, or somebody by hand.
+    """
+    found, unreadable = {}, []
+    for sku, packed in stock.items():
+        try:
+            found[sku] = decode(packed)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            unreadable.append(sku)
+    return found, sorted(unreadable)
 
 
 def on_sale(rows: tuple[Row, ...]) -> int:

@@ -70,6 +70,13 @@ async def test_drift_of_the_stock_is_named_and_left_alone(books: Books) -> None:
         assert (drift["quantity"], drift["expected"], drift["found"]) == ("on_hand", 20, 21)
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_row_that_cannot_be_read_is_named_too(books: Books) -> None:
+    await books.corner.rooms.lane.command("HSET", ShopKeys(books.shop).stock, "tee", "damaged")
+    (drift,) = (await ask(books))["stock"]["drift"]
+    assert (drift["sku"], drift["quantity"]) == ("tee", "record_unreadable")
+
+
 @pytest.mark.parametrize("hours", [0, 721, "x"])
 async def test_how_far_to_look_back_is_bounded(door: Door, hours: object) -> None:
     answer = await door.ask("GET", PATH, "admin", params={"since_h": str(hours)})

@@ -53,6 +53,14 @@ async def test_orders_are_read_page_by_page(door: Door) -> None:
     assert (await door.get(PATH, "pos", after=""))["orders"] == events
 
 
+async def test_one_damaged_event_does_not_stop_a_till_that_pulls(door: Door) -> None:
+    before = await sold(door, "ord_1")
+    damaged = ("order", "ord_2", "event_id", "evt_ord_2_1", "event", "damaged")
+    await door.rooms.lane.command("XADD", ShopKeys(door.shop).orders, "*", *damaged)
+    after = await sold(door, "ord_3")
+    assert (await door.get(PATH, "pos"))["orders"] == [before, after]
+
+
 async def test_an_order_is_told_only_when_its_money_is_there(door: Door) -> None:
     await sold(door, "ord_1")
     await sold(door, "ord_2", phase="committed")

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from gateway.commands.audit_report import in_words
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.model import CatalogEntry, Fulfillment, LineRequest, Money, Movement, Show
@@ -70,6 +71,26 @@ async def test_a_row_that_vanished_is_named_and_written_again(
     await rooms.lane.command("HDEL", ShopKeys(shop).stock, "tee")
     assert len((await audit(rooms.lane, shop, repair=True)).drift) == 2
     assert await rooms.movements.available(shop) == {"tee": 8}
+
+
+@pytest.mark.parametrize("damaged", [b"\xff", b'[["\xff",1,2,3,4,5,6]]', b"[[1]]", b""])
+async def test_a_row_that_cannot_be_read_is_named_and_keeps_up_no_other(
+    rooms: Rooms, shop: str, selling: str, damaged: bytes
+) -> None:
+    """A newer version wrote it, say: then a repair would take from it what it has."""
+    received = Movement("in2", "received", "cap", "main", 4, NOW, "test")
+    await rooms.catalog.put(shop, (CatalogEntry("cap", "Cap", Money(500, "EUR")),))
+    await rooms.movements.apply(shop, (received,))
+    key = ShopKeys(shop).stock
+    await rooms.lane.command("HSET", key, "tee", damaged)
+    await rooms.lane.command("HSET", key, "cap", '[["main",5,0,0,0,1,0]]')
+    verdict = await audit(rooms.lane, shop, repair=True)
+    unreadable, cap = verdict.drift
+    assert (unreadable.sku, unreadable.quantity) == ("tee", "record_unreadable")
+    assert not unreadable.repaired
+    assert cap == Drift("cap", "main", "on_hand", expected=4, found=5, repaired=True)
+    assert "  tee: record_unreadable (" in in_words(verdict)
+    assert await rooms.lane.command("HGET", key, "tee") == damaged
 
 
 async def test_units_of_a_hold_that_is_gone_are_left_to_a_person(

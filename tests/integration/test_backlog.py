@@ -101,6 +101,15 @@ def test_of_several_shops_counts_are_added_and_the_oldest_counts() -> None:
     assert together([]) == Waiting()
 
 
+async def test_stock_that_cannot_be_read_is_named_and_all_else_is_counted(
+    lane: Lane, shop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = msgspec.json.encode([Row("main", 1, 0, 3, 0, 1, 0)])
+    await lane.command("HSET", ShopKeys(shop).stock, "tee", short, "cap", "damaged")
+    assert (await of_shop(lane, shop)).shortfall_units == 2
+    assert caplog.messages == [f"backlog: shop {shop}: the stock of cap cannot be read"]
+
+
 async def test_while_redis_is_silent_the_figures_stay_and_their_age_grows(lane: Lane) -> None:
     away = Lane(lane.settings)
     backlog = Backlog(away, Durability(away, lane.settings, SystemClock()))

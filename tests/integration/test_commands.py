@@ -103,7 +103,6 @@ def test_a_shop_can_sign_its_own_tickets(run: Run, settings: Settings) -> None:
 
 
 async def test_an_audit_ends_with_its_verdict(run: Run, site: Site, settings: Settings) -> None:
-
     await site.sells("tee", 3)
     code, out, _ = await asyncio.to_thread(run, "audit", "--shop", settings.shop)
     assert (code, out.splitlines()[0].split(":")[0]) == (0, settings.shop)
@@ -116,6 +115,9 @@ async def test_an_audit_ends_with_its_verdict(run: Run, site: Site, settings: Se
     code, out, _ = await asyncio.to_thread(run, "audit", "--shop", settings.shop, "--repair")
     assert code == 0
     assert "tee at main: on_hand is 4, must be 3; repaired" in out
+    await site.rooms.lane.command("HSET", key, "tee", "damaged")
+    code, out, _ = await asyncio.to_thread(run, "audit", "--shop", settings.shop)
+    assert (code, "\n  tee: record_unreadable (" in out) == (1, True)
 
 
 async def test_a_gateway_audits_for_whoever_has_the_key(
@@ -154,19 +156,30 @@ def test_what_cannot_be_a_key_is_told_without_it(
     kept = tmp_path / "key"
     kept.write_text(wrong, encoding="latin-1", errors="replace")
     prices = tmp_path / "prices.csv"
-    prices.write_text(PRICES)
     monkeypatch.setenv("HOLDFAST_KEY", wrong)
     for where, words in (
         ("HOLDFAST_KEY", ("audit", *url)),
         ("HOLDFAST_KEY", ("doctor", *url)),
         (f"{kept}", ("audit", *url, "--key-file", f"{kept}")),
-        ("--key", ("import", f"{prices}", *url, "--key", wrong)),
+        ("HOLDFAST_KEY", ("import", f"{prices}", *url)),
+        (f"{kept}", ("import", f"{prices}", *url, "--key-file", f"{kept}")),
     ):
         code, out, err = run(*words)
         assert (code, out) == (2, ""), err
         assert err.startswith(f"holdfast: {where} holds no key: ")
         assert wrong not in err
         assert "admin" not in err
+
+
+@pytest.mark.parametrize("command", [("audit",), ("import", "prices.csv")])
+def test_nothing_is_taken_in_place_of_a_key_file(
+    run: Run, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    kept = tmp_path / "key"
+    asked = (*command, "--url", f"http://127.0.0.1:{free_port()}", "--key-file", str(kept))
+    assert run(*asked) == (2, "", f"holdfast: {kept} cannot be read.\n")
+    kept.write_text("\n")
+    assert run(*asked)[2].startswith(f"holdfast: {kept} holds no key: ")
 
 
 @pytest.fixture
@@ -326,7 +339,6 @@ def test_how_far_to_look_back_is_a_number_of_hours(run: Run, hours: str) -> None
 
 
 async def test_without_a_name_every_shop_is_audited(run: Run, lane: Lane, shop: str) -> None:
-
     await lane.command("SADD", SHOPS, shop)
     _, out, _ = await asyncio.to_thread(run, "audit", "--json")
     assert shop in {json.loads(line)["shop"] for line in out.splitlines()}
@@ -336,11 +348,12 @@ async def test_a_price_list_is_imported(
     run: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # Nobody is there.
+    monkeypatch.delenv("HOLDFAST_KEY", raising=False)
     prices = tmp_path / "prices.csv"
     prices.write_text(PRICES)
     arguments = ("import", str(prices), "--url", site.url, "--currency", "EUR")
-    code, out, err = await asyncio.to_thread(run, *arguments)
-    assert (code, out, err) == (0, "1 products, 1 variants imported\n", "")
+    told = await asyncio.to_thread(run, *arguments)
+    assert told == (0, "1 products, 1 variants imported\n", "")
     assert await site.rooms.movements.available(site.shop) == {"tee": 3}
     prices.write_text(PRICES + "cap,Cap,dear,1\n")
     code, out, err = await asyncio.to_thread(run, *arguments)
@@ -348,6 +361,21 @@ async def test_a_price_list_is_imported(
     assert err.startswith("line 3: ")
     assert "nothing was imported" in err
     assert run("import", str(prices), "--url", "http://127.0.0.1:9", "--currency", "EUR")[0] == 1
+
+
+async def test_a_price_list_is_imported_with_a_key_alone(
+    run: Run, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices, kept = tmp_path / "prices.csv", tmp_path / "key"
+    prices.write_text(PRICES)
+    kept.write_text(site.rooms.tokens.sign_key(site.shop, ("admin",)) + "\n")
+    monkeypatch.delenv("HOLDFAST_SECRET")
+    arguments = ("import", str(prices), "--url", site.url, "--currency", "EUR")
+    for key, more in ((kept.read_text(), ()), ("x.y.z", ("--key-file", str(kept)))):
+        monkeypatch.setenv("HOLDFAST_KEY", key)
+        assert (await asyncio.to_thread(run, *arguments, *more))[0] == 0
+    with pytest.raises(SystemExit):
+        run(*arguments, "--key", "x.y.z")
 
 
 @pytest.mark.parametrize("command", ["relay", "sweep"])

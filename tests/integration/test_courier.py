@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.errors import Unavailable
+from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import Entry, OrderStream
@@ -49,6 +50,18 @@ async def test_orders_arrive_and_are_acknowledged(site: Handoff) -> None:
         await site.settled()
     assert (await site.summary())["duplicates"] == 0
     assert site.count("delivered_total") == 2
+
+
+@pytest.mark.parametrize("damaged", ["damaged", b'{"traceparent":"\xff"}'])
+async def test_an_event_that_cannot_be_read_is_parked_and_keeps_up_nobody(
+    site: Handoff, damaged: str | bytes
+) -> None:
+    fields = ("order", "strange", "event_id", "evt_strange_1", "event", damaged)
+    await site.lane.command("XADD", ShopKeys(site.shop).orders, "*", *fields)
+    await site.sell("goes")
+    async with running(courier(site)):
+        await site.has("goes")
+        await site.parks(1)
 
 
 async def test_an_order_waits_for_its_money_and_keeps_up_nobody(site: Handoff) -> None:

@@ -5,7 +5,7 @@ import pytest
 from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.orders.entry import event_id
-from gateway.orders.index import Copy, EventIndex
+from gateway.orders.index import Copy, EventIndex, Unreadable
 from tests.sales import sell
 
 
@@ -56,6 +56,17 @@ async def test_pages_join(lane: Lane, shop: str, count: int) -> None:
     index = EventIndex(lane, shop, 0)
     await index.catch_up()
     assert len(index.orders()) == count
+
+
+async def test_an_event_that_cannot_be_read_is_there_and_named(lane: Lane, shop: str) -> None:
+    fields = ("order", "o1", "event_id", "evt_o1_1", "event", "damaged")
+    bad = (await lane.command("XADD", ShopKeys(shop).orders, "*", *fields)).decode()
+    await sell(lane, shop, "o2")
+    index = EventIndex(lane, shop, 0)
+    await index.catch_up()
+    await index.catch_up()
+    assert index.unreadable == [Unreadable("o1", bad)]
+    assert (index.entries, index.events("o1")) == (2, frozenset({"evt_o1_1"}))
 
 
 async def test_what_is_no_event_of_an_order_is_passed_over_and_logged(

@@ -46,6 +46,22 @@ async def test_a_record_that_cannot_be_read_is_named_once_and_keeps_up_no_other(
     }
 
 
+async def test_an_event_that_cannot_be_read_is_named_and_stays_where_it_is(books: Books) -> None:
+    order = await books.sells()
+    ((entry, fields),) = await books.entries()
+    await books.drops(entry)
+    fields[fields.index(b"event") + 1] = b"damaged"
+    await books.appends(fields)
+    ((entry, _),) = await books.entries()
+    for mend in (Mend.NOTHING, Mend.ALL):
+        found = await books.look(mend)
+        assert (found.differences, found.left) == ({"event_unreadable": 1}, 1)
+        (one,) = found.findings
+        assert (one.order, one.entry) == (order, entry.decode())
+    assert f" {order} {entry.decode()}: event_unreadable\n" in reconciled(found)
+    assert [kept for kept, _ in await books.entries()] == [entry]
+
+
 async def test_a_repair_that_fails_is_left_and_keeps_up_no_other(books: Books) -> None:
     strange, other = await books.sells("ann"), await books.sells("ben")
     strays = [await books.authorizes(order, attempt=1) for order in (strange, other)]

@@ -1,6 +1,7 @@
 """The record of an order, and the scripts that move it along its edges."""
 
 import asyncio
+import contextlib
 
 import msgspec
 import pytest
@@ -88,6 +89,35 @@ async def test_beginning_again_with_the_same_method_changes_nothing(
     with pytest.raises(CompletionInProgress):
         await stall.begins("ann", held, "pm_card_mastercard")
     assert await stall.record(paying.order) == paying
+
+
+@pytest.mark.parametrize("token", ["pm_card_visa", "pm_card_mastercard"])
+@pytest.mark.parametrize("hold_is", ["active", "committed"])
+async def test_in_a_phase_of_a_newer_version_nothing_is_begun_and_nothing_written(
+    stall: Stall, held: Held, paying: Record, hold_is: str, token: str
+) -> None:
+    """What money there is in it, nobody here can know: another attempt could charge again."""
+    keys, lane = ShopKeys(stall.shop), stall.lane
+    await lane.command("HSET", keys.order(paying.order), "phase", "claimed")
+    await lane.command("HSET", keys.hold(held.hold.id), "state", hold_is)
+    before = await stall.records.kept(stall.shop, paying.order)
+    for _ in range(2):
+        with pytest.raises(Unavailable) as refused:
+            await stall.begins("ann", held, token)
+        assert "phase claimed" in str(refused.value)
+        assert "claimed" not in refused.value.message
+    assert await stall.records.kept(stall.shop, paying.order) == before
+    with pytest.raises(NotFound):
+        await stall.begins("bob", held, token)
+
+
+@pytest.mark.parametrize("phase", Phase)
+async def test_every_phase_of_ours_is_known_where_a_payment_begins(
+    stall: Stall, held: Held, paying: Record, phase: Phase
+) -> None:
+    await stall.lane.command("HSET", ShopKeys(stall.shop).order(paying.order), "phase", phase)
+    with contextlib.suppress(CompletionInProgress):
+        assert await stall.begins("ann", held, "pm_card_mastercard") == paying.order
 
 
 @pytest.mark.parametrize("total", [Money(999, "EUR"), Money(1000, "USD"), Money(0, "EUR")])

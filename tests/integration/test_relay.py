@@ -9,12 +9,15 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from gateway.__main__ import main
+from gateway.errors import Unavailable
 from gateway.keys import SHOPS, ShopKeys
 from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.pos import relay
+from gateway.pos.relay import Retried
 from gateway.pos.tally import Tally
-from gateway.pos.webhooks import Webhook
+from gateway.pos.webhooks import Webhook, WebhookBook
 from gateway.pulse import Pulse
 from gateway.sandbox import till
 from gateway.sandbox.valkey import EmbeddedValkey, ValkeyMissingError
@@ -218,10 +221,38 @@ async def test_everything_parked_can_be_tried_again(site: Handoff) -> None:
     await site.sell("o2")
     async with running(site.relay()):
         await site.parks(2)
-        assert await relay.retry_parked(site.settings) == 2
+        assert await relay.retry_parked(site.settings) == Retried(orders=2)
         await site.has("o1", "o2")
         await site.parks(0)
-    assert await relay.retry_parked(site.settings) == 0
+    assert await relay.retry_parked(site.settings) == Retried(orders=0)
+
+
+async def test_a_shop_whose_server_is_away_is_named_and_the_others_are_tried_again(
+    site: Handoff, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every, away = WebhookBook.all, f"{site.shop}-away"
+
+    async def unless_away(book: WebhookBook) -> dict[str, Webhook]:
+        if book.shop == away:
+            raise Unavailable("The stock is moving; try again.")
+        return await every(book)
+
+    await site.book.put("till", site.webhook)
+    parked = b'{"order":"o1","event_id":"e","reason":"","attempts":1,"parked_at":"","event":{}}'
+    await site.lane.command("HSET", ShopKeys(site.shop).parked("till"), "1-1", parked)
+    await site.lane.command("SADD", SHOPS, site.shop, away)
+    monkeypatch.setattr(WebhookBook, "all", unless_away)
+    monkeypatch.setenv("REDIS_URL", site.settings.redis_url)
+    try:
+        code = await asyncio.to_thread(main, ["relay", "--retry-parked"])
+    finally:
+        await site.lane.command("SREM", SHOPS, away)
+    assert code == 1
+    told = capsys.readouterr()
+    assert told.out == "1 orders will be delivered once more\n"
+    assert told.err.endswith(f"holdfast: {away} does not answer, and is left out; ask again\n")
+    assert "Traceback" not in told.err
+    assert await site.parking.wanted() == ["o1"]
 
 
 async def test_the_process_outlives_a_redis_that_goes_away(

@@ -62,6 +62,34 @@ async def test_what_is_no_event_of_an_order_is_passed_over(orders: OrderStream) 
     assert await read(orders, cursor) == ([], cursor)
 
 
+async def test_entries_by_hand_are_passed_over_however_small_the_page(orders: OrderStream) -> None:
+    for _ in range(3):
+        await orders.lane.command("XADD", orders.keys.orders, "*", "hello", "there")
+    damaged = ("order", b"\xff", "event_id", "e", "event", "{}")
+    await orders.lane.command("XADD", orders.keys.orders, "*", *damaged)
+    await sell(orders.lane, orders.shop, "o1")
+    page = await orders.page_within("", 1, 5, SystemClock())
+    assert [event.subject for event in page.orders] == ["o1"]
+
+
+@pytest.mark.parametrize("damaged", ["{}", "damaged", b'{"id":"\xff","contact":"ada@example.org"}'])
+async def test_an_event_that_cannot_be_read_is_passed_over_and_logged_and_stays(
+    orders: OrderStream, caplog: pytest.LogCaptureFixture, damaged: str | bytes
+) -> None:
+    first = await sell(orders.lane, orders.shop, "o1")
+    fields = ("order", "o2", "event_id", "evt_o2_1", "event", damaged)
+    bad = (await orders.lane.command("XADD", orders.keys.orders, "*", *fields)).decode()
+    last = await sell(orders.lane, orders.shop, "o3")
+    found, cursor = await read(orders)
+    assert (found, cursor) == (["o1", "o3"], last)
+    found, cursor = await read(orders, first, limit=1)
+    assert (found, cursor) == (["o3"], last)
+    assert await read(orders, bad) == (["o3"], last)
+    told = f"orders: shop {orders.shop}: entry {bad} of order o2 cannot be read and is passed over"
+    assert caplog.messages == [told, told], "once for each reader who passes it"
+    assert bad in await read_ids(orders.lane, orders.keys.orders)
+
+
 async def test_an_order_comes_as_the_event_that_was_committed(orders: OrderStream) -> None:
     await sell(orders.lane, orders.shop, "o1")
     page = await orders.page("", 1)

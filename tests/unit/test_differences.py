@@ -162,7 +162,7 @@ def test_every_difference_has_a_row_and_a_repair() -> None:
         D.EVENT_MISSING, D.EVENT_DOUBLED, D.EVENT_WITHOUT_RECORD, D.EVENT_OF_UNSOLD_ORDER,
     }  # fmt: skip
     handed_on = {D.AUTHORIZATION_OF_LOST_ORDER}
-    without_a_row = {D.RECORD_UNREADABLE}
+    without_a_row = {D.RECORD_UNREADABLE, D.EVENT_UNREADABLE}
     assert named | of_the_stream | handed_on | without_a_row == {*Difference, None}
     assert REPAIRS.keys() == set(Difference)
 
