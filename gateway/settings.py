@@ -68,7 +68,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str | None = None
     """How browsers reach us, when a proxy changes it; tickets carry the socket's address."""
     allowed_origins: str = ""
-    """Comma-separated origins whose pages may open sockets, besides our own."""
+    """Comma-separated origins that may open sockets, besides our own page's. Programs have to name
+    one as well.
+    """
     trusted_proxies: str = ""
     """Comma-separated addresses or networks of proxies whose ``X-Forwarded-For`` is believed."""
     tickets_per_address_per_s: Annotated[int, Meta(ge=0, le=100_000)] = 0
@@ -237,6 +239,12 @@ def socket_origin(address: str) -> str:
     """Where sockets are opened of whoever is at this address, as ``wss://shop.example.com``."""
     parts = urlsplit(address)
     return f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}"
+
+
+def page_origin(address: str) -> str:
+    """The ``Origin`` of our own page, wherever sockets are opened: ``https://shop.example.com``."""
+    parts = urlsplit(address)
+    return f"{'https' if parts.scheme in ('https', 'wss') else 'http'}://{parts.netloc}"
 
 
 def variable(field: str) -> str:

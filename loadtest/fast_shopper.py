@@ -43,10 +43,10 @@ class Shopper(asyncio.Protocol):
         """Ask for the upgrade."""
         self._transport = transport
         self._transport.write(
-            b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: %b\r\n\r\n"
-            % SUBPROTOCOL.encode()
+            b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Protocol: %b\r\n\r\n" % SUBPROTOCOL.encode()
         )
 
     def data_received(self, data: bytes) -> None:

@@ -20,7 +20,8 @@ from gateway.messages import SUBPROTOCOL
 _MASK = b"\x37\xfa\x21\x3d"
 _TEXT, _CLOSE, _PING, _PONG = 0x81, 0x88, 0x89, 0x8A
 _UPGRADE = (
-    b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /v1/live HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Protocol: %b\r\n\r\n"
 ) % SUBPROTOCOL.encode()

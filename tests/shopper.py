@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from gateway.messages import SUBPROTOCOL
+from gateway.settings import page_origin
 
 PATIENCE_S = 10
 
@@ -91,8 +92,13 @@ def narrow(url: str) -> socket.socket:
 @contextlib.asynccontextmanager
 async def connected(url: str, **options: Any) -> AsyncIterator[Shopper]:
     """A socket that has not said anything yet."""
-    subprotocols = [Subprotocol(SUBPROTOCOL)]
-    async with connect(url, subprotocols=subprotocols, compression=None, **options) as socket:
+    options = {
+        "subprotocols": [Subprotocol(SUBPROTOCOL)],
+        "origin": Origin(page_origin(url)),
+        "compression": None,
+        **options,
+    }
+    async with connect(url, **options) as socket:
         yield Shopper(socket)
 
 

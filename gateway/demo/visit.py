@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from gateway.messages import SUBPROTOCOL
+from gateway.settings import page_origin
 
 Message = dict[str, Any]
 
@@ -152,6 +153,7 @@ async def visiting(url: str) -> AsyncIterator[Visit]:
         socket = await connect(
             url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
+            origin=Origin(page_origin(url)),
             compression=None,
             proxy=None,
             open_timeout=_OPEN_TIMEOUT_S,

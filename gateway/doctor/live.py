@@ -20,6 +20,7 @@ from websockets.typing import Origin, Subprotocol
 from gateway.api.tickets import SOCKET_PATH, TicketAnswer
 from gateway.doctor.finding import WITHIN_S, Outcome, Patient, code_of
 from gateway.messages import SUBPROTOCOL
+from gateway.settings import page_origin
 
 _FOREIGN = Origin("https://doctor.invalid")
 """A page nobody can have allowed."""
@@ -94,6 +95,7 @@ async def _socket(patient: Patient, ticket: TicketAnswer) -> Outcome:
         async with _Straight(
             ticket.url,
             subprotocols=[Subprotocol(SUBPROTOCOL)],
+            origin=Origin(page_origin(ticket.url)),
             open_timeout=WITHIN_S,
             max_size=_WELCOME_BYTES,
             proxy=None,

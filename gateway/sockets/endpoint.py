@@ -55,7 +55,7 @@ class Endpoint:
 
         Raises:
             Invalid: another subprotocol, or something in the query, where a token would be logged.
-            Forbidden: the page that opens this socket is not one of ours.
+            Forbidden: the page that opens this socket is not one of ours, or says not whose it is.
         """
         if SUBPROTOCOL not in socket.scope["subprotocols"]:
             raise Invalid(f"Speak the subprotocol {SUBPROTOCOL}.")
@@ -66,9 +66,9 @@ class Endpoint:
 
 
 def origin_allowed(connection: HTTPConnection, allowed: str) -> bool:
-    """Whether a browser's page may talk to us. Programs send no Origin; browsers always do."""
-    origin = connection.headers.get("origin")
-    if origin is None or origin in {one.strip() for one in allowed.split(",")}:
+    """Whether it says that it is a page of ours, or one of those allowed. Browsers always do."""
+    origin = connection.headers.get("origin", "")
+    if origin and origin in {one.strip() for one in allowed.split(",")}:
         return True
     try:
         return urlsplit(origin).netloc == connection.headers.get("host")

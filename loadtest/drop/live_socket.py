@@ -272,9 +272,7 @@ def dial(
         Away: nobody lets us in; a refused upgrade says ``refused`` and the status.
     """
     try:
-        opened = websocket.create_connection(
-            url, timeout=OPEN_WITHIN_S, subprotocols=[SUBPROTOCOL], suppress_origin=True
-        )
+        opened = websocket.create_connection(url, timeout=OPEN_WITHIN_S, subprotocols=[SUBPROTOCOL])
     except websocket.WebSocketBadStatusException as error:
         raise Away(f"refused {error.status_code}") from None
     except (TimeoutError, websocket.WebSocketTimeoutException):

@@ -176,6 +176,7 @@ class Readers:
         lines = [
             "GET /v1/live HTTP/1.1",
             "Host: localhost",
+            "Origin: http://localhost",
             "Upgrade: websocket",
             "Connection: Upgrade",
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",

@@ -101,6 +101,7 @@ class Line:
 def upgrade(**headers: str) -> bytes:
     fixed = {
         "Host": "x",
+        "Origin": "http://x",
         "Upgrade": "websocket",
         "Connection": "Upgrade",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",

@@ -98,7 +98,8 @@ class House:
 
 
 UPGRADE = (
-    "GET /v1/live HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "GET /v1/live HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\n"
+    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
 ).encode()

@@ -7,11 +7,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
-from websockets.typing import Subprotocol
 
-from gateway.messages import SUBPROTOCOL
 from gateway.model import CatalogEntry, Money
 from gateway.settings import Settings
 from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site
@@ -69,7 +66,7 @@ async def test_a_socket_that_is_over_is_no_garbage(site: Site) -> None:
         for number in range(5):
             async with site.shopper(f"shopper-{number}") as shopper:
                 await shopper.ask("reserve", key="k", lines=[{"sku": "tee", "quantity": 1}])
-            async with connect(site.socket_url, subprotocols=[Subprotocol(SUBPROTOCOL)]):
+            async with connected(site.socket_url):
                 pass
         await eventually(gone)
 

@@ -30,6 +30,7 @@ async def asking(site: Site, *headers: str) -> AsyncIterator[tuple[str, asyncio.
     lines = (
         "GET /v1/live HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
+        f"Origin: {site.url}",
         "Upgrade: websocket",
         "Connection: Upgrade",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
