@@ -17,7 +17,7 @@ from gateway.sandbox.stripe.app import Settings
 from gateway.sandbox.stripe.server import main, serving
 from tests.stripe_inprocess import PAID
 
-START_S = 10
+START_S = 30
 KEY = {"Authorization": "Bearer sk_test_x"}
 
 

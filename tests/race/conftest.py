@@ -23,7 +23,7 @@ from gateway.tickets import Tokens
 from tests.shopper import Shopper, shopping
 from tests.stall import SHOW, Stall, settings_for
 
-START_S = 20.0
+START_S = 60.0
 STOP_S = 10.0
 MANY_FILES = 8_192
 """Open files this process and each gateway may need for 2,000 sockets."""
