@@ -1,7 +1,8 @@
-"""How late a test's own process is: nobody whom it watches can be expected to be sooner."""
+"""How late a busy machine makes a process: nobody can be expected to be sooner."""
 
 import asyncio
 import time
+from pathlib import Path
 
 LATE_S = 0.1
 """How late one may be on a busy machine, besides what the process is seen to be late itself."""
@@ -23,3 +24,12 @@ class Late:
     def most_s(self) -> float:
         """How late somebody may have been."""
         return LATE_S + self.worst_s
+
+
+def kept_waiting_s(pid: int) -> float:
+    """For how long a process could have run, and was not let, so far; 0 where no system tells."""
+    try:
+        _, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0
+    return int(waited_ns) / 1e9

@@ -15,6 +15,7 @@ import pytest
 
 from gateway.sandbox.stripe.app import Settings
 from gateway.sandbox.stripe.server import main, serving
+from tests.late import kept_waiting_s
 from tests.stripe_inprocess import PAID
 
 START_S = 30
@@ -41,6 +42,15 @@ async def process(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Pro
         await child.wait()
 
 
+async def lives_on(child: asyncio.subprocess.Process) -> float:
+    """Seconds until it has ended, save those in which a busy machine did not let it run."""
+    began, kept = time.monotonic(), [kept_waiting_s(child.pid)]
+    while child.returncode is None:
+        kept.append(kept_waiting_s(child.pid))
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began - (max(kept) - kept[0])
+
+
 async def test_a_process_of_its_own_keeps_its_money_and_ends_within_two_seconds(
     tmp_path: Path,
 ) -> None:
@@ -56,10 +66,10 @@ async def test_a_process_of_its_own_keeps_its_money_and_ends_within_two_seconds(
         # More than a second's worth, which the lifted limit lets through.
         statuses = {(await client.get("/v1/balance")).status_code for _ in range(60)}
         assert statuses == {200}
-        told = time.monotonic()
         child.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(child.wait(), START_S) == 0
-        assert time.monotonic() - told < 2
+        async with asyncio.timeout(START_S):
+            assert await lives_on(child) < 2
+        assert child.returncode == 0
         await asyncio.gather(stuck, return_exceptions=True)
     async with (
         serving(Settings(data=data)) as url,
