@@ -67,7 +67,7 @@ def test_the_sessions_server_is_a_cluster_that_refuses_a_script_over_two_slots(
     with cluster_client(redis_url) as redis:
         assert redis.set("{a}:key", "1")
         assert redis.cluster_info()["cluster_state"] == "ok"
-        assert redis.get_nodes()[0].host == "127.0.0.1"
+        assert redis.get_nodes()[0].host == "127.0.0.1"  # type: ignore[no-untyped-call]
     with (
         Redis.from_url(redis_url) as redis,
         pytest.raises(Exception, match=r"CROSSSLOT|same slot"),
