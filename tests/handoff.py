@@ -51,7 +51,7 @@ class Receiver:
     webhook: Webhook = field(init=False)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             event_id = head.partition("webhook-id: ")[2].partition("\r\n")[0]
             self.seen.append(event_id)
@@ -66,7 +66,6 @@ class Receiver:
             reply = f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             writer.write(reply.encode())
             await writer.drain()
-        writer.close()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Self]:

@@ -14,7 +14,7 @@ from gateway.sandbox.ports import free_ports
 from gateway.sandbox.warden import Warden
 
 ROOT = Path(__file__).parent.parent
-START_S = 20
+START_S = 60
 BRIEF = httpx.Limits(keepalive_expiry=2)
 """Of a client that may be idle for long: a gateway hangs up on one after five seconds, and both may
 do so in the same moment."""

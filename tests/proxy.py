@@ -94,12 +94,15 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until either side closes."""
-        await self._flows.wait()
         try:
+            await self._flows.wait()
             server_reader, server = await asyncio.open_connection(HOST, self.target)
         except OSError:
             writer.transport.abort()
             return
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         link = _Link(writer, server)
         self._links.add(link)
         ways = (self._requests(link, reader), self._replies(link, server_reader))

@@ -223,11 +223,11 @@ async def test_stripe_429(place: Place, endpoint: str) -> None:
 
 
 async def test_stripe_down_10_minutes(settings: Settings) -> None:
-    """Some eighty times faster: eight seconds, of which a hold by itself would last two.
+    """Some eighty times faster: eight seconds, of which a hold by itself would last six.
 
     As long as the budget, which is ten minutes unless the shop says otherwise.
     """
-    pace = {"hold_ttl_s": 2, "payment_budget_s": 8, "stripe_rate_per_s": 25}
+    pace = {"hold_ttl_s": 6, "payment_budget_s": 8, "stripe_rate_per_s": 25}
     async with (
         opened(msgspec.structs.replace(settings, **pace)) as place,
         place.swept(),

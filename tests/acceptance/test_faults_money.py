@@ -5,6 +5,7 @@ The second half of the table in ``test_faults``: a row, a test.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import random
 import time
@@ -18,6 +19,7 @@ from gateway.keys import unknown_events
 from gateway.settings import Settings
 from gateway.stock.holds import order_id
 from tests.acceptance.place import (
+    PATIENCE_S,
     SECOND_STEP,
     UNDER_WAY,
     UNITS,
@@ -206,6 +208,17 @@ async def _is_told_to_pay_with(place: Place, bob: Shopper, his: Message, order: 
 # After the deadline
 
 
+async def pays_before_it_lapses(shopper: Shopper) -> tuple[Message, Message]:
+    """A hold of a second, and what its payment asks for; a busy machine may need another."""
+    keys = (f"k{number}" for number in itertools.count())
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            hold = await holds(shopper, next(keys))
+            step = await shopper.pays(hold, SECOND_STEP)
+            if step.get("code") != "hold_expired":
+                return hold, step
+
+
 @pytest.mark.parametrize("left", [True, False], ids=["unit left", "not left"])
 async def test_approved_1_s_after_expiry(settings: Settings, left: bool) -> None:  # noqa: FBT001
     """Held again and captured, or voided; the shopper hears which within two seconds."""
@@ -215,10 +228,12 @@ async def test_approved_1_s_after_expiry(settings: Settings, left: bool) -> None
         place.site.shopper("ann") as ann,
         place.swept(),
     ):
-        hold = await holds(ann)
-        step = await ann.pays(hold, SECOND_STEP)
+        hold, step = await pays_before_it_lapses(ann)
         await ann.until(
-            lambda message: message["type"] == "hold" and message["hold"]["state"] == "expired"
+            lambda message: (
+                message["type"] == "hold"
+                and (message["hold"]["id"], message["hold"]["state"]) == (hold["id"], "expired")
+            )
         )
         if not left:
             await place.sells_all_elsewhere()

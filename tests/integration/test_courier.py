@@ -12,7 +12,7 @@ from gateway.keys import ShopKeys
 from gateway.lane import Lane
 from gateway.orders.group import OrderGroup
 from gateway.orders.stream import Entry, OrderStream
-from gateway.pos.courier import GRACE_S, IN_FLIGHT, Courier, Route
+from gateway.pos.courier import IN_FLIGHT, Courier, Route
 from gateway.pos.delivery import Line
 from gateway.pos.fence import Fence
 from gateway.pos.webhooks import Webhook
@@ -247,12 +247,15 @@ async def test_entries_of_a_read_whose_reply_was_lost_are_delivered(
     assert site.count("delivered_total") == 2
 
 
-async def test_a_delivery_under_way_may_end_when_the_courier_is_stopped(site: Handoff) -> None:
+async def test_a_delivery_under_way_may_end_when_the_courier_is_stopped(
+    site: Handoff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.pos.courier.GRACE_S", 60.0)
     await site.sell("o1")
     receiver = Receiver()
     async with (
         receiver.listening(),
-        asyncio.timeout(GRACE_S),
+        asyncio.timeout(30),
         running(courier(site, receiver.webhook)),
     ):
         await receiver.has_seen(1)

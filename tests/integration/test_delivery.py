@@ -18,7 +18,8 @@ from gateway.sandbox import till
 from tests.sales import event_of
 
 SECRET = "whsec_" + "QUJD" * 8
-TIMEOUT_S = 0.5
+TIMEOUT_S = 30.0
+HASTY_S = 0.5
 TLS = ssl.create_default_context()
 HERE = Fence.around("127.0.0.0/8")
 
@@ -31,8 +32,10 @@ def entry_of(order: str) -> Entry:
 
 
 @contextlib.asynccontextmanager
-async def line_to(url: str, secret: str = SECRET, fence: Fence = HERE) -> AsyncIterator[Line]:
-    line = Line(Webhook(url, secret), TIMEOUT_S, 2, TLS, fence, SystemClock())
+async def line_to(
+    url: str, secret: str = SECRET, fence: Fence = HERE, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[Line]:
+    line = Line(Webhook(url, secret), timeout_s, 2, TLS, fence, SystemClock())
     yield line
     await line.close()
 
@@ -51,8 +54,8 @@ async def answering(serve: Serve) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/orders"
 
 
-async def post_to(serve: Serve) -> Outcome:
-    async with answering(serve) as url, line_to(url) as line:
+async def post_to(serve: Serve, timeout_s: float = TIMEOUT_S) -> Outcome:
+    async with answering(serve) as url, line_to(url, timeout_s=timeout_s) as line:
         return await line.post(entry_of("o1"))
 
 
@@ -131,7 +134,7 @@ async def test_an_answer_that_never_comes_means_try_again() -> None:
     async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    assert await post_to(silence) == Outcome(Verdict.AGAIN, "no answer within 0.5 s")
+    assert await post_to(silence, HASTY_S) == Outcome(Verdict.AGAIN, "no answer within 0.5 s")
 
 
 async def test_an_answer_that_drips_for_ever_is_cut_off() -> None:
@@ -142,7 +145,7 @@ async def test_an_answer_that_drips_for_ever_is_cut_off() -> None:
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    assert await post_to(drip) == Outcome(Verdict.AGAIN, "no answer within 0.5 s")
+    assert await post_to(drip, HASTY_S) == Outcome(Verdict.AGAIN, "no answer within 0.5 s")
 
 
 async def test_an_endless_answer_is_not_read_to_its_end() -> None:

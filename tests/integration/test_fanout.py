@@ -24,15 +24,25 @@ from tests.shopper import PATIENCE_S, Shopper, connected, narrow
 _LARGE = msgspec.Raw(msgspec.json.encode({"type": "filler", "text": "x" * 100_000}))
 
 
+@pytest.fixture
+def slow_grace_s() -> int:
+    return 1
+
+
 @pytest.fixture(params=["the short way", "under another server"])
 async def watched(
-    request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    slow_grace_s: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Site]:
     """A site that has little patience with the slow, and keeps little for them."""
     if request.param == "under another server":
         monkeypatch.setattr("gateway.app.serving", lambda *_: WebSocketsSansIOProtocol)
     monkeypatch.setattr(server, "GRACE_S", 0.2)
-    impatient = msgspec.structs.replace(settings, slow_grace_s=1, send_buffer_bytes=4_608)
+    impatient = msgspec.structs.replace(
+        settings, slow_grace_s=slow_grace_s, send_buffer_bytes=4_608
+    )
     async with open_site(impatient, UNLIMITED) as site:
         await site.sells("tee", 30)
         yield site
@@ -83,6 +93,7 @@ async def sell(site: Site, feed: Feed, units: int) -> None:
         await until(lambda: not feed.fanout._walks and not feed.fanout._timer)
 
 
+@pytest.mark.parametrize("slow_grace_s", [60])
 async def test_a_peer_that_reads_again_in_time_gets_one_frame_with_everything_as_it_is(
     watched: Site,
 ) -> None:

@@ -95,6 +95,13 @@ async def sandbox() -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def till(redis_url: str, sandbox: str) -> AsyncIterator[Till]:
+    async with till_at(redis_url, sandbox) as till:
+        yield till
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hasty(redis_url: str, sandbox: str) -> AsyncIterator[Till]:
+    """One that waits 300 ms for an answer, which a busy machine may take as well."""
     async with till_at(redis_url, sandbox, stripe_timeout_ms=300) as till:
         yield till
 
@@ -127,15 +134,15 @@ async def test_operators_are_told_what_it_was(till: Till) -> None:
 
 
 async def test_a_reply_that_comes_too_late_is_asked_for_again_under_the_same_key(
-    till: Till,
+    hasty: Till,
 ) -> None:
-    await till.bank.fails(reply_delay_ms=600, endpoint=CREATE)
+    await hasty.bank.fails(reply_delay_ms=600, endpoint=CREATE)
     with pytest.raises(Unavailable):
-        await till.pays("k")
-    assert till.sent == ["k"] * 3
-    await till.bank.fails()
-    assert (await till.pays("k")).status == "requires_capture"
-    assert await till.made() == 1
+        await hasty.pays("k")
+    assert hasty.sent == ["k"] * 3
+    await hasty.bank.fails()
+    assert (await insist(lambda: hasty.pays("k"))).status == "requires_capture"
+    assert await hasty.made() == 1
 
 
 async def test_a_lost_reply_is_no_outage(till: Till) -> None:

@@ -213,11 +213,11 @@ async def test_the_shopper_and_all_viewers_hear_of_it_once(bought: Bought) -> No
     client = connect(bought.rooms.settings)
     async with client, client.pubsub() as pubsub:
         await pubsub.ssubscribe(bought.keys.news)
-        await pubsub.get_message(timeout=1)
+        await pubsub.get_message(timeout=30)
         await bought.begin("k", lines=units(tee=1))
         await bought.rooms.settler.settle(bought.shop, bought.order)
         await publish(bought.rooms.lane, bought.shop, News(show="that is all"))
-        heard = [decode((await pubsub.get_message(timeout=1))["data"]) for _ in range(3)]
+        heard = [decode((await pubsub.get_message(timeout=30))["data"]) for _ in range(3)]
     assert heard[0].stock == {"tee": 4}
     assert heard[1].shopper == "ann"
     frame = msgspec.json.decode(heard[1].frame)

@@ -121,7 +121,7 @@ async def test_a_hold_may_be_picked_up(corner: Corner) -> None:
 
 
 async def test_extend_moves_the_deadline(settings: Settings) -> None:
-    settings = msgspec.structs.replace(settings, hold_ttl_s=1, hold_max_s=600)
+    settings = msgspec.structs.replace(settings, hold_ttl_s=60, hold_max_s=600)
     async with open_site(settings, UNLIMITED) as site, holding(site) as (ann, hold):
         longer = await ann.ask("extend", hold=hold["id"])
         assert longer["hold"]["expires_at"] > hold["expires_at"]

@@ -30,15 +30,6 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 @pytest.fixture
-async def late() -> AsyncIterator[Late]:
-    late = Late()
-    watching = asyncio.create_task(late.watch())
-    yield late
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
-
-
-@pytest.fixture
 def settings(settings: Settings) -> Settings:
     """An account of one's own, and so a queue of one's own."""
     key = f"sk_test_{uuid.uuid4().hex}"
@@ -104,21 +95,27 @@ import asyncio, json, os, sys, time
 from gateway.checkout.turns import Endpoint, Turns
 from gateway.lane import served
 from gateway.environment import read
+from tests.late import Late
 
 async def main():
     settings = read(os.environ)
     async with served(settings) as lane:
         turns = Turns(lane, settings)
+        late = Late()
+        watching = asyncio.create_task(late.watch())
         async def go():
             await turns.take(Endpoint.CREATE)
             return time.time()
-        print(json.dumps(await asyncio.gather(*(go() for _ in range(int(sys.argv[1]))))))
+        moments = await asyncio.gather(*(go() for _ in range(int(sys.argv[1]))))
+        watching.cancel()
+        print(json.dumps([late.most_s, moments]))
 
 asyncio.run(main())
 """
 
 
-def _asker(env: dict[str, str], group: int) -> list[float]:
+def _asker(env: dict[str, str], group: int) -> tuple[float, list[float]]:
+    """How late it may have been, and the moments of its turns."""
     asked = subprocess.run(
         [sys.executable, "-c", ASKER, "60"],
         cwd=ROOT,
@@ -128,8 +125,8 @@ def _asker(env: dict[str, str], group: int) -> list[float]:
         check=True,
         timeout=60,
     )
-    moments: list[float] = json.loads(asked.stdout)
-    return moments
+    most_s, moments = json.loads(asked.stdout)
+    return most_s, moments
 
 
 async def test_several_processes_stand_in_one_queue(
@@ -142,10 +139,10 @@ async def test_several_processes_stand_in_one_queue(
         "HOLDFAST_STRIPE_ACCOUNT_RATE_PER_S": "1000",
     }
     said = await asyncio.gather(*(asyncio.to_thread(_asker, env, warden.group) for _ in range(3)))
-    moments = [moment for one in said for moment in one]
+    moments = [moment for _, one in said for moment in one]
     assert len(moments) == 180
     # Processes start when they start; whatever their order, together they keep to the rate.
-    assert most_beyond(moments, 100) <= 100 * (BURST + LATE_S)
+    assert most_beyond(moments, 100) <= 100 * (BURST + max(most_s for most_s, _ in said))
 
 
 async def test_the_account_has_a_limit_over_all_endpoints(
@@ -203,12 +200,14 @@ async def test_the_account_is_shared_in_order_and_without_a_rush(
     assert max(abs(place - number) for place, number in enumerate(went)) <= 50 * late.most_s
 
 
-async def test_one_endpoints_queue_keeps_no_other_waiting(makes: Callable[..., Turns]) -> None:
+async def test_one_endpoints_queue_keeps_no_other_waiting(
+    makes: Callable[..., Turns], late: Late
+) -> None:
     turns = makes(stripe_rate_per_s=5)
     waiting = [asyncio.create_task(turns.take(CREATE)) for _ in range(30)]
     await ready(lambda: turns.waiting == 28)
     began = time.time()
-    assert await gone(turns, CAPTURE) - began < 1
+    assert await gone(turns, CAPTURE) - began < 1 + late.worst_s
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -243,16 +242,19 @@ async def test_places_go_down(makes: Callable[..., Turns]) -> None:
     ahead = [asyncio.create_task(turns.take(CREATE)) for _ in range(20)]
     await ready(lambda: turns.waiting == 20)
     told: list[Place] = []
+    seen: list[float] = []
+    began = time.time()
 
     async def listen(place: Place) -> bool:
         told.append(place)
+        seen.append(time.time() - began)
         return True
 
     async with asyncio.timeout(PATIENCE_S):
         await turns.take(CREATE, listen)
     await asyncio.gather(*ahead)
     positions = [place.position for place in told]
-    assert 18 <= positions[0] <= 21
+    assert 18 - 20 * seen[0] <= positions[0] <= 21
     assert positions == sorted(positions, reverse=True)
     assert positions[-1] <= 10
     assert [place.eta_s for place in told] == sorted((p.eta_s for p in told), reverse=True)
@@ -276,7 +278,7 @@ async def test_a_call_off_takes_effect_and_those_behind_go_on(makes: Callable[..
     assert turns.waiting == 0
 
 
-async def test_who_died_costs_one_turn_and_no_more(makes: Callable[..., Turns]) -> None:
+async def test_who_died_costs_one_turn_and_no_more(makes: Callable[..., Turns], late: Late) -> None:
     turns = makes(stripe_rate_per_s=50)
     await emptied(turns)
     dead = [asyncio.create_task(turns.take(CREATE)) for _ in range(25)]
@@ -286,7 +288,7 @@ async def test_who_died_costs_one_turn_and_no_more(makes: Callable[..., Turns]) 
     await asyncio.gather(*dead, return_exceptions=True)
     assert turns.waiting == 0
     began = time.time()
-    assert 26 / 50 - LATE_S < await gone(turns) - began < 26 / 50 + 1
+    assert 26 / 50 - LATE_S < await gone(turns) - began < 26 / 50 + 1 + late.worst_s
 
 
 # Pauses
@@ -308,7 +310,7 @@ async def test_a_pause_stops_everybody_and_then_they_go_on(
     after = [moment for moment in moments if moment >= paused + 0.69]
     assert len(after) >= 5
     assert most_beyond(after, 200) <= 200 * (BURST + late.most_s)
-    assert max(after) < paused + 0.7 + 65 / 200 + 1
+    assert max(after) < paused + 0.7 + 65 / 200 + 1 + late.worst_s
 
 
 async def test_a_shorter_pause_does_not_end_a_longer_one(makes: Callable[..., Turns]) -> None:
@@ -319,11 +321,13 @@ async def test_a_shorter_pause_does_not_end_a_longer_one(makes: Callable[..., Tu
     assert await gone(turns) - began >= 0.59
 
 
-async def test_a_pause_of_one_endpoint_stops_no_other(makes: Callable[..., Turns]) -> None:
+async def test_a_pause_of_one_endpoint_stops_no_other(
+    makes: Callable[..., Turns], late: Late
+) -> None:
     turns = makes()
     await turns.pause(CREATE, 5000)
     began = time.time()
-    assert await gone(turns, CAPTURE) - began < 1
+    assert await gone(turns, CAPTURE) - began < 1 + late.worst_s
 
 
 async def test_waiting_out_a_pause_is_told(makes: Callable[..., Turns]) -> None:
@@ -370,10 +374,12 @@ async def test_a_redis_that_pauses_costs_nobody_the_place(
 
     async with served(impatient) as lane, served(settings) as other:
         turns = Turns(lane, impatient, nap)
-        await other.command("CLIENT", "PAUSE", 150, "WRITE")
+        await other.command("CLIENT", "PAUSE", 60_000, "WRITE")
+        going = [asyncio.create_task(gone(turns)) for _ in range(20)]
+        await ready(lambda: "attempt 1 failed" in caplog.text)
+        await other.command("CLIENT", "UNPAUSE")
         async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*(gone(turns) for _ in range(20)))
-    assert "attempt 1 failed" in caplog.text
+            await asyncio.gather(*going)
 
 
 async def test_a_forgotten_queue_leaves_nobody_waiting(makes: Callable[..., Turns]) -> None:

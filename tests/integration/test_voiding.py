@@ -9,6 +9,7 @@ import pytest_asyncio
 from gateway.checkout.phases import Phase
 from gateway.errors import Unavailable
 from gateway.keys import ShopKeys
+from gateway.sandbox.stripe.faults import Faults
 from gateway.stock.audit import audit
 from tests.bank import CREATE, REFUND
 from tests.integration.conftest import Corner
@@ -112,20 +113,32 @@ async def test_a_create_that_was_never_sent_is_not_waited_for(ann: Purchase) -> 
     assert (await ann.record()).phase is Phase.VOIDED
 
 
-async def test_an_authorization_that_arrives_after_the_void_is_given_back(ann: Purchase) -> None:
+async def test_an_authorization_that_arrives_after_the_void_is_given_back(
+    ann: Purchase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stripe is slow; the shopper gives up; the sweep finds no intent and stops waiting for one."""
-    await ann.bank.fails(latency_ms=700, endpoint=CREATE)
+    go_on = asyncio.Event()
+
+    async def held_up(_: Faults, endpoint: str) -> None:
+        if endpoint == CREATE:
+            await go_on.wait()
+
+    monkeypatch.setattr(Faults, "hold_up", held_up)
     await ann.begins()
     key = ShopKeys(ann.shop).order(ann.order)
     slow = asyncio.create_task(ann.settler.settle(ann.shop, ann.order))
-    async with asyncio.timeout(5):
-        while (await ann.record()).asked_at is None:
-            await asyncio.sleep(0.01)
-    await ann.rooms.holds.release(ann.shop, "ann", ann.hold)
-    await ann.rooms.lane.command("HSET", key, "asked_at", 1)
-    assert await ann.settle() == "declined"
-    assert (await ann.record()).phase is Phase.VOIDED
-    assert await ann.charged() == []
+    try:
+        async with asyncio.timeout(30):
+            while (await ann.record()).asked_at is None:
+                await asyncio.sleep(0.01)
+        await ann.rooms.holds.release(ann.shop, "ann", ann.hold)
+        await ann.rooms.lane.command("HSET", key, "asked_at", 1)
+        assert await ann.settle() == "declined"
+        assert (await ann.record()).phase is Phase.VOIDED
+        assert await ann.charged() == []
+        assert not slow.done()
+    finally:
+        go_on.set()
     assert (await slow).state == "declined"
     assert await ann.charged() == [("canceled", 0)]
 

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.sandbox.warden import GRACE_S, Warden
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 STUBBORN = """
 import signal, time

@@ -40,7 +40,7 @@ pytestmark = deep
 T = TypeVar("T")
 
 OPENED_MS = 1_700_000_000_000
-PATIENCE_S = 2.0
+PATIENCE_S = 30.0
 
 
 class StockMachine(RuleBasedStateMachine):

@@ -20,10 +20,11 @@ from gateway.model import Show
 from gateway.sandbox.warden import Warden
 from gateway.shows.shows import Shows
 from gateway.tickets import Tokens
+from tests.processes import free_port
 from tests.shopper import Shopper, shopping
 from tests.stall import SHOW, Stall, settings_for
 
-START_S = 20.0
+START_S = 60.0
 STOP_S = 10.0
 MANY_FILES = 8_192
 """Open files this process and each gateway may need for 2,000 sockets."""
@@ -62,8 +63,7 @@ def gateways(
 
 @contextlib.contextmanager
 def _gateway(redis_url: str, warden: Warden, log: Path) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if "HOLDFAST" not in name},
         **ENVIRONMENT,
@@ -133,7 +133,7 @@ class Race:
 @pytest.fixture
 async def stall(redis_url: str, shop: str) -> AsyncIterator[Stall]:
     """A shop whose show is live."""
-    settings = settings_for(redis_url, shop)
+    settings = settings_for(redis_url, shop, redis_timeout_ms=20_000)  # A stall is no silence.
     async with served(settings) as lane:
         shows = Shows(lane)
         await shows.put(shop, Show(SHOW, "Tonight's show"))

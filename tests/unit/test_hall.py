@@ -83,7 +83,7 @@ async def test_all_are_looked_at_again_and_again_while_there_are_any(
     monkeypatch.setattr(halls, "LOOKS_EVERY_S", 0.001)
     it = hall(10)
     callers = [Caller(it) for _ in range(3)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while any(one.looks < 3 for one in callers):
             await asyncio.sleep(0)
         for one in callers:

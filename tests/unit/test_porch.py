@@ -41,7 +41,7 @@ class Street:
         self.wires[number].protocol.connection_lost(None)
 
     async def all_have_their_turn(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while self.porch.waiting:
                 await asyncio.sleep(0)
 

@@ -32,7 +32,7 @@ async def test_that_of_a_loop_beats_as_long_as_the_loop_moves() -> None:
     pulse = Pulse(clock)
     clock.now_s = 7
     beating = asyncio.create_task(pulse.of_loop(0.01))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while pulse.age_s:
             await asyncio.sleep(0.01)
     beating.cancel()
