@@ -72,6 +72,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     _outlet: Outlet | None = None
     _between_frames = False
     """Whether the library has read whole messages so far, and nothing of the next."""
+    _cut: asyncio.TimerHandle | None = None
+    """When the connection is cut, once that is certain."""
+    _is_lost = False
 
     def __init__(
         self,
@@ -104,6 +107,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._door.exit()
         self._door.unfinished -= self._unfinished
         self._unfinished = 0
+        self._is_lost = True
+        if self._cut:
+            self._cut.cancel()  # Until it rings it would keep all there is of this socket.
         super().connection_lost(exc)
         self.detach()
 
@@ -329,7 +335,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._cut_after_grace()
 
     def _cut_after_grace(self) -> None:
-        self.loop.call_later(GRACE_S, self.transport.abort)
+        if self._cut is None and not self._is_lost:
+            self._cut = self.loop.call_later(GRACE_S, self.transport.abort)
 
 
 def _is_text(pieces: list[bytes]) -> bool:

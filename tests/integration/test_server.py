@@ -317,6 +317,22 @@ def connections(site: Site) -> set[object]:
     return set(site.server.server_state.connections)
 
 
+async def test_who_is_gone_is_not_waited_for() -> None:
+    """Whoever came and went by the thousand would be kept for seconds, with all they had sent."""
+    async with line() as it:
+        await it.brings(frame(b"", Opcode.PING) * 2_000)
+        assert it.wire.closing
+    assert waited_for(it.protocol) == []
+
+
+def waited_for(protocol: SocketProtocol) -> list[str]:
+    """What the loop would still call of a socket."""
+    loop: Any = asyncio.get_running_loop()
+    calls = [timer._callback for timer in loop._scheduled if not timer.cancelled()]
+    ours = (protocol, protocol.transport)
+    return [call.__name__ for call in calls if getattr(call, "__self__", None) in ours]
+
+
 async def test_pings_without_end_are_not_answered_without_end() -> None:
     """A peer that does not read gets none, and whoever sends too many is closed."""
     async with line() as it:
