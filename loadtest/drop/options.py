@@ -9,13 +9,14 @@ import argparse
 import base64
 import json
 import textwrap
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from loadtest.drop.arrivals import Arrival, BadArrivals, asked_for, from_rates, recorded
-from loadtest.drop.guard import NotAllowed
+from loadtest.drop.guard import NotAllowed, may_go_to
 from loadtest.drop.scenarios import Drop, Scenario, Stage, scenarios
 from loadtest.drop.thresholds import Threshold
 
@@ -44,6 +45,13 @@ def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust
         help="Where each gateway tells its metrics, with commas, if not at --host: the port for "
         "operators (HOLDFAST_METRICS_PORT).",
     )
+    add(
+        "--socket-url",
+        default="",
+        metavar="URL",
+        help="Where sockets are opened, if not where tickets say; inside a cluster tickets lead "
+        "to the way in from outside.",
+    )
     add("--out", default="load-results", help="Where measured.json and the report are put.")
     add("--arrivals", default="", help="For replay: the recorded arrivals, JSON lines.")
     add("--times", type=int, default=1, help="For replay: each arrival so many times.")
@@ -66,6 +74,8 @@ class Options:
     """Of the gateways, taken in turn; or of what is before them."""
     metrics_urls: tuple[str, ...]
     """Where each gateway tells its metrics."""
+    socket_url: str | None
+    """Where sockets are opened, whatever tickets say."""
     scenario: Scenario
     arrivals: tuple[Arrival, ...]
     """When shoppers come, if they do not wait for the server."""
@@ -117,6 +127,7 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
     return Options(
         urls=urls,
         metrics_urls=metrics_urls or urls,
+        socket_url=_socket_url(said),
         scenario=scenario,
         arrivals=tuple(arrivals),
         units=units,
@@ -132,6 +143,26 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
 
 def _urls(text: str) -> tuple[str, ...]:
     return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
+
+
+def _socket_url(said: argparse.Namespace) -> str | None:
+    """Where sockets are to be opened; ``None`` is where tickets say.
+
+    Raises:
+        NotAllowed: it is no socket's address, or of a host that was not named.
+    """
+    url: str = said.socket_url
+    if not url:
+        return None
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+        raise NotAllowed(f"--socket-url must be a ws or wss address, not {url}.")
+    if not may_go_to(url, said.allow_remote_host):
+        raise NotAllowed(
+            f"--socket-url: {parts.hostname} is not this machine: if it is yours to burden, say "
+            f"--allow-remote-host {parts.hostname}."
+        )
+    return url
 
 
 def _scenario(said: argparse.Namespace) -> tuple[Scenario, list[Arrival], dict[str, int]]:

@@ -113,6 +113,7 @@ class Run:
             recorder=self.recorder,
             start=self.start,
             may_dial=lambda url: may_go_to(url, options.allowed),
+            socket_url=options.socket_url,
             sandbox_url=self._sandbox_url,
             prefix=f"{self.name}-{self.index}",
             seed=options.seed,

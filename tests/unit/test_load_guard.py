@@ -79,6 +79,17 @@ def test_a_gateway_may_not_send_the_load_elsewhere() -> None:
     assert may_go_to("wss://shop.example/v1/live", "shop.example")
 
 
+def test_sockets_may_be_opened_elsewhere_than_tickets_say_and_no_more_freely() -> None:
+    inside = "ws://gateway.holdfast.svc/v1/live"
+    assert told().socket_url is None
+    with pytest.raises(NotAllowed, match="--allow-remote-host gateway"):
+        told("--socket-url", inside)
+    with pytest.raises(NotAllowed, match="ws or wss"):
+        told("--socket-url", "http://127.0.0.1:1")
+    words = ("--socket-url", inside, "--allow-remote-host", "gateway.holdfast.svc")
+    assert told(*words).socket_url == inside
+
+
 @pytest.mark.parametrize("value", ["sk_live_x", "rk_live_x", "whsec_1,pk_live_y"])
 def test_a_live_key_in_the_environment_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(NotAllowed, match="SOME_KEY") as refused:

@@ -203,6 +203,15 @@ LOAD: dict[str, Spoil] = {
     ),
     "another master": lambda w: of_load(w, "load-workers").remove("--master-host=load-master"),
     "different loads": lambda w: of_load(w, "load-workers").append("--scenario=smoke"),
+    "cannot go to wss://shop.example.com": lambda w: of_load(w, "load-workers").remove(
+        "--socket-url=ws://gateway.holdfast.svc/v1/live"
+    ),
+    "cannot go to http://gateway.holdfast.svc": lambda w: of_load(w, "load-master").remove(
+        "--allow-remote-host=gateway.holdfast.svc"
+    ),
+    "does not let Job load-workers in at port http": lambda w: remove(
+        w, "NetworkPolicy", "gateway-from-load"
+    ),
     "NetworkPolicy load-master: Job load-master has no port workers": lambda w: container(
         w, "load-master", "Job"
     )["ports"][0].update(name="master"),
@@ -216,9 +225,9 @@ LOCAL = {
 """Spoilt where there is a Valkey and a sandbox; the others in production."""
 
 
-def spoilt(spoil: Spoil, overlay: str) -> tuple[set[str], set[str]]:
+def spoilt(spoil: Spoil, overlays: tuple[str, ...]) -> tuple[set[str], set[str]]:
     """What is complained of once something is spoilt, and which checks do."""
-    before, world = joined(overlay), joined(overlay)
+    before, world = joined(*overlays), joined(*overlays)
     spoil(world)
     said, by = set(), set()
     for check in CHECKS:
@@ -231,23 +240,23 @@ def spoilt(spoil: Spoil, overlay: str) -> tuple[set[str], set[str]]:
 ALL = {**PODS, **TRAFFIC, **RUNNING, **SCALING, **LOAD}
 
 
-def overlay(complaint: str) -> str:
+def overlays(complaint: str) -> tuple[str, ...]:
     """Where something is spoilt."""
     if complaint in LOAD:
-        return "load"
-    return "local" if complaint in LOCAL else "production"
+        return ("production", "load")
+    return ("local",) if complaint in LOCAL else ("production",)
 
 
 @pytest.mark.parametrize("complaint", ALL)
 def test_what_is_spoilt_is_complained_of(complaint: str) -> None:
-    said, _ = spoilt(ALL[complaint], overlay(complaint))
+    said, _ = spoilt(ALL[complaint], overlays(complaint))
     assert [one for one in said if complaint in one], said
 
 
 def test_every_check_complains_of_something() -> None:
     by: set[str] = set()
     for complaint, spoil in ALL.items():
-        by |= spoilt(spoil, overlay(complaint))[1]
+        by |= spoilt(spoil, overlays(complaint))[1]
     assert by == {check.__name__ for check in CHECKS}
 
 

@@ -72,6 +72,12 @@ def test_an_overlay_as_it_is_written_keeps_every_policy(overlay: str) -> None:
     assert [complaint for check in CHECKS for complaint in check(world)] == []
 
 
+@pytest.mark.parametrize("loaded", [one for one in OVERLAYS if one != "load"])
+def test_the_load_reaches_whatever_it_is_beside(loaded: str) -> None:
+    world = joined(loaded, "load")
+    assert [complaint for check in CHECKS for complaint in check(world)] == []
+
+
 @every_overlay
 def test_an_overlay_as_it_is_built_keeps_every_policy(overlay: str) -> None:
     world = built(overlay)
