@@ -2,7 +2,8 @@
 
 Keys are never options, for a command line is seen by everybody on the host:
 ``HOLDFAST_LOAD_ADMIN_KEY`` (a key of the shop with the scope ``admin``) and
-``HOLDFAST_LOAD_POS_KEY`` (``pos``; the admin's serves, too).
+``HOLDFAST_LOAD_POS_KEY`` (``pos``; the admin's serves, too). With ``_FILE`` after its name, either
+names a file that has the key.
 """
 
 import argparse
@@ -110,8 +111,8 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
     """
     if not said.host:
         raise NotAllowed("Say what to test: --host http://127.0.0.1:8080 (several with commas).")
-    admin_key = environment.get(ADMIN_KEY, "")
-    pos_key = environment.get(POS_KEY, "") or admin_key
+    admin_key = _key(environment, ADMIN_KEY)
+    pos_key = _key(environment, POS_KEY) or admin_key
     if not admin_key:
         raise NotAllowed(f"{ADMIN_KEY} must hold a key of the shop with the scope admin.")
     _check_key(admin_key)
@@ -217,6 +218,23 @@ def as_text() -> str:
         f"{one.name}\n  {one.tells}\n\n{textwrap.indent(one.arithmetic, '  ')}\n"
         for one in scenarios().values()
     )
+
+
+def _key(environment: Mapping[str, str], name: str) -> str:
+    """A key as it was given, itself or in a file; empty if it was not.
+
+    Raises:
+        NotAllowed: it was given twice, or the file cannot be read.
+    """
+    path = environment.get(f"{name}_FILE", "")
+    if not path:
+        return environment.get(name, "")
+    if environment.get(name):
+        raise NotAllowed(f"Set {name} or {name}_FILE, not both.")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise NotAllowed(f"{name}_FILE names a file that cannot be read.") from None
 
 
 def _check_key(key: str) -> None:

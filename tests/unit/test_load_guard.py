@@ -3,6 +3,7 @@
 import argparse
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,14 @@ KEY = key(shop="corner", scopes=["admin"], use="key")
 
 
 def told(*words: str, host: str = "http://127.0.0.1:8080", admin_key: str = KEY) -> Options:
+    return read_options(parsed(*words, host=host), {ADMIN_KEY: admin_key})
+
+
+def parsed(*words: str, host: str = "http://127.0.0.1:8080") -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host")
     add_options(parser.add_argument)
-    said = parser.parse_args(["--host", host, *words])
-    return read_options(said, {ADMIN_KEY: admin_key})
+    return parser.parse_args(["--host", host, *words])
 
 
 @pytest.mark.parametrize(
@@ -134,6 +138,17 @@ def test_without_a_key_of_a_shop_nothing_begins() -> None:
     for wrong in ("", "nonsense", "a.b.c", key(scopes=[])):
         with pytest.raises(NotAllowed, match=ADMIN_KEY):
             told(admin_key=wrong)
+
+
+def test_a_key_may_be_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "admin-key"
+    file.write_text(f"{KEY}\n")
+    said = parsed()
+    assert read_options(said, {f"{ADMIN_KEY}_FILE": str(file)}).admin_key == KEY
+    with pytest.raises(NotAllowed, match="not both"):
+        read_options(said, {f"{ADMIN_KEY}_FILE": str(file), ADMIN_KEY: KEY})
+    with pytest.raises(NotAllowed, match="cannot be read"):
+        read_options(said, {f"{ADMIN_KEY}_FILE": "/nowhere"})
 
 
 def test_a_recorded_show_sells_what_was_asked_for_once(tmp_path: object) -> None:

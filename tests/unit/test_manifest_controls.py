@@ -212,6 +212,15 @@ LOAD: dict[str, Spoil] = {
     "does not let Job load-workers in at port http": lambda w: remove(
         w, "NetworkPolicy", "gateway-from-load"
     ),
+    "Job load-workers has a secret": lambda w: container(w, "load-workers", "Job")["env"].append(
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "load-keys", "key": "admin-key"}}}
+    ),
+    "Job load-master has a secret": lambda w: container(w, "load-master", "Job").update(
+        envFrom=[{"secretRef": {"name": "load-keys"}}]
+    ),
+    "Job load-master: no secret is mounted": lambda w: container(w, "load-master", "Job")[
+        "volumeMounts"
+    ].pop(0),
     "NetworkPolicy load-master: Job load-master has no port workers": lambda w: container(
         w, "load-master", "Job"
     )["ports"][0].update(name="master"),
