@@ -179,7 +179,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     slow_grace_s: Seconds = 10
     """How long a peer may leave unread what waits for it before its socket is closed."""
     send_buffer_bytes: Annotated[int, Meta(ge=4_608, le=4_194_304)] = 65_536
-    """What the system may keep for a peer that does not read; without a bound it is megabytes."""
+    """What the system may keep for a peer that does not read; without a bound it is megabytes. It
+    takes twice as much of Linux' memory."""
     sockets: Count = 10_000
     """Sockets this process serves at once; above it an upgrade is refused."""
     sockets_per_shopper: Count = 8

@@ -177,6 +177,10 @@ SCALING: dict[str, Spoil] = {
         name="holdfast_socket"
     ),
     "a pod is full": lambda w: tell(w, "HOLDFAST_SOCKETS", "3500"),
+    "may need 1031 MiB, and is killed at 640.0": lambda w: container(w)["resources"][
+        "limits"
+    ].update(memory="640Mi"),
+    "may need 1781 MiB": lambda w: tell(w, "HOLDFAST_SEND_BUFFER_BYTES", "131072"),
     "waits before it adds": lambda w: scaler(w)["behavior"].pop("scaleUp"),
     "takes pods away too soon": lambda w: scaler(w)["behavior"].pop("scaleDown"),
     "may leave one pod alone": lambda w: scaler(w).update(minReplicas=1),
