@@ -43,6 +43,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Several, separated by commas, while it is being changed."""
     stripe_url: str | None = None
     """Where Stripe's API is; unset means Stripe itself."""
+    sandbox_url: str | None = None
+    """Where browsers find the sandbox, if that is not where we do."""
     stripe_publishable_key: str = ""
     """Given to the page so that it can mount Stripe's form; may be public."""
 

@@ -88,8 +88,15 @@ class Run:
                 self.say(f"{options.scenario.name}: {options.scenario.arithmetic}\n")
 
     def _sandbox(self, config: dict[str, Any]) -> str | None:
+        """Where the bank is answered, if that is reached from here; a browser may go another way."""
         url = config.get("sandbox_url")
-        return url if url and may_go_to(url, self.options.allowed) else None
+        if not url or not may_go_to(url, self.options.allowed):
+            return None
+        try:
+            Api(url).call("GET", "/")
+        except NoAnswer:
+            return None
+        return str(url)
 
     def begins(self) -> None:
         """The load begins now."""

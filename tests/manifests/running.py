@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from urllib.parse import urlsplit
 
 from gateway.__main__ import _COMMANDS
 from gateway.environment import read
@@ -201,6 +202,19 @@ def of_a_named_version(world: World) -> Iterator[str]:
                 yield f"{pod.name}: {image} is not version {_version()}"
 
 
+def with_a_sandbox_that_browsers_find(world: World) -> Iterator[str]:
+    """Names of a cluster are known inside it alone: the page's way to a sandbox there is another,
+    on this machine, which is forwarded to the sandbox's port."""
+    for pod, container in ours(world):
+        told = environment(world, container)
+        inside = urlsplit(told.get("HOLDFAST_STRIPE_URL", ""))
+        outside = urlsplit(told.get("HOLDFAST_SANDBOX_URL", ""))
+        if world.named("Service", inside.hostname or "") is None:
+            continue
+        if (outside.hostname, outside.port) != ("localhost", inside.port):
+            yield f"{pod.name}: no browser finds the sandbox at {inside.geturl()}"
+
+
 def keeps_what_was_sold(world: World) -> Iterator[str]:
     """A Valkey of ours has each write on its disk before it answers, and throws nothing away."""
     for pod in world.pods():
@@ -230,5 +244,6 @@ CHECKS = (
     started_by_what_exists,
     ended_in_time,
     of_a_named_version,
+    with_a_sandbox_that_browsers_find,
     keeps_what_was_sold,
 )

@@ -3,6 +3,7 @@
 import argparse
 import base64
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,15 @@ def test_metrics_of_another_host_are_not_asked_for_unless_its_name_is_repeated()
     check_hosts(["https://shop.example"], both.allowed)
     with pytest.raises(NotAllowed):
         check_hosts(["https://shop"], both.allowed)
+
+
+def test_a_sandbox_that_cannot_be_reached_from_here_is_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://localhost:{taken.getsockname()[1]}"
+    run = Run(told(), leads=True, plays=True)
+    assert run._sandbox({"sandbox_url": nobody}) is None
+    assert run._sandbox({"sandbox_url": "http://stripe:12111"}) is None
+    assert run._sandbox({"sandbox_url": None}) is None
 
 
 def test_a_gateway_may_not_send_the_load_elsewhere() -> None:

@@ -166,6 +166,9 @@ RUNNING: dict[str, Spoil] = {
     "no image that the overlay names": lambda w: container(w).update(image="holdfast:0.1.0"),
     "has no version": lambda w: w.images.update(kubectl="rancher/kubectl:latest"),
     "is not version": lambda w: w.images.update(holdfast="holdfast:0.0.1"),
+    "no browser finds the sandbox": lambda w: the(w, "ConfigMap", "holdfast-settings")["data"].pop(
+        "HOLDFAST_SANDBOX_URL"
+    ),
     "may lose what was sold": lambda w: container(w, "valkey", "StatefulSet").update(
         command=["valkey-server", "--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]
     ),
@@ -233,7 +236,7 @@ LOAD: dict[str, Spoil] = {
 LOCAL = {
     "StatefulSet stripe does not let Deployment relay in",
     *("named after no service", "StatefulSet valkey has no port 6380", "has no key redis-url"),
-    *("no module gateway.sandbox.strip", "may lose what was sold"),
+    *("no module gateway.sandbox.strip", "may lose what was sold", "no browser finds the sandbox"),
 }
 """Spoilt where there is a Valkey and a sandbox; the others in production."""
 

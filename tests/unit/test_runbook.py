@@ -119,6 +119,20 @@ async def test_what_is_named_exists() -> None:
     assert told - everything().samples.keys() == set()
 
 
+def test_every_way_in_from_this_machine_leads_to_a_port_of_a_service() -> None:
+    world = joined("local")
+    forwarded = re.findall(r"port-forward service/(\w+) (\d+):(\d+)", README)
+    assert {service for service, _, _ in forwarded} == {"gateway", "stripe"}
+    settings = world.named("ConfigMap", "holdfast-settings")
+    assert settings is not None
+    for name, own, theirs in forwarded:
+        service = world.named("Service", name)
+        assert service is not None
+        assert int(theirs) in {port["port"] for port in service["spec"]["ports"]}
+        if name == "stripe":
+            assert settings["data"]["HOLDFAST_SANDBOX_URL"] == f"http://localhost:{own}"
+
+
 @pytest.mark.parametrize(
     ("page", "found"),
     [
