@@ -88,7 +88,7 @@ class Run:
                 self.say(f"{options.scenario.name}: {options.scenario.arithmetic}\n")
 
     def _sandbox(self, config: dict[str, Any]) -> str | None:
-        """Where the bank is answered, if that is reached from here; a browser may go another way."""
+        """Where the bank is answered, if that is reached from here; browsers may go another way."""
         url = config.get("sandbox_url")
         if not url or not may_go_to(url, self.options.allowed):
             return None
