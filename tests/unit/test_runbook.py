@@ -7,6 +7,7 @@ name of something that is no more.
 import argparse
 import importlib
 import re
+import textwrap
 from collections.abc import Iterator
 
 import pytest
@@ -104,6 +105,17 @@ def test_an_alert_leads_to_the_entry_that_speaks_of_it() -> None:
     found, led = entries(RUNBOOK), alerts()
     assert [name for name, anchor in led.items() if f"`{name}`" not in found[anchor]] == []
     assert set(re.findall(r"\bHoldfast[A-Z]\w+", RUNBOOK)) - led.keys() == set()
+
+
+def test_redis_is_asked_from_where_its_address_and_a_client_are() -> None:
+    assert "redis-cli" not in RUNBOOK
+    [(name, code)] = re.findall(r"exec deployment/(\w+) -- python -c '([^']+)'", RUNBOOK)
+    compile(textwrap.dedent(f"    {code}"), "runbook", "exec")
+    [told] = re.findall(r'environ\["(\w+)"\]', code)
+    relay = joined("production").named("Deployment", name)
+    assert relay is not None
+    [container] = relay["spec"]["template"]["spec"]["containers"]
+    assert told in {one["name"] for one in container["env"]}
 
 
 def test_links_lead_to_headings_of_the_page() -> None:
