@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / ".github" / "CONTRIBUTING.md"
-SBOM = r"`\.venv/bin/uv (export [^`]*cyclonedx[^`]*)`"
+SBOM = r"`(?:\.venv/bin/)?uv (export [^`]*cyclonedx[^`]*)`"
 REGISTRY = "https://pypi.org/simple"
 
 Package = dict[str, Any]
@@ -47,6 +47,13 @@ def test_every_file_that_would_be_installed_has_a_hash() -> None:
         files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
         assert files, name
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"]) for file in files), name
+
+
+def test_the_readme_says_once_where_its_commands_are_and_types_them_so_from_there() -> None:
+    before, said, after = (ROOT / "README.md").read_text().partition(". .venv/bin/activate")
+    assert said
+    assert before.count(".venv/bin/pip install") == 2
+    assert ".venv/bin" not in after
 
 
 def test_what_is_listed_is_what_the_image_installs() -> None:
