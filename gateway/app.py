@@ -37,6 +37,7 @@ from gateway.metrics.gateway import registry
 from gateway.metrics.serving import listen
 from gateway.otlp.address import open_tracer
 from gateway.process import allow_files
+from gateway.readiness import Readiness
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
 from gateway.sockets.door import Door
@@ -147,12 +148,13 @@ def applications(gateway: Gateway) -> Applications:
 
     rooms, desk, listener, door = gateway.rooms, gateway.desk, gateway.listener, gateway.door
     endpoint = Endpoint(rooms, desk, listener, door)
-    numbers = registry(rooms, desk, listener, door, gateway.hall, gateway.limit)
-    routes = api.routes(
-        *(rooms, desk, gateway.limit, numbers, listener),
+    readiness = Readiness(
+        *(rooms.lane, rooms.durability, rooms.clock, rooms.payments.provider, rooms.recovery),
+        hearing=listener,
         draining=lambda: door.draining,
-        drain=gateway.drain.begin,
     )
+    numbers = registry(rooms, desk, listener, door, gateway.hall, gateway.limit, readiness)
+    routes = api.routes(rooms, desk, gateway.limit, numbers, readiness, gateway.drain.begin)
     hidden = api.ONLY_OPERATIONS if rooms.settings.metrics_port else ()
     shown = [route for route in routes if route.path not in hidden]
     app = _framework([*shown, *pages.routes(rooms.settings)], lifespan)

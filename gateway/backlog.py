@@ -75,34 +75,54 @@ class Backlog:
     waiting: Waiting = field(default_factory=Waiting)
     read: Pulse = field(default_factory=Pulse)
     """Beats whenever everything was read."""
+    _of: dict[str, Waiting] = field(default_factory=dict)
+    """By shop, as it was when its server answered last."""
+    _trouble: str = ""
+    """What could not be read the last time, in words."""
 
     async def run(self) -> None:
-        """Read again and again, until cancelled; while a server is silent its shops are missing."""
+        """Read again and again, until cancelled; what cannot be read stays as it was."""
         while True:
             try:
                 await self.look()
             except HoldfastError as error:
-                log.debug("backlog: %s", error)
+                self._note(f"nobody tells which shops there are: {error}")
             except Exception:
                 # Whatever is wrong with the figures, holds lapse and payments go on.
                 log.exception("backlog: it could not be read")
             await asyncio.sleep(_EVERY_S)
 
     async def look(self) -> None:
-        """Read it once, and how the servers are. Shops that do not answer are missing.
+        """Read it once, and how the servers are. Of shops that do not answer the last figures stay:
+        without them what waits would seem done.
 
         Raises:
             Unavailable, Overloaded: nobody tells which shops there are; the figures stay.
         """
         await self.durability.report()
         known = await shops(self.lane)
-        found: list[Waiting] = []
+        found: dict[str, Waiting] = {}
         for at in range(0, len(known), _SHOPS_AT_ONCE):
-            some = (self._of_shop(shop) for shop in known[at : at + _SHOPS_AT_ONCE])
-            found += [one for one in await asyncio.gather(*some) if one]
-        self.waiting = together(found)
-        if len(found) == len(known):
+            some = known[at : at + _SHOPS_AT_ONCE]
+            told = await asyncio.gather(*map(self._of_shop, some))
+            found |= {shop: one for shop, one in zip(some, told, strict=True) if one}
+        before = {shop: self._of[shop] for shop in known if shop in self._of}
+        self._of = before | found
+        self.waiting = together(self._of.values())
+        silent = [shop for shop in known if shop not in found]
+        self._note(f"{len(silent)} shops do not answer, {silent[0]} for one" if silent else "")
+        if not silent:
             self.read.beat()
+
+    def _note(self, trouble: str) -> None:
+        """Log what cannot be read when it changes; the figures look well meanwhile."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            log.warning("backlog: %s; what waits is told as it was", trouble)
+        else:
+            log.info("backlog: everything is read again")
 
     async def _of_shop(self, shop: str) -> Waiting | None:
         try:

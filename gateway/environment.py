@@ -103,6 +103,7 @@ _SCHEMES = {
     "redis_url": {"redis", "rediss", "unix"},
     "otlp_url": {"http", "https"},
     "stripe_url": {"http", "https"},
+    "sandbox_url": {"http", "https"},
     "public_url": {"http", "https"},
     "claims_url": {"sqlite", "postgresql"},
 }
@@ -132,6 +133,7 @@ _EXAMPLES = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "otlp_url": "http://127.0.0.1:4318",
     "stripe_url": "http://127.0.0.1:12111",
+    "sandbox_url": "http://127.0.0.1:12111",
     "public_url": "https://shop.example.com",
     "claims_url": "sqlite:///var/lib/holdfast/claims or postgresql://user@host/database",
 }

@@ -8,7 +8,7 @@ tell them. ``answer`` is both as every process answers ``/readyz``.
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -43,6 +43,9 @@ _NEWS = (
 _DRAINING = (
     "This process was told to go away, and sends its viewers elsewhere; it ends when they are gone."
 )
+_FAILING = {"draining": _DRAINING, "redis": _REDIS, "news": _NEWS}
+FAILINGS = tuple(_FAILING)
+"""The words for what fails a process."""
 _SILENT = (
     "Servers of the cluster that do not answer, or are not heard: {count}. Their shops sell "
     "nothing until a replica has taken over; if none does, start one."
@@ -75,7 +78,7 @@ def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Readiness:
     """What one process depends on. A part that it has not is ``None``."""
 
@@ -86,6 +89,8 @@ class Readiness:
     recovery: "Recovery | None" = None
     hearing: Hearing | None = None
     draining: Callable[[], bool] = _never
+    last: State | None = field(default=None, init=False)
+    """How it was when it was looked at last, for metrics, which ask nobody; ``None`` before."""
 
     async def answer(self, *, verbose: bool, private: bool) -> Response:
         """What ``/readyz`` answers: 200, or 503 with a word for everything that fails.
@@ -133,7 +138,8 @@ class Readiness:
         unheard = self.hearing.unheard if self.hearing else ()
         named = {f"{host}:{port}" for host, port in (*filter(None, silent), *unheard)}
         off_ms = [_ms(time.result()) - now_ms for at, time in asked.items() if at not in silent]
-        return State(tuple(failing), tuple(sorted(named)), tuple(off_ms))
+        self.last = State(tuple(failing), tuple(sorted(named)), tuple(off_ms))
+        return self.last
 
     async def findings(self, state: State) -> tuple[Finding, ...]:
         """Everything that is wrong or undermines a promise; what fails the process comes first."""
@@ -141,9 +147,8 @@ class Readiness:
         return (*self._failing(state), *self._amiss(state), *report.findings)
 
     def _failing(self, state: State) -> Iterator[Finding]:
-        sentences = {"draining": _DRAINING, "redis": _REDIS, "news": _NEWS}
         for word in state.failing:
-            yield Finding(word, sentences[word])
+            yield Finding(word, _FAILING[word])
         if state.silent:
             yield Finding("servers", _SILENT.format(count=len(state.silent)), state.silent)
 

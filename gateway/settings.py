@@ -43,6 +43,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Several, separated by commas, while it is being changed."""
     stripe_url: str | None = None
     """Where Stripe's API is; unset means Stripe itself."""
+    sandbox_url: str | None = None
+    """Where browsers find the sandbox, if that is not where we do."""
     stripe_publishable_key: str = ""
     """Given to the page so that it can mount Stripe's form; may be public."""
 
@@ -181,7 +183,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     slow_grace_s: Seconds = 10
     """How long a peer may leave unread what waits for it before its socket is closed."""
     send_buffer_bytes: Annotated[int, Meta(ge=4_608, le=4_194_304)] = 65_536
-    """What the system may keep for a peer that does not read; without a bound it is megabytes."""
+    """What the system may keep for a peer that does not read; without a bound it is megabytes. It
+    takes twice as much of Linux' memory."""
     sockets: Count = 10_000
     """Sockets this process serves at once; above it an upgrade is refused."""
     sockets_per_shopper: Count = 8

@@ -23,6 +23,7 @@ from gateway.metrics.relay import registry_of_relay
 from gateway.metrics.sweep import registry_of_sweep
 from gateway.pos.tally import Tally
 from gateway.pulse import Pulse
+from gateway.readiness import Readiness, State
 from gateway.reconcile.reconciler import Reconciler
 from gateway.rooms import Rooms, join
 from gateway.settings import Settings
@@ -75,7 +76,9 @@ def everything(claims: Claims | None = None, *, happened: bool = True) -> Expose
     if happened:
         _happen(rooms, door, limit, listener.tally)
     desk = Desk(rooms.settler, settings, rooms.rng)
-    exposed.take(registry_of_gateway(rooms, desk, listener, door, hall, limit))
+    readiness = Readiness(lane, rooms.durability, clock)
+    readiness.last = State(())
+    exposed.take(registry_of_gateway(rooms, desk, listener, door, hall, limit, readiness))
     exposed.take(registry_of_sweep(Sweep(rooms), Reconciler(rooms.settler)))
     numbers = registry_of_relay(lane, Pulse())
     Tally(numbers).of("acme", "till")

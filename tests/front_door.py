@@ -16,7 +16,7 @@ from gateway.api.failures import HANDLERS
 from gateway.api.routes import routes
 from gateway.checkout.desk import Desk
 from gateway.problems import MEDIA_TYPE
-from gateway.readiness import Hearing
+from gateway.readiness import Hearing, Readiness
 from gateway.rooms import Rooms
 from gateway.sockets.drain import Begun
 from gateway.sockets.listener import NewsListener
@@ -76,10 +76,13 @@ async def open_door(
     registry = CollectorRegistry()
     Counter("holdfast_tests", "Something to show", registry=registry).inc()
     limit = Limit(rooms.settings.tickets_per_address_per_s, rooms.clock)
+    readiness = Readiness(
+        *(rooms.lane, rooms.durability, rooms.clock, rooms.payments.provider, rooms.recovery),
+        hearing=hearing or NewsListener(rooms),
+        draining=draining,
+    )
     app = Starlette(
-        routes=routes(
-            rooms, desk, limit, registry, hearing or NewsListener(rooms), draining, drain
-        ),
+        routes=routes(rooms, desk, limit, registry, readiness, drain),
         middleware=[Middleware(CarefulHeaders)],
         exception_handlers=dict(HANDLERS),
     )

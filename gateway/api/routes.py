@@ -3,7 +3,7 @@
 ``app`` mounts it::
 
     Starlette(
-        routes=[*routes(rooms, desk, limit, registry, hearing, draining, drain), …],
+        routes=[*routes(rooms, desk, limit, registry, readiness, drain), …],
         middleware=[Middleware(CarefulHeaders), …],
         exception_handlers=failures.HANDLERS,
     )
@@ -38,7 +38,7 @@ from gateway.api.inputs import Room
 from gateway.checkout.desk import Desk
 from gateway.checkout.webhook import ROUTE as STRIPE_ROUTE
 from gateway.checkout.webhook import StripeWebhook
-from gateway.readiness import Hearing, Readiness
+from gateway.readiness import Readiness
 from gateway.rooms import Rooms
 from gateway.settings import Settings
 
@@ -76,27 +76,16 @@ def routes(
     desk: Desk,
     limit: Limit,
     registry: CollectorRegistry,
-    hearing: Hearing,
-    draining: Callable[[], bool],
+    readiness: Readiness,
     drain: Callable[[], probes.Begun],
 ) -> list[Route]:
     """Every HTTP route but the pages.
 
     Args:
         limit: how often one address may ask for tickets.
-        hearing: whether news reaches this process.
-        draining: says whether this process is going away.
-        drain: has it begin to.
+        readiness: whether this process can do its work.
+        drain: has it begin to go away.
     """
-    readiness = Readiness(
-        rooms.lane,
-        rooms.durability,
-        rooms.clock,
-        rooms.payments.provider,
-        rooms.recovery,
-        hearing,
-        draining,
-    )
     webhook = StripeWebhook(desk, rooms.unknown, rooms.settings, rooms.clock)
     large = Room(stripe.MOST_LARGE_BYTES)
     ticket = limited(limit, partial(tickets.create, rooms))

@@ -11,9 +11,10 @@ from gateway.admission import SAID, Admission
 from gateway.api.addresses import Limit
 from gateway.api.hall import Hall
 from gateway.checkout.desk import Desk
-from gateway.metrics.families import counter, counters, gauge, histogram
+from gateway.metrics.families import counter, counters, gauge, gauges, histogram
 from gateway.metrics.process import registry_of_process
 from gateway.metrics.rooms import of_rooms
+from gateway.readiness import FAILINGS, Readiness
 from gateway.rooms import Rooms
 from gateway.sockets.door import Door
 from gateway.sockets.listener import NewsListener
@@ -25,10 +26,16 @@ _NO_TICKETS: dict[str, int] = {"rate_limited": 0}
 
 
 def registry(
-    rooms: Rooms, desk: Desk, listener: NewsListener, door: Door, hall: Hall, limit: Limit
+    rooms: Rooms,
+    desk: Desk,
+    listener: NewsListener,
+    door: Door,
+    hall: Hall,
+    limit: Limit,
+    readiness: Readiness,
 ) -> CollectorRegistry:
     """A registry of this process' own numbers and the interpreter's."""
-    return registry_of_process(_Gateway(rooms, desk, listener, door, hall, limit))
+    return registry_of_process(_Gateway(rooms, desk, listener, door, hall, limit, readiness))
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -39,6 +46,7 @@ class _Gateway(Collector):
     door: Door
     hall: Hall
     limit: Limit
+    readiness: Readiness
 
     def collect(self) -> Iterable[Metric]:
         """Read everything once."""
@@ -46,12 +54,24 @@ class _Gateway(Collector):
         yield gauge(
             "holdfast_payments_running", "Payments under way in this process.", self.desk.running
         )
+        yield from _of_readiness(self.readiness)
         yield from _of_door(self.door)
         yield from _of_hall(self.hall)
         yield from _of_commands(self.listener.tally)
         yield from _of_sockets(self.listener.tally)
         yield from of_rooms(self.rooms)
         yield from _of_tickets(self.limit, self.rooms.admission)
+
+
+def _of_readiness(readiness: Readiness) -> Iterable[Metric]:
+    """What was answered at ``/readyz``; nothing before anybody has asked, for it is not known."""
+    if readiness.last:
+        yield gauges(
+            "holdfast_not_ready",
+            "1 for each reason why this process was not ready when it was asked last.",
+            "reason",
+            {word: float(word in readiness.last.failing) for word in FAILINGS},
+        )
 
 
 def _of_door(door: Door) -> Iterable[Metric]:

@@ -97,7 +97,11 @@ def _of_backlog(backlog: Backlog) -> Iterable[Metric]:
         "Units that are promised and not there.",
         now.shortfall_units,
     )
-    yield gauge("holdfast_backlog_age_seconds", "How old these figures are.", backlog.read.age_s)
+    yield gauge(
+        "holdfast_backlog_age_seconds",
+        "How old the oldest of these figures are.",
+        backlog.read.age_s,
+    )
 
 
 def _of_servers(rooms: Rooms) -> Iterable[Metric]:

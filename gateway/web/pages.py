@@ -34,7 +34,7 @@ def routes(settings: Settings) -> list[BaseRoute]:
     async def config(_: Request) -> Response:
         content = {
             "show": settings.show,
-            "sandbox_url": settings.stripe_url,
+            "sandbox_url": _sandbox(settings),
             "publishable_key": settings.stripe_publishable_key or None,
         }
         return JSONResponse(content, headers={"Cache-Control": "no-store"})
@@ -83,14 +83,19 @@ def _policy(settings: Settings, host: str) -> str:
         script += f" {_STRIPE_SCRIPT}"
         frame = _STRIPE_FRAMES
         connect += f" {_STRIPE_API}"
-    if settings.stripe_url:
-        connect += f" {settings.stripe_url}"
+    if sandbox := _sandbox(settings):
+        connect += f" {sandbox}"
     framing = " ".join(("'self'", *listed(settings.allowed_origins)))
     return (
         f"default-src 'none'; script-src {script}; style-src 'self'; frame-src {frame}; "
         f"img-src 'self' https: data:; media-src 'self' https:; connect-src {connect}; "
         f"base-uri 'none'; form-action 'none'; frame-ancestors {framing}"
     )
+
+
+def _sandbox(settings: Settings) -> str | None:
+    """Where the page pays without money; ``None`` where money is real."""
+    return settings.stripe_url and (settings.sandbox_url or settings.stripe_url)
 
 
 def _sockets(settings: Settings, host: str) -> str:

@@ -54,12 +54,13 @@ class Entrance:
         for _ in range(_MOST_WAITS):
             said = self._ask_for_ticket(wanted)
             if "token" in said:
-                if not self.world.may_dial(said["url"]):
+                url = self.world.socket_url or said["url"]
+                if not self.world.may_dial(url):
                     self.world.recorder.problem(
-                        f"The gateway sends sockets to {said['url']}, which was not allowed."
+                        f"The gateway sends sockets to {url}, which was not allowed."
                     )
                     raise Away("not allowed", final=True)
-                return said["token"], said["url"]
+                return said["token"], url
             wanted["queue_token"] = said["queue_token"]
             time.sleep(min(_WAIT_MAX_S, said["retry_after_ms"] / 1000))
         raise Away("still queued")

@@ -2,20 +2,22 @@
 
 Keys are never options, for a command line is seen by everybody on the host:
 ``HOLDFAST_LOAD_ADMIN_KEY`` (a key of the shop with the scope ``admin``) and
-``HOLDFAST_LOAD_POS_KEY`` (``pos``; the admin's serves, too).
+``HOLDFAST_LOAD_POS_KEY`` (``pos``; the admin's serves, too). With ``_FILE`` after its name, either
+names a file that has the key.
 """
 
 import argparse
 import base64
 import json
 import textwrap
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from loadtest.drop.arrivals import Arrival, BadArrivals, asked_for, from_rates, recorded
-from loadtest.drop.guard import NotAllowed
+from loadtest.drop.guard import NotAllowed, may_go_to
 from loadtest.drop.scenarios import Drop, Scenario, Stage, scenarios
 from loadtest.drop.thresholds import Threshold
 
@@ -44,6 +46,13 @@ def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust
         help="Where each gateway tells its metrics, with commas, if not at --host: the port for "
         "operators (HOLDFAST_METRICS_PORT).",
     )
+    add(
+        "--socket-url",
+        default="",
+        metavar="URL",
+        help="Where sockets are opened, if not where tickets say; inside a cluster tickets lead "
+        "to the way in from outside.",
+    )
     add("--out", default="load-results", help="Where measured.json and the report are put.")
     add("--arrivals", default="", help="For replay: the recorded arrivals, JSON lines.")
     add("--times", type=int, default=1, help="For replay: each arrival so many times.")
@@ -66,6 +75,8 @@ class Options:
     """Of the gateways, taken in turn; or of what is before them."""
     metrics_urls: tuple[str, ...]
     """Where each gateway tells its metrics."""
+    socket_url: str | None
+    """Where sockets are opened, whatever tickets say."""
     scenario: Scenario
     arrivals: tuple[Arrival, ...]
     """When shoppers come, if they do not wait for the server."""
@@ -100,8 +111,8 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
     """
     if not said.host:
         raise NotAllowed("Say what to test: --host http://127.0.0.1:8080 (several with commas).")
-    admin_key = environment.get(ADMIN_KEY, "")
-    pos_key = environment.get(POS_KEY, "") or admin_key
+    admin_key = _key(environment, ADMIN_KEY)
+    pos_key = _key(environment, POS_KEY) or admin_key
     if not admin_key:
         raise NotAllowed(f"{ADMIN_KEY} must hold a key of the shop with the scope admin.")
     _check_key(admin_key)
@@ -117,6 +128,7 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
     return Options(
         urls=urls,
         metrics_urls=metrics_urls or urls,
+        socket_url=_socket_url(said),
         scenario=scenario,
         arrivals=tuple(arrivals),
         units=units,
@@ -132,6 +144,26 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
 
 def _urls(text: str) -> tuple[str, ...]:
     return tuple(url.strip().rstrip("/") for url in text.split(",") if url.strip())
+
+
+def _socket_url(said: argparse.Namespace) -> str | None:
+    """Where sockets are to be opened; ``None`` is where tickets say.
+
+    Raises:
+        NotAllowed: it is no socket's address, or of a host that was not named.
+    """
+    url: str = said.socket_url
+    if not url:
+        return None
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+        raise NotAllowed(f"--socket-url must be a ws or wss address, not {url}.")
+    if not may_go_to(url, said.allow_remote_host):
+        raise NotAllowed(
+            f"--socket-url: {parts.hostname} is not this machine: if it is yours to burden, say "
+            f"--allow-remote-host {parts.hostname}."
+        )
+    return url
 
 
 def _scenario(said: argparse.Namespace) -> tuple[Scenario, list[Arrival], dict[str, int]]:
@@ -186,6 +218,23 @@ def as_text() -> str:
         f"{one.name}\n  {one.tells}\n\n{textwrap.indent(one.arithmetic, '  ')}\n"
         for one in scenarios().values()
     )
+
+
+def _key(environment: Mapping[str, str], name: str) -> str:
+    """A key as it was given, itself or in a file; empty if it was not.
+
+    Raises:
+        NotAllowed: it was given twice, or the file cannot be read.
+    """
+    path = environment.get(f"{name}_FILE", "")
+    if not path:
+        return environment.get(name, "")
+    if environment.get(name):
+        raise NotAllowed(f"Set {name} or {name}_FILE, not both.")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise NotAllowed(f"{name}_FILE names a file that cannot be read.") from None
 
 
 def _check_key(key: str) -> None:

@@ -88,8 +88,15 @@ class Run:
                 self.say(f"{options.scenario.name}: {options.scenario.arithmetic}\n")
 
     def _sandbox(self, config: dict[str, Any]) -> str | None:
+        """Where the bank is answered, if that is reached from here; browsers may go another way."""
         url = config.get("sandbox_url")
-        return url if url and may_go_to(url, self.options.allowed) else None
+        if not url or not may_go_to(url, self.options.allowed):
+            return None
+        try:
+            Api(url).call("GET", "/")
+        except NoAnswer:
+            return None
+        return str(url)
 
     def begins(self) -> None:
         """The load begins now."""
@@ -113,6 +120,7 @@ class Run:
             recorder=self.recorder,
             start=self.start,
             may_dial=lambda url: may_go_to(url, options.allowed),
+            socket_url=options.socket_url,
             sandbox_url=self._sandbox_url,
             prefix=f"{self.name}-{self.index}",
             seed=options.seed,

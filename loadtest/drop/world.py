@@ -26,6 +26,8 @@ class World:
     recorder: Recorder
     may_dial: Callable[[str], bool]
     """Whether a socket's address is one this load may go to."""
+    socket_url: str | None = None
+    """Where sockets are opened; ``None`` is where tickets say."""
     start: Start = in_a_thread
     """Has a socket read."""
     sandbox_url: str | None = None

@@ -1,5 +1,7 @@
 """What waits, and for how long."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -119,3 +121,50 @@ async def test_while_redis_is_silent_the_figures_stay_and_their_age_grows(lane: 
         await backlog.look()
     assert backlog.waiting.parked == 7
     assert backlog.read._beat_s == before
+
+
+async def test_that_nobody_tells_which_shops_there_are_is_said(
+    lane: Lane, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = Lane(lane.settings)
+    away._closed = True
+    backlog = Backlog(away, Durability(away, lane.settings, SystemClock()))
+    reading = asyncio.create_task(backlog.run())
+    async with asyncio.timeout(5):
+        while not [one for one in caplog.messages if "which shops there are" in one]:
+            await asyncio.sleep(0.01)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_of_a_shop_that_is_silent_the_last_figures_stay_and_it_is_said_once(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shops = ["acme", "corner"]
+    silent: set[str] = set()
+
+    async def known(_: Lane) -> list[str]:
+        return shops
+
+    async def told(_: Lane, shop: str) -> Waiting:
+        if shop in silent:
+            raise Unavailable("It is silent.")
+        return Waiting(shops=1, parked=1)
+
+    monkeypatch.setattr("gateway.backlog.shops", known)
+    monkeypatch.setattr("gateway.backlog.of_shop", told)
+    backlog = Backlog(lane, Durability(lane, lane.settings, SystemClock()))
+    await backlog.look()
+    before = backlog.read._beat_s
+    silent.add("acme")
+    for _ in range(3):
+        await backlog.look()
+    assert backlog.waiting == Waiting(shops=2, parked=2)
+    assert backlog.read._beat_s == before
+    said = [one for one in caplog.records if one.name == "gateway.backlog"]
+    assert [one.levelname for one in said] == ["WARNING"]
+    assert "acme" in said[0].getMessage()
+    shops.remove("acme")  # It is none any more: its figures go with it.
+    await backlog.look()
+    assert backlog.waiting == Waiting(shops=1, parked=1)
+    assert backlog.read._beat_s > before

@@ -8,6 +8,7 @@ from prometheus_client import generate_latest
 from websockets.exceptions import ConnectionClosed
 
 from gateway.metrics.sweep import registry_of_sweep
+from gateway.readiness import FAILINGS
 from gateway.reconcile.differences import Difference
 from gateway.reconcile.reconciler import Reconciler
 from tests.integration.conftest import Site
@@ -94,6 +95,22 @@ async def test_whoever_floods_is_counted_among_those_we_closed(site: Site) -> No
     closes = {name: count for name, count in told.items() if "holdfast_closes_total" in name}
     assert closes == {
         f'holdfast_closes_total{{by="gateway",code="{code}"}}': 1 for code in ("4029", "1007")
+    }
+
+
+async def test_why_a_gateway_is_not_ready_shows_once_it_was_asked(site: Site) -> None:
+    def reasons(told: dict[str, float]) -> dict[str, float]:
+        return {name: count for name, count in told.items() if "holdfast_not_ready" in name}
+
+    assert reasons(await numbers(site)) == {}
+    async with httpx.AsyncClient() as client:
+        await client.get(f"{site.url}/readyz")
+        named = [f'holdfast_not_ready{{reason="{word}"}}' for word in FAILINGS]
+        assert reasons(await numbers(site)) == dict.fromkeys(named, 0)
+        site.gateway.door.draining = True
+        assert (await client.get(f"{site.url}/readyz")).status_code == 503
+    assert reasons(await numbers(site)) == dict.fromkeys(named, 0) | {
+        'holdfast_not_ready{reason="draining"}': 1
     }
 
 

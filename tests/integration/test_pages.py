@@ -26,6 +26,14 @@ async def page(settings: Settings, host: str = "127.0.0.1:8080") -> httpx.Header
     return answer.headers
 
 
+async def config(settings: Settings) -> dict[str, object]:
+    """What the page is told."""
+    app = httpx.ASGITransport(Starlette(routes=pages.routes(settings)))
+    async with httpx.AsyncClient(transport=app, base_url="http://test") as client:
+        told: dict[str, object] = (await client.get("/config.json")).json()
+    return told
+
+
 async def policy(settings: Settings, host: str = "127.0.0.1:8080") -> dict[str, list[str]]:
     text = (await page(settings, host))["content-security-policy"]
     directives = (part.split() for part in text.split(";"))
@@ -40,6 +48,18 @@ async def test_the_page_talks_to_us_and_to_nobody_else() -> None:
     assert told["frame-ancestors"] == ["'self'"]
     sandbox = msgspec.structs.replace(LOCAL, stripe_url="http://127.0.0.1:12111")
     assert (await policy(sandbox))["connect-src"][-1] == "http://127.0.0.1:12111"
+
+
+async def test_a_browser_may_find_the_sandbox_elsewhere_than_we_do() -> None:
+    browsers = "http://localhost:12111"
+    inside = msgspec.structs.replace(LOCAL, stripe_url="http://stripe:12111", sandbox_url=browsers)
+    assert (await policy(inside))["connect-src"][-1] == browsers
+    assert (await config(inside))["sandbox_url"] == browsers
+    assert (await config(LOCAL))["sandbox_url"] is None
+    # Of Stripe itself there is no sandbox, whatever is set.
+    alone = msgspec.structs.replace(LOCAL, sandbox_url=browsers)
+    assert (await config(alone))["sandbox_url"] is None
+    assert browsers not in (await policy(alone))["connect-src"]
 
 
 async def test_behind_its_public_address_the_page_talks_there() -> None:

@@ -196,10 +196,15 @@ def _kustomize() -> list[str] | None:
     return None
 
 
-def joined(overlay: str) -> World:
-    """An overlay from its files alone, without patches; the caller may change it."""
-    folder = K8S / "overlays" / overlay
-    return World(list(_joined(folder)), _images(folder))
+def joined(*overlays: str) -> World:
+    """Overlays from their files alone, without patches, several as if they were applied to one
+    cluster; the caller may change it."""
+    world = World([])
+    for overlay in overlays:
+        folder = K8S / "overlays" / overlay
+        world.documents.extend(_joined(folder))
+        world.images.update(_images(folder))
+    return world
 
 
 def _joined(folder: Path) -> Iterable[Manifest]:

@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from urllib.parse import urlsplit
 
 from gateway.__main__ import _COMMANDS
 from gateway.environment import read
@@ -48,30 +49,46 @@ def _is_ours(image: str) -> bool:
 def environment(world: World, container: Manifest) -> dict[str, str]:
     """The variables a container sees; those of its own win."""
     found: dict[str, str] = {}
-    for source in container.get("envFrom", ()):
-        if settings := world.named("ConfigMap", source["configMapRef"]["name"]):
+    for source in _settings(container):
+        if settings := world.named("ConfigMap", source):
             found |= settings["data"]
-    return found | {one["name"]: one["value"] for one in container.get("env", ())}
+    return found | {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
+
+
+def _settings(container: Manifest) -> list[str]:
+    """The config maps it is told all of."""
+    sources = container.get("envFrom", ())
+    return [source["configMapRef"]["name"] for source in sources if "configMapRef" in source]
 
 
 def told_what_it_understands(world: World) -> Iterator[str]:
-    """Every variable is a setting, every value one that is accepted, every file is there."""
+    """Every variable is a setting, and every value one that is accepted."""
     files = {f"{variable(field)}_FILE": field for field in HIDDEN}
     known = {variable(field) for field in Settings.__struct_fields__} | files.keys()
     for pod, container in ours(world):
         told = environment(world, container)
         for unknown in sorted(told.keys() - known):
             yield f"{pod.name}: {unknown} is not a setting"
-        mounted = _mounted(pod, container)
-        for path in (path for one, path in told.items() if one in files):
-            if path not in mounted:
-                yield f"{pod.name}: no secret is mounted at {path}"
         plain = {one: value for one, value in told.items() if one in known and one not in files}
         plain |= {variable(field): DUMMIES[field] for one, field in files.items() if one in told}
         try:
             read(plain, _NEEDS.get(container.get("args", [""])[0], ()))
         except SettingsError as error:
             yield f"{pod.name}: {error}"
+
+
+def given_secrets_as_files(world: World) -> Iterator[str]:
+    """No secret is in an environment, which children inherit and crash reports show; every file
+    that is named is there."""
+    for pod in world.pods():
+        for container in pod.containers:
+            for source in (*container.get("envFrom", ()), *container.get("env", ())):
+                if "secretRef" in source or "secretKeyRef" in source.get("valueFrom", ()):
+                    yield f"{pod.name} has a secret in its environment"
+            mounted = _mounted(pod, container)
+            for told, path in environment(world, container).items():
+                if told.endswith("_FILE") and path not in mounted:
+                    yield f"{pod.name}: no secret is mounted at {path}"
 
 
 def _mounted(pod: Pod, container: Manifest) -> set[str]:
@@ -88,8 +105,7 @@ def given_what_is_there(world: World) -> Iterator[str]:
     """Config maps and secrets that a pod names exist, with the keys it takes of them."""
     for pod in world.pods():
         for container in pod.containers:
-            for source in container.get("envFrom", ()):
-                wanted = source["configMapRef"]["name"]
+            for wanted in _settings(container):
                 if not world.named("ConfigMap", wanted):
                     yield f"{pod.name}: there is no config map {wanted}"
         for volume in pod.spec.get("volumes", ()):
@@ -186,6 +202,19 @@ def of_a_named_version(world: World) -> Iterator[str]:
                 yield f"{pod.name}: {image} is not version {_version()}"
 
 
+def with_a_sandbox_that_browsers_find(world: World) -> Iterator[str]:
+    """Names of a cluster are known inside it alone: the page's way to a sandbox there is another,
+    on this machine, which is forwarded to the sandbox's port."""
+    for pod, container in ours(world):
+        told = environment(world, container)
+        inside = urlsplit(told.get("HOLDFAST_STRIPE_URL", ""))
+        outside = urlsplit(told.get("HOLDFAST_SANDBOX_URL", ""))
+        if world.named("Service", inside.hostname or "") is None:
+            continue
+        if (outside.hostname, outside.port) != ("localhost", inside.port):
+            yield f"{pod.name}: no browser finds the sandbox at {inside.geturl()}"
+
+
 def keeps_what_was_sold(world: World) -> Iterator[str]:
     """A Valkey of ours has each write on its disk before it answers, and throws nothing away."""
     for pod in world.pods():
@@ -208,11 +237,13 @@ def _version() -> str:
 
 
 CHECKS = (
+    given_secrets_as_files,
     told_what_it_understands,
     given_what_is_there,
     listening_where_it_says,
     started_by_what_exists,
     ended_in_time,
     of_a_named_version,
+    with_a_sandbox_that_browsers_find,
     keeps_what_was_sold,
 )

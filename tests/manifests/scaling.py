@@ -6,11 +6,25 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from gateway.settings import Settings
+from gateway.sockets.outbox import AT_ONCE_BYTES
+from tests.manifests.pods import quantity
 from tests.manifests.reading import ROOT, Manifest, World, name, namespace
 from tests.manifests.running import environment
 
 SLOWLY_S = 300
 """How long a crowd must have been gone, at least, before pods go."""
+
+EMPTY = 64 * 2**20
+"""Bytes of a gateway before anybody has come."""
+VIEWER = 17 * 2**10
+"""Bytes of one who waits."""
+
+
+def kept_by_the_system(send_buffer: int) -> int:
+    """Bytes Linux takes for a peer that does not read: it doubles what was set, for what it counts
+    is its own memory, and takes whole pages of 4 KiB (measured: 132 KiB of 64)."""
+    return 2 * send_buffer + 4_096
 
 
 @cache
@@ -124,7 +138,24 @@ def a_load_of_one_mind(world: World) -> Iterator[str]:
         yield f"{name(master)} and its workers play different loads"
 
 
+def with_room_for_peers_that_do_not_read(world: World) -> Iterator[str]:
+    """A gateway is below its limit of memory even if none of its sockets' peers reads."""
+    for pod in world.pods():
+        [container, *_] = pod.containers
+        if container.get("args") != ["serve"]:
+            continue
+        told = environment(world, container)
+        sockets = int(told.get("HOLDFAST_SOCKETS", Settings().sockets))
+        buffer = int(told.get("HOLDFAST_SEND_BUFFER_BYTES", Settings().send_buffer_bytes))
+        a_socket = VIEWER + kept_by_the_system(buffer) + AT_ONCE_BYTES
+        needed = EMPTY + sockets * a_socket
+        limit = quantity(container["resources"].get("limits", {}).get("memory", "0"))
+        if limit < needed:
+            yield f"{pod.name} may need {needed / 2**20:.0f} MiB, and is killed at {limit / 2**20}"
+
+
 CHECKS = (
+    with_room_for_peers_that_do_not_read,
     a_load_of_one_mind,
     by_a_number_that_exists,
     up_at_once_and_down_slowly,

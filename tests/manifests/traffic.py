@@ -1,8 +1,14 @@
 """Who reaches whom: names and ports that exist at the other end, and no way but those named."""
 
+import argparse
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+from gateway.settings import socket_origin
+from loadtest.drop.guard import may_go_to
+from loadtest.drop.options import add_options
 from tests.manifests.reading import Manifest, Pod, World, labels, name, namespace, selects
+from tests.manifests.running import environment
 
 
 def served(world: World) -> Iterator[str]:
@@ -135,4 +141,33 @@ def scraped(world: World) -> Iterator[str]:
                 yield f"{name(monitor)} does not find {name(deployment)}"
 
 
-CHECKS = (served, let_in, denied, allowed, met_halfway, scraped)
+def loaded(world: World) -> Iterator[str]:
+    """A load asks, and opens its sockets, at a service; what tickets say may lead elsewhere."""
+    gateway = world.named("Deployment", "gateway")
+    if gateway is None:
+        return
+    container = gateway["spec"]["template"]["spec"]["containers"][0]
+    public_url = environment(world, container).get("HOLDFAST_PUBLIC_URL")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host")
+    add_options(parser.add_argument)
+    for job in world.of("Job"):
+        words = job["spec"]["template"]["spec"]["containers"][0]["args"]
+        told, _ = parser.parse_known_args(words)
+        ticket = socket_origin(public_url or told.host)
+        for url in (told.host, told.socket_url or ticket):
+            if not _is_of_a_service(world, url) or not may_go_to(url, told.allow_remote_host):
+                yield f"{name(job)} cannot go to {url}"
+
+
+def _is_of_a_service(world: World, url: str) -> bool:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "ws": 80}.get(parts.scheme)
+    return any(
+        parts.hostname == f"{service['metadata']['name']}.{namespace(service)}.svc"
+        and port in {one["port"] for one in service["spec"]["ports"]}
+        for service in world.of("Service")
+    )
+
+
+CHECKS = (served, let_in, denied, allowed, met_halfway, scraped, loaded)

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / ".github" / "CONTRIBUTING.md"
+SBOM = r"`(?:\.venv/bin/)?uv (export [^`]*cyclonedx[^`]*)`"
 REGISTRY = "https://pypi.org/simple"
 
 Package = dict[str, Any]
@@ -48,15 +49,32 @@ def test_every_file_that_would_be_installed_has_a_hash() -> None:
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", file["hash"]) for file in files), name
 
 
+def test_the_readme_says_once_where_its_commands_are_and_types_them_so_from_there() -> None:
+    before, said, after = (ROOT / "README.md").read_text().partition(". .venv/bin/activate")
+    assert said
+    assert before.count(".venv/bin/pip install") == 2
+    assert ".venv/bin" not in after
+
+
+def test_what_is_listed_is_what_the_image_installs() -> None:
+    image = (ROOT / "k8s" / "image" / "requirements.txt").read_text().splitlines()[1]
+    extras = r"--extra (\w+)"
+    for page in (GUIDE, ROOT / "README.md"):
+        [command] = re.findall(SBOM, page.read_text())
+        assert re.findall(extras, command) == re.findall(extras, image) != [], page
+
+
 def test_one_command_lists_what_an_installation_is_made_of(uv: str) -> None:
-    [command] = re.findall(r"`uv (export [^`]*cyclonedx[^`]*)`", GUIDE.read_text())
+    [command] = re.findall(SBOM, GUIDE.read_text())
     listed = json.loads(run(uv, *command.partition(" > ")[0].split()))
     assert (listed["bomFormat"], listed["metadata"]["component"]["name"]) == (
         "CycloneDX",
         "holdfast",
     )
     packages, components = locked(), listed["components"]
-    assert {"starlette", "redis", "psycopg", "h11"} <= {one["name"] for one in components}
+    assert {"starlette", "redis", "psycopg", "opentelemetry-sdk", "h11"} <= {
+        one["name"] for one in components
+    }
     assert "pytest" not in {one["name"] for one in components}
     for one in components:
         assert one["version"] == packages[one["name"]]["version"]

@@ -5,11 +5,14 @@ That each check can fail is shown in ``test_manifest_controls.py``.
 """
 
 import functools
+import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 from kubernetes_validate import utils  # type: ignore[import-untyped]
 
+from gateway.settings import Settings
 from tests.manifests import pods, running, scaling, schemas, traffic
 from tests.manifests.reading import K8S, OVERLAYS, World, built, files, joined, name, read
 
@@ -55,6 +58,15 @@ def test_every_file_is_of_one_kind_and_said_to_be_applied() -> None:
     assert orphans == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count buffers otherwise")
+def test_linux_takes_twice_what_is_set_for_a_peer_that_does_not_read() -> None:
+    set_to = Settings().send_buffer_bytes
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, set_to)
+        bound = one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert set_to < bound <= scaling.kept_by_the_system(set_to)
+
+
 @every_overlay
 def test_an_overlay_says_its_reason_first(overlay: str) -> None:
     assert (K8S / "overlays" / overlay / "kustomization.yaml").read_text().startswith("# ")
@@ -69,6 +81,12 @@ def test_an_overlay_as_it_is_built_is_strictly_valid(overlay: str) -> None:
 @every_overlay
 def test_an_overlay_as_it_is_written_keeps_every_policy(overlay: str) -> None:
     world = joined(overlay)
+    assert [complaint for check in CHECKS for complaint in check(world)] == []
+
+
+@pytest.mark.parametrize("loaded", [one for one in OVERLAYS if one != "load"])
+def test_the_load_reaches_whatever_it_is_beside(loaded: str) -> None:
+    world = joined(loaded, "load")
     assert [complaint for check in CHECKS for complaint in check(world)] == []
 
 

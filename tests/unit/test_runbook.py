@@ -7,6 +7,7 @@ name of something that is no more.
 import argparse
 import importlib
 import re
+import textwrap
 from collections.abc import Iterator
 
 import pytest
@@ -106,6 +107,17 @@ def test_an_alert_leads_to_the_entry_that_speaks_of_it() -> None:
     assert set(re.findall(r"\bHoldfast[A-Z]\w+", RUNBOOK)) - led.keys() == set()
 
 
+def test_redis_is_asked_from_where_its_address_and_a_client_are() -> None:
+    assert "redis-cli" not in RUNBOOK
+    [(name, code)] = re.findall(r"exec deployment/(\w+) -- python -c '([^']+)'", RUNBOOK)
+    compile(textwrap.dedent(f"    {code}"), "runbook", "exec")
+    [told] = re.findall(r'environ\["(\w+)"\]', code)
+    relay = joined("production").named("Deployment", name)
+    assert relay is not None
+    [container] = relay["spec"]["template"]["spec"]["containers"]
+    assert told in {one["name"] for one in container["env"]}
+
+
 def test_links_lead_to_headings_of_the_page() -> None:
     headings = {_anchor(title) for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
@@ -117,6 +129,20 @@ async def test_what_is_named_exists() -> None:
     assert unknown_settings(RUNBOOK) == []
     told = set(re.findall(r"\bholdfast_[a-z_]+[a-z]\b", RUNBOOK))
     assert told - everything().samples.keys() == set()
+
+
+def test_every_way_in_from_this_machine_leads_to_a_port_of_a_service() -> None:
+    world = joined("local")
+    forwarded = re.findall(r"port-forward service/(\w+) (\d+):(\d+)", README)
+    assert {service for service, _, _ in forwarded} == {"gateway", "stripe"}
+    settings = world.named("ConfigMap", "holdfast-settings")
+    assert settings is not None
+    for name, own, theirs in forwarded:
+        service = world.named("Service", name)
+        assert service is not None
+        assert int(theirs) in {port["port"] for port in service["spec"]["ports"]}
+        if name == "stripe":
+            assert settings["data"]["HOLDFAST_SANDBOX_URL"] == f"http://localhost:{own}"
 
 
 @pytest.mark.parametrize(
