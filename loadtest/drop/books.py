@@ -16,21 +16,13 @@ from itertools import pairwise
 from typing import Any
 
 from loadtest.drop.progress import Say
-from loadtest.drop.shop_api import Api, NoAnswer, Refused, pages
+from loadtest.drop.shop_api import AUDIT_S, Api, NoAnswer, Refused, pages, patiently
 from loadtest.drop.target import Target
 
 REST_S = 240.0
 """Longest to wait until no payment is under way and the point of sale has every order."""
-AUDIT_S = 75.0
-"""Longest to wait for one answer: a gateway gives up an audit after 60 s."""
 _LOOK_S = 2.0
 _TELL_S = 5.0
-_PAUSE_S = 1.0
-_TRIES = 3
-"""Of a request that gets no answer at all."""
-_PATIENCE_S = 150.0
-"""Longest to ask again for what is busy: two audits of others."""
-_BUSY = {429, 503}
 _EARLY_S = 2.0
 """What was sold so long before the run began is counted to it: clocks differ."""
 
@@ -159,29 +151,14 @@ class _Reader:
         books.till = self._till()
 
     def _audit(self, path: str) -> dict[str, Any]:
-        return self._get(self._admin, path)
-
-    def _get(self, api: Api, path: str) -> dict[str, Any]:
-        """Read something; what is too busy just now, or silent for once, is asked again."""
-        until_s, tries = time.monotonic() + _PATIENCE_S, 0
-        while True:
-            tries += 1
-            try:
-                said: dict[str, Any] = api.expect("GET", path)
-            except NoAnswer:
-                if tries >= _TRIES:
-                    raise
-            except Refused as error:
-                if error.status not in _BUSY or time.monotonic() > until_s:
-                    raise
-            else:
-                return said
-            time.sleep(_PAUSE_S)
+        said: dict[str, Any] = patiently(self._admin, path)
+        return said
 
     def _till(self) -> Mapping[str, Any] | None:
         if not self.target.till_url:
             return None
-        return self._get(Api(self.target.till_url), "/summary")
+        said: Mapping[str, Any] = patiently(Api(self.target.till_url), "/summary")
+        return said
 
     def _all_orders(self) -> dict[str, dict[str, Any]]:
         """The latest event of each order."""
@@ -218,7 +195,7 @@ class _Reader:
 
     def _pages(self, path: str, limit: int) -> Iterator[dict[str, Any]]:
         told_s = time.monotonic()
-        for number, page in enumerate(pages(partial(self._get, self._pos), path, limit)):
+        for number, page in enumerate(pages(partial(patiently, self._pos), path, limit)):
             yield page
             if time.monotonic() - told_s > _TELL_S:
                 told_s = time.monotonic()

@@ -1,6 +1,7 @@
 """What a load test refuses to do: burden a host nobody named, and come near live payment keys.
 
-Pure, but for ``reads`` and ``check``: they ask the gateways, and look at our own environment.
+Pure, but for ``reads``, ``check_mode`` and ``check``: they ask the gateways, and look at our own
+environment.
 """
 
 import ipaddress
@@ -9,7 +10,7 @@ import urllib.parse
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from loadtest.drop.shop_api import Api, NoAnswer
+from loadtest.drop.shop_api import AUDIT_S, Api, NoAnswer, Refused, patiently
 
 REFUSED = 2
 """The exit code."""
@@ -91,12 +92,35 @@ def reads(urls: Collection[str]) -> dict[str, Any]:
     return config
 
 
-def check(urls: Collection[str], allowed: str | None) -> dict[str, Any]:
-    """All of it; returns what the gateways say of themselves.
+def check_mode(url: str, admin_key: str) -> None:
+    """The gateway says that its payment key is a test key, whatever its pages use.
+
+    One that does not say is refused, on this machine as well: a port here may lead to any cluster,
+    and where there is no audit there would be no verdict.
+
+    Raises:
+        NotAllowed: it takes real money, or does not say.
+    """
+    try:
+        said = patiently(Api(url, admin_key, AUDIT_S), "/v1/audit")
+    except (NoAnswer, Refused) as error:
+        raise NotAllowed(f"{url} does not say whether it takes real money ({error}).") from None
+    mode = said.get("mode") if isinstance(said, dict) else None
+    if mode == "live":
+        raise NotAllowed(f"{url} takes real money (its payment key is live): refused, always.")
+    if mode != "test":
+        raise NotAllowed(f"{url} does not say whether it takes real money (/v1/audit).")
+
+
+def check(urls: Collection[str], allowed: str | None, admin_key: str) -> dict[str, Any]:
+    """All of it; returns what the gateways say of themselves. The key goes to allowed hosts only.
 
     Raises:
         NotAllowed: the first thing that is wrong.
     """
     check_environment(os.environ)
     check_hosts(urls, allowed)
-    return reads(urls)
+    config = reads(urls)
+    for url in urls:
+        check_mode(url, admin_key)
+    return config

@@ -76,7 +76,7 @@ class Run:
         """
         options = self.options
         check_hosts(options.metrics_urls, options.allowed, "--metrics-url")
-        config = check(options.urls, options.allowed)
+        config = check(options.urls, options.allowed, options.admin_key)
         self._sandbox_url = self._sandbox(config)
         if self.leads:
             url = options.urls[0]

@@ -9,6 +9,7 @@ import pytest
 from loadtest.drop.guard import NotAllowed, check_config, check_environment, check_hosts, may_go_to
 from loadtest.drop.options import ADMIN_KEY, Options, add_options, read_options
 from loadtest.drop.run import Run
+from loadtest.drop.shop_api import Answer, Api, NoAnswer, Refused
 
 
 def key(**claims: object) -> str:
@@ -92,6 +93,55 @@ def test_a_gateway_that_takes_real_money_is_refused_whatever_is_allowed() -> Non
         check_config("http://127.0.0.1", {"publishable_key": "pk_live_x"})
     check_config("http://127.0.0.1", {"publishable_key": "pk_test_x"})
     check_config("http://127.0.0.1", {"publishable_key": None})
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *audits: Answer | None) -> list[tuple[str, str]]:
+    """Have gateways without a publishable key say these at an audit; what they are asked."""
+    heard: list[tuple[str, str]] = []
+    left = list(audits)
+
+    def call(_: Api, method: str, path: str, body: object = None) -> Answer:
+        heard.append((method, path))
+        if path == "/config.json":
+            return Answer(200, {"publishable_key": None})
+        if path != "/v1/audit":
+            return Answer(503, {"detail": "nothing else is there"})
+        if (answer := left.pop(0) if len(left) > 1 else left[0]) is None:
+            raise NoAnswer("http://127.0.0.1:8080 does not answer")
+        return answer
+
+    monkeypatch.setattr(Api, "call", call)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (Answer(200, {"mode": "live"}), "real money"),
+        (Answer(200, {}), "does not say"),
+        (Answer(200, "a page of somebody else's"), "does not say"),
+        (Answer(403, {"detail": "no scope"}), "does not say.*403"),
+        (None, "does not say.*does not answer"),
+    ],
+)
+def test_who_takes_real_money_or_does_not_tell_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, said: Answer | None, complaint: str
+) -> None:
+    heard = asked(monkeypatch, said)
+    with pytest.raises(NotAllowed, match=complaint):
+        Run(told(), leads=True, plays=True).prepares()
+    assert {method for method, _ in heard} == {"GET"}
+    assert {path for _, path in heard} == {"/config.json", "/v1/audit"}
+
+
+def test_a_gateway_of_the_test_mode_is_let_through_though_it_was_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = asked(monkeypatch, Answer(429, {}), Answer(200, {"mode": "test"}))
+    with pytest.raises(Refused, match="catalog"):
+        Run(told(), leads=True, plays=True).prepares()
+    assert heard[-1] == ("GET", "/v1/catalog")
 
 
 def test_options_are_read_and_keys_are_not_shown() -> None:
