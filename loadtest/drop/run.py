@@ -175,6 +175,11 @@ class Run:
         return measured, target
 
     def _warns(self) -> None:
+        if not self.options.till_url:
+            self.whole.notes.append(
+                "No point of sale was looked at: whether it has every order is not in the verdict; "
+                "see --till-url."
+            )
         if "push stock" not in self.whole.steps and self.options.scenario.drops:
             self.whole.notes.append("No push said when it was decided: staleness is not known.")
         if self.vitals_before and not self.vitals_before.buckets:

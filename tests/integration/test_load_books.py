@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from gateway.keys import ShopKeys
 from loadtest.drop import record
-from loadtest.drop.books import Books, read_books
+from loadtest.drop.books import Books, Sales, read_books
 from loadtest.drop.measured import Measured
 from loadtest.drop.options import POS_KEY
 from loadtest.drop.target import Target
@@ -57,8 +58,9 @@ async def test_honest_books_agree(site: Site) -> None:
     await site.sells("tee", 3)
     await buys(site, "ann", "ben")
     books = await read(site, tee=3)
-    assert (books.sold, books.run_orders, books.captures) == ({"tee": 2}, 2, 2)
-    assert (books.ledger_units, books.order_units, books.twice) == (2, 2, [])
+    assert (books.sold, books.captures) == ({"tee": 2}, 2)
+    assert books.run == Sales(2, 2, Counter({"EUR": 3_000}))
+    assert (books.ledger_units, books.till, books.twice) == (2, None, [])
     assert books.left[-1][1] == {"tee": 1}
     assert wrong(books) == []
 

@@ -144,6 +144,13 @@ def test_a_gateway_of_the_test_mode_is_let_through_though_it_was_busy(
     assert heard[-1] == ("GET", "/v1/catalog")
 
 
+def test_where_no_till_is_looked_at_the_report_says_so() -> None:
+    for words, is_said in (((), True), (("--till-url", "http://127.0.0.1:9"), False)):
+        run = Run(told(*words), leads=True, plays=False)
+        measured, _ = run.ends()
+        assert any("No point of sale was looked at" in one for one in measured.notes) is is_said
+
+
 def test_options_are_read_and_keys_are_not_shown() -> None:
     options = told("--scenario", "smoke", "--units", "7", host="http://127.0.0.1:1/, http://[::1]")
     assert options.urls == ("http://127.0.0.1:1", "http://[::1]")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtest.drop import vitals
-from loadtest.drop.books import Books
+from loadtest.drop.books import Books, Sales
 from loadtest.drop.measured import Measured, Second, Step
 from loadtest.drop.ruling import BAD, GOOD, VOID, Cause, Verdict
 from loadtest.drop.shop_api import Answer, Api
@@ -49,22 +49,24 @@ MEASURED = Measured(
 )
 
 
+SOLD = Sales(450, 500, Counter({"EUR": 9_000}))
+SOLD_SAID = "sold were 450 orders, 500 units, 9,000 EUR"
+
+
 def books(**changes: Any) -> Books:
     """Books that agree: five hundred tees, all sold, paid for and handed on."""
     found = Books(
         started={"tee": 500},
         sold=Counter({"tee": 500}),
-        orders=450,
-        run_orders=450,
+        run=SOLD,
+        till=SOLD,
         captures=450,
         captured={"EUR": 9_000},
         paid_orders=450,
         owed={"EUR": 9_000},
-        till={"orders": 450, "amount": {"EUR": 9_000}, "refunded": {}},
         redis_ms=0.4,
         ledger_units=500,
         left=[(5.0, {"tee": 500}), (9.0, {"tee": 0})],
-        order_units=500,
     )
     return replace(found, **changes)
 
@@ -114,9 +116,19 @@ def test_a_good_run_is_good() -> None:
         ({"captured": {"EUR": 8_999}}, Cause.BOOKS, "taken was 8,999 EUR, sold for 9,000 EUR"),
         ({"ledger_units": 501}, Cause.BOOKS, "the ledger has 501 units sold, the orders 500"),
         (
-            {"till": {"orders": 449, "amount": {}, "refunded": {}}},
+            {"till": replace(SOLD, orders=449)},
             Cause.BOOKS,
-            "the point of sale has 449 orders of 450",
+            f"the point of sale has 449 orders, 500 units, 9,000 EUR; {SOLD_SAID}",
+        ),
+        (
+            {"till": replace(SOLD, amount=Counter({"EUR": 8_900, "USD": 100}))},
+            Cause.BOOKS,
+            f"the point of sale has 450 orders, 500 units, 8,900 EUR, 100 USD; {SOLD_SAID}",
+        ),
+        (
+            {"till": replace(SOLD, units=501)},
+            Cause.BOOKS,
+            f"the point of sale has 450 orders, 501 units, 9,000 EUR; {SOLD_SAID}",
         ),
         (
             {"unread": "http://a does not answer"},
@@ -179,6 +191,11 @@ def test_a_threshold_that_is_not_kept_is_named(run: Measured, cause: Cause, sent
     # But a load that was not good itself has measured nothing.
     void = verdict(replace(run, problems=["the load host was late"]))
     assert (void.code, void.problems) == (VOID, ("the load host was late",))
+
+
+def test_without_a_till_the_rest_of_the_books_is_judged() -> None:
+    assert verdict(kept=books(till=None)).code == GOOD
+    assert verdict(kept=books(till=None, captures=449)).code == BAD
 
 
 def test_a_slow_redis_is_named_before_what_follows_from_it() -> None:
