@@ -18,10 +18,13 @@ from loadtest.drop.arrivals import Arrival, BadArrivals, asked_for, from_rates, 
 from loadtest.drop.guard import NotAllowed
 from loadtest.drop.scenarios import Drop, Scenario, Stage, scenarios
 from loadtest.drop.thresholds import Threshold
+from loadtest.drop.whims import Lines
 
 ADMIN_KEY = "HOLDFAST_LOAD_ADMIN_KEY"
 POS_KEY = "HOLDFAST_LOAD_POS_KEY"
 _DEFAULT = "warm_up_and_drop"
+_OWN = "load-"
+"""Begins the sku of every product of the load: what the shop sells itself is not touched."""
 _REPLAY_BEGINS_S = 3.0
 _SETTLES_S = 15.0
 """After the last recorded arrival, before nobody begins anything any more."""
@@ -89,7 +92,7 @@ class Options:
         """The products the load is about."""
         if self.units:
             return tuple(sorted(self.units))
-        return tuple(f"load-{number}" for number in range(1, self.scenario.products + 1))
+        return tuple(f"{_OWN}{number}" for number in range(1, self.scenario.products + 1))
 
 
 def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Options:
@@ -152,9 +155,15 @@ def _recorded(said: argparse.Namespace) -> list[Arrival]:
         raise NotAllowed("replay needs --arrivals FILE.")
     try:
         lines = Path(said.arrivals).read_text(encoding="utf-8").splitlines()
-        return recorded(lines, said.times, said.speed, _REPLAY_BEGINS_S, said.seed)
+        arrivals = recorded(lines, said.times, said.speed, _REPLAY_BEGINS_S, said.seed)
     except (OSError, ValueError, BadArrivals) as error:
         raise NotAllowed(f"{said.arrivals} cannot be replayed: {error}") from None
+    return [replace(one, lines=_own(one.lines or ())) for one in arrivals]
+
+
+def _own(lines: Lines) -> Lines:
+    """The same of the load's own products."""
+    return tuple((f"{_OWN}{sku}", quantity) for sku, quantity in lines)
 
 
 def _released(asked: dict[str, int], said: argparse.Namespace) -> dict[str, int]:

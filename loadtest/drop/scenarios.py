@@ -2,7 +2,7 @@
 
 Shoppers either live at the show (``stages`` say how many there are) or arrive by a schedule that
 does not wait for the server (``rates``). Units come by a drop, as the shop's own program reports
-them; what is sold is always the load's own products, or those of a recorded show.
+them; what is sold is always the load's own products.
 
 The thresholds are for one machine of two cores that runs all of it, the load included. A deployment
 that deserves the name should be held to its own: ``--thresholds FILE``.

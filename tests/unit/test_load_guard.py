@@ -3,6 +3,7 @@
 import argparse
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
@@ -182,16 +183,25 @@ def test_without_a_key_of_a_shop_nothing_begins() -> None:
             told(admin_key=wrong)
 
 
-def test_a_recorded_show_sells_what_was_asked_for_once(tmp_path: object) -> None:
-    file = f"{tmp_path}/night.jsonl"
-    with open(file, "w", encoding="utf-8") as night:  # noqa: PTH123
-        for at_ms, sku in ((0, "tee"), (900, "cap"), (2_000, "tee")):
-            said = {"at_ms": at_ms, "lines": [{"sku": sku, "quantity": 2}], "shopper": f"s{at_ms}"}
-            night.write(json.dumps(said) + "\n")
-    options = told("--scenario", "replay", "--arrivals", file, "--times", "3")
+@pytest.fixture
+def night(tmp_path: Path) -> str:
+    """A recorded show, in a file."""
+    lines = [
+        json.dumps({"at_ms": at_ms, "lines": [{"sku": sku, "quantity": 2}], "shopper": f"s{at_ms}"})
+        for at_ms, sku in ((0, "tee"), (900, "cap"), (2_000, "tee"))
+    ]
+    file = tmp_path / "night.jsonl"
+    file.write_text("\n".join(lines))
+    return str(file)
+
+
+def test_a_recorded_show_sells_what_was_asked_for_once_in_products_of_the_load(night: str) -> None:
+    options = told("--scenario", "replay", "--arrivals", night, "--times", "3")
     assert len(options.arrivals) == 9
-    assert options.units == {"tee": 4, "cap": 2}
-    assert options.skus == ("cap", "tee")
+    # The shop's own tees and caps get no units that are not there.
+    assert options.units == {"load-tee": 4, "load-cap": 2}
+    assert options.skus == ("load-cap", "load-tee")
+    assert {lines[0][0] for one in options.arrivals if (lines := one.lines)} == {*options.skus}
     assert options.scenario.closes_at_s > options.arrivals[-1].at_s
 
 
