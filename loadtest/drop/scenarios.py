@@ -309,7 +309,7 @@ def _replay() -> Scenario:
     """Last night's arrivals, again; its length and its units come from the file."""
     return Scenario(
         name="replay",
-        tells="The arrivals of a recorded show, --times over and at --speed.",
+        tells="The arrivals of a recorded show, --times over.",
         stages=(Stage("replay", 1, 1), Stage("finishing", 91, 1)),
         drops=(),
         thresholds=_bounds(2_000, 1_000, 1_000, 1_500),

@@ -168,6 +168,9 @@ def test_options_are_read_and_keys_are_not_shown() -> None:
         (["--shoppers", "-1"], "--shoppers"),
         (["--compress", "0"], "--compress"),
         (["--scenario", "replay"], "--arrivals"),
+        (["--scenario", "replay", "--arrivals", "/nowhere", "--shoppers", "10"], "--times"),
+        (["--arrivals", "/nowhere"], "--scenario replay"),
+        (["--times", "3"], "--scenario replay"),
         (["--scenario", "replay", "--arrivals", "/nowhere"], "/nowhere"),
         (["--thresholds", "/nowhere"], "/nowhere"),
     ],
@@ -203,6 +206,17 @@ def test_a_recorded_show_sells_what_was_asked_for_once_in_products_of_the_load(n
     assert options.skus == ("load-cap", "load-tee")
     assert {lines[0][0] for one in options.arrivals if (lines := one.lines)} == {*options.skus}
     assert options.scenario.closes_at_s > options.arrivals[-1].at_s
+
+
+def test_a_recorded_show_is_compressed_as_every_scenario_is(night: str) -> None:
+    words = ("--scenario", "replay", "--arrivals", night)
+    as_it_was, fast = told(*words), told(*words, "--compress", "2")
+    first_s, last_s = as_it_was.arrivals[0].at_s, as_it_was.arrivals[-1].at_s
+    assert last_s - first_s == pytest.approx(2)
+    assert fast.arrivals[0].at_s == first_s
+    assert fast.arrivals[-1].at_s - first_s == pytest.approx(1)
+    with pytest.raises(SystemExit):
+        told(*words, "--speed", "2")
 
 
 def test_bounds_may_be_ones_own(tmp_path: object) -> None:
