@@ -90,7 +90,7 @@ def judge(scenario: Scenario, measured: Measured, books: Books, seen: Vitals) ->
 def _check(threshold: Threshold, measured: Measured, books: Books) -> Check:
     what, found = threshold.what, _found(threshold, measured)
     kept = None if found is None else found <= threshold.at_most
-    happened = what != "push sold_out" or books.sold_out
+    happened = what != "release" and (what != "push sold_out" or books.sold_out)
     return Check(what, threshold.statistic, threshold.at_most, found, kept, happened)
 
 

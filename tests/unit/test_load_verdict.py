@@ -26,6 +26,7 @@ class Drop:
         Threshold("reserve", "p99_ms", 500),
         Threshold("reserve", "errors_percent", 1),
         Threshold("push sold_out", "p99_ms", 1000),
+        Threshold("release", "p99_ms", 500),
         Threshold("errors", "errors_percent", 1),
         Threshold("refused upgrades", "count", 0),
         Threshold("memory growth, %", "count", 10),
@@ -88,7 +89,13 @@ def verdict(
 def test_a_good_run_is_good() -> None:
     found = verdict()
     assert (found.code, found.word, found.failures, found.problems) == (GOOD, "good", (), ())
-    assert all(check.kept for check in found.checks)
+    assert all(check.kept for check in found.checks if check.what != "release")
+
+
+def test_nobody_need_give_anything_back_but_who_does_is_not_to_wait() -> None:
+    assert verdict().code == GOOD
+    late = verdict(measured("release", p99_ms=900))
+    assert [one.sentence for one in late.failures] == ["release p99 is 900 ms, at most 500 ms"]
 
 
 @pytest.mark.parametrize(
