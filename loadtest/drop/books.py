@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -27,6 +27,9 @@ REST_S = 240.0
 """Longest to wait until no payment is under way and the point of sale has every order."""
 _LOOK_S = 2.0
 _TELL_S = 5.0
+_RFC3339 = "%Y-%m-%dT%H:%M:%SZ"
+_SLACK_S = 3600.0
+"""By how much a till's clock may be behind: it is asked for so much more, not for all its life."""
 _EARLY_S = 2.0
 """What was sold so long before the run began is counted to it: clocks differ."""
 
@@ -179,7 +182,8 @@ class _Reader:
     def _till(self) -> Sales | None:
         if not self.target.till_url:
             return None
-        orders = patiently(Api(self.target.till_url), "/orders")
+        since = datetime.fromtimestamp(self.began_at - _SLACK_S, UTC).strftime(_RFC3339)
+        orders = patiently(Api(self.target.till_url), f"/orders?since={since}")
         return self._sales([event["data"] for event in orders])
 
     def _given(self) -> Sales:

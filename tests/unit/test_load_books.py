@@ -45,10 +45,13 @@ class Shop:
     def __init__(self, orders: list[Any], ledger: list[Any], till: list[Any] | None = None) -> None:
         self.orders, self.ledger, self.till = orders, ledger, till
         self.asked: list[str] = []
+        self.since = 0.0
 
     def call(self, _: str, path: str) -> Answer:
         what, _, query = path.partition("?")
         self.asked.append(what)
+        if what == "/orders":
+            self.since = datetime.fromisoformat(query.removeprefix("since=")).timestamp()
         first = "after=0-0" in query
         pages = {
             "/v1/audit": {
@@ -124,6 +127,13 @@ def test_a_till_that_has_every_order_but_not_its_sum_is_seen(
     books = read(monkeypatch, Shop([refunded], [], [order("o_1", "load-1", 3)]))
     assert books.run == Sales(1, 1, Counter({"EUR": 2_000}))
     assert books.till == Sales(1, 1, Counter({"EUR": 2_500}))
+
+
+def test_a_till_is_not_asked_for_its_whole_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop([order("o_1", "load-1", 3)], [], [order("o_1", "load-1", 3)])
+    assert read(monkeypatch, shop).till == Sales(1, 1, Counter({"EUR": 2_500}))
+    # Clocks differ, but not by days.
+    assert BEGAN_AT - 86_400 < shop.since < BEGAN_AT - 60
 
 
 def test_without_a_till_none_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
