@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from loadtest.drop.arrivals import Arrival, share
 from loadtest.drop.collect import Recorder, Whole
-from loadtest.drop.guard import check, check_hosts, may_go_to
+from loadtest.drop.guard import check, check_hosts, check_mode, may_go_to
 from loadtest.drop.hosting import Host, memory_mib, split
 from loadtest.drop.live_socket import Start, in_a_thread
 from loadtest.drop.measured import Measured
@@ -76,9 +76,11 @@ class Run:
         """
         options = self.options
         check_hosts(options.metrics_urls, options.allowed, "--metrics-url")
-        config = check(options.urls, options.allowed, options.admin_key)
+        config = check(options.urls, options.allowed)
         self._sandbox_url = self._sandbox(config)
         if self.leads:
+            for url in options.urls:
+                check_mode(url, options.admin_key)
             url = options.urls[0]
             admin, pos = Api(url, options.admin_key), Api(url, options.pos_key)
             self.host = Host(admin, pos, options.show, self.name)
@@ -90,6 +92,16 @@ class Run:
     def _sandbox(self, config: dict[str, Any]) -> str | None:
         url = config.get("sandbox_url")
         return url if url and may_go_to(url, self.options.allowed) else None
+
+    def joins(self, name: str, processes: int, index: int, urls: Collection[str]) -> None:
+        """A master begins: play a share of it, if ``urls``, which it has checked, are ours too."""
+        self.name, self.processes, self.index = name, processes, index
+        self.plays = tuple(urls) == self.options.urls
+        self.begins()
+        if not self.plays:
+            self.recorder.problem(
+                "A worker was told other hosts than the master, and so played nothing."
+            )
 
     def begins(self) -> None:
         """The load begins now."""

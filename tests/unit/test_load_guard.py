@@ -145,6 +145,34 @@ def test_a_gateway_of_the_test_mode_is_let_through_though_it_was_busy(
     assert heard[-1] == ("GET", "/v1/catalog")
 
 
+def test_a_worker_leaves_that_to_the_master_which_may_be_busy_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Locust has a worker begin when the master is ready, whether or not the worker is."""
+    heard = asked(monkeypatch, None)
+    Run(told(), leads=False, plays=True).prepares()
+    assert heard == [("GET", "/config.json")]
+
+
+@pytest.mark.parametrize("others", [("http://127.0.0.1:8081",), ()])
+def test_a_worker_plays_against_no_host_its_master_has_not_asked(others: tuple[str, ...]) -> None:
+    worker = Run(told(), leads=False, plays=True)
+    worker.joins("run", 2, 1, others)
+    worker.over.set()
+    assert worker.world is None
+    (problem,) = worker.recorder.take()["problems"]
+    assert "other hosts than the master" in problem
+
+
+def test_a_worker_plays_its_share_against_the_hosts_of_its_master() -> None:
+    worker = Run(told(), leads=False, plays=True)
+    worker.joins("run", 2, 1, worker.options.urls)
+    worker.over.set()
+    assert worker.world
+    assert (worker.world.prefix, worker.processes) == ("run-1", 2)
+    assert worker.recorder.take()["problems"] == []
+
+
 def test_where_no_till_is_looked_at_the_report_says_so() -> None:
     for words, is_said in (((), True), (("--till-url", "http://127.0.0.1:9"), False)):
         run = Run(told(*words), leads=True, plays=False)

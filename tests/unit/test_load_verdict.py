@@ -25,6 +25,7 @@ class Drop:
     thresholds: tuple[Threshold, ...] = (
         Threshold("reserve", "p99_ms", 500),
         Threshold("reserve", "errors_percent", 1),
+        Threshold("push sold_out", "p50_ms", 500),
         Threshold("push sold_out", "p99_ms", 1000),
         Threshold("release", "p99_ms", 500),
         Threshold("errors", "errors_percent", 1),
@@ -225,6 +226,7 @@ def test_a_threshold_without_anything_measured_makes_a_run_void() -> None:
     found = verdict(nobody)
     assert found.code == VOID
     assert "nothing was measured of push sold_out" in found.unmeasured[0]
+    assert len(found.unmeasured) == 1
 
 
 def test_what_did_not_happen_need_not_be_measured() -> None:
