@@ -32,6 +32,8 @@ _FILES = 20_000
 _END_S = 30.0
 """How long the load may take to end when it is asked to."""
 _NOT_BEGUN = 2
+_DEFAULT = "warm_up_and_drop"
+_HANDED_ON = ("times", "shoppers", "units", "compress", "seed", "thresholds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +68,36 @@ def read_sale(argv: Sequence[str]) -> Sale:
         epilog="What it writes: report.html, summary.md, verdict.json, measured.json, logs/.",
     )
     add = parser.add_argument
-    add("--shoppers", type=int, help="how many come (as many as the scenario has: 3,000)")
+    add("--shoppers", type=int, help="how many come (the scenario's 3,000); not with --replay")
     add("--units", type=int, help="how many units there are (as many as the scenario has: 500)")
-    add("--scenario", default="warm_up_and_drop", help="see locustfile.py --help (%(default)s)")
+    add("--scenario", help=f"see python -m loadtest.drop ({_DEFAULT})")
     add("--replay", metavar="FILE", help="play recorded arrivals instead (see drop/record.py)")
-    add("--times", type=int, default=1, help="with --replay: each arrival so many times over")
-    add("--compress", type=float, metavar="TIMES", help="play the stages so many times as fast")
+    add("--times", type=int, help="with --replay: each arrival so many times over")
+    add("--compress", type=float, metavar="TIMES", help="play all of it so many times as fast")
+    add("--seed", type=int, help="of every shopper's whims (1)")
+    add("--thresholds", metavar="FILE", help="a JSON list of bounds, in place of the scenario's")
     add("--plant", choices=FAULTS, help="break one thing on purpose, to see it found")
     add("--out", type=Path, default=Path("load-results"), help="folder of the report (%(default)s)")
     said: Any = parser.parse_args(argv)
-    wanted: dict[str, object] = {"compress": said.compress}
-    if said.replay:
-        wanted |= {"arrivals": said.replay, "times": said.times}
-    else:
-        wanted |= {"shoppers": said.shoppers, "units": said.units}
+    _check(parser, said)
+    wanted: dict[str, object] = {
+        "arrivals": said.replay,
+        **{name: getattr(said, name) for name in _HANDED_ON},
+    }
     given = ((f"--{name}", str(value)) for name, value in wanted.items() if value is not None)
-    scenario = "replay" if said.replay else said.scenario
+    scenario = "replay" if said.replay else said.scenario or _DEFAULT
     return Sale(scenario, said.out, tuple(itertools.chain(*given)), said.plant)
+
+
+def _check(parser: argparse.ArgumentParser, said: argparse.Namespace) -> None:
+    """End with a sentence if something is asked for that would have no effect."""
+    for name in ("shoppers", "scenario"):
+        if said.replay and getattr(said, name) is not None:
+            parser.error(f"--{name} is nothing to --replay, which plays what its file has")
+    if not said.replay and said.times is not None:
+        parser.error("--times is nothing without --replay")
+    if said.scenario == "replay":
+        parser.error("for a replay say --replay FILE")
 
 
 async def _run(sale: Sale) -> int:

@@ -109,11 +109,13 @@ def _connect(environment: Environment, runner: runners.Runner, run: Run) -> None
             run.processes = runner.worker_count
             _said(environment).holdfast_run = run.name
             _said(environment).holdfast_processes = run.processes
-        elif isinstance(runner, runners.WorkerRunner):
-            run.name = _said(environment).holdfast_run
-            run.processes = _said(environment).holdfast_processes
-            run.index = runner.worker_index % run.processes
-        run.begins()
+            _said(environment).holdfast_hosts = list(run.options.urls)
+        if isinstance(runner, runners.WorkerRunner):
+            said = _said(environment)
+            index = runner.worker_index % said.holdfast_processes
+            run.joins(said.holdfast_run, said.holdfast_processes, index, said.holdfast_hosts)
+        else:
+            run.begins()
 
     def reported(client_id: str, data: dict[str, Any], **_: object) -> None:
         if report := data.get("holdfast"):

@@ -1,10 +1,11 @@
-"""Draws the trace of one purchase, as it was sent by real processes: ``.github/trace.svg``.
+"""Draws the trace of one purchase, as it was sent by real processes.
 
-    python -m loadtest.trace_picture [FILE]
+    python -m loadtest.trace_picture --out .github/trace.svg
 
 Each row is a span, under the one it is part of; its bar says when it was, its end how long it took.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ _INDENT = 11
 _TOP = 96
 _STEPS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 _MOST_TICKS = 6
-_OUT = Path(__file__).parent.parent / ".github" / "trace.svg"
 
 _KINDS = (("gateway", 0), ("Redis", 1), ("relay", 2), ("Stripe", 3), ("waiting, claims", 4))
 """Who is at work, and the colour of it in the style of all our charts."""
@@ -135,7 +135,14 @@ def _svg(title: str, parts: Sequence[str], height: float) -> str:
 
 def main(words: Sequence[str]) -> None:
     """Run one purchase and draw it."""
-    out = Path(words[0]) if words else _OUT
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.trace_picture",
+        description="Start a whole demo, buy something in it, and draw the trace of that purchase.",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the SVG to write, or write over"
+    )
+    out = parser.parse_args(words).out
     out.write_text(picture(spans_of_one_purchase()))
     sys.stdout.write(f"{out}\n")
 

@@ -15,6 +15,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -98,8 +99,16 @@ class _Till:
             request.scope["extensions"][CUT]["cut"]()
         return _json({"status": "stored" if new else "duplicate"})
 
-    async def orders(self, _: Request) -> Response:
-        return _json(self._book.orders())
+    async def orders(self, request: Request) -> Response:
+        if (text := request.query_params.get("since")) is None:
+            return _json(self._book.orders())
+        try:
+            since = datetime.fromisoformat(text)
+        except ValueError:
+            since = None
+        if since is None or since.tzinfo is None:
+            return _refusal(422, "invalid", "since is a time in RFC 3339.")
+        return _json(self._book.orders(since=since))
 
     async def summary(self, _: Request) -> Response:
         return _json(self._book.summary())
@@ -231,7 +240,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m gateway.sandbox.till",
         description="A point of sale that takes orders by webhook. Deliveries go to /orders; the "
-        "orders are at /orders and /summary as JSON, and at / for people.",
+        "orders are at /orders (?since=TIME) and /summary as JSON, and at / for people.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_arguments(parser)

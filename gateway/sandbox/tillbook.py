@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 _Count = Annotated[int, Meta(ge=0, le=10**12)]
 """What SQLite, and a sum of many, can hold."""
 
+_EVER = datetime.min.replace(tzinfo=UTC)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
   id TEXT PRIMARY KEY, order_id TEXT NOT NULL, version INTEGER NOT NULL, received_at TEXT NOT NULL);
@@ -71,7 +72,7 @@ class Book:
         An erased order's contact is nowhere in the file any more, and an earlier version that
         comes late does not bring it back.
         """
-        order, now = event.data, datetime.now(UTC).isoformat(timespec="milliseconds")
+        order, now = event.data, _text(datetime.now(UTC))
         units = sum(line.quantity for line in order.lines)
         with self._transaction() as db:
             new = db.execute(
@@ -95,9 +96,16 @@ class Book:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return True
 
-    def orders(self, limit: int = -1) -> list[dict[str, Any]]:
-        """The events that are each order's latest state, newest order first."""
-        rows = self._db.execute("SELECT body FROM orders ORDER BY rowid DESC LIMIT ?", (limit,))
+    def orders(self, limit: int = -1, since: datetime = _EVER) -> list[dict[str, Any]]:
+        """The events that are each order's latest state, newest order first.
+
+        Args:
+            since: only orders that were first received at this time or later.
+        """
+        rows = self._db.execute(
+            "SELECT body FROM orders WHERE received_at >= ? ORDER BY rowid DESC LIMIT ?",
+            (_text(since), limit),
+        )
         return [json.loads(body) for (body,) in rows]
 
     def summary(self) -> dict[str, Any]:
@@ -132,3 +140,7 @@ class Book:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,40 +1,51 @@
 """The books of a run, read over the wire: what was sold, charged and handed on, and does it agree.
 
-Three things are read: what the gateway says when it audits itself, every order as the point of sale
-is given it, and every movement of the ledger. The last two are added up here, by other code than
-the gateway's: an error of the gateway's own audit does not hide in them.
+What is read: what the gateway says when it audits itself, every order as the point of sale is given
+it and as it has it, and every movement of the ledger. All but the first is added up here, by other
+code than the gateway's: an error of the gateway's own audit does not hide in it.
+
+A shop may have sold before, and may sell other things meanwhile. The ledger goes back to the shop's
+beginning and the stream of orders 30 days, so that the two are compared over this run alone: what
+was sold of its own products since it began.
 """
 
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from loadtest.drop.progress import Say
-from loadtest.drop.shop_api import Api, NoAnswer, Refused, pages
+from loadtest.drop.shop_api import AUDIT_S, Api, NoAnswer, Refused, pages, patiently
 from loadtest.drop.target import Target
 
 REST_S = 240.0
 """Longest to wait until no payment is under way and the point of sale has every order."""
-AUDIT_S = 75.0
-"""Longest to wait for one answer: a gateway gives up an audit after 60 s."""
 _LOOK_S = 2.0
 _TELL_S = 5.0
-_PAUSE_S = 1.0
-_TRIES = 3
-"""Of a request that gets no answer at all."""
-_PATIENCE_S = 150.0
-"""Longest to ask again for what is busy: two audits of others."""
-_BUSY = {429, 503}
+_RFC3339 = "%Y-%m-%dT%H:%M:%SZ"
+_SLACK_S = 3600.0
+"""By how much a till's clock may be behind: it is asked for so much more, not for all its life."""
 _EARLY_S = 2.0
 """What was sold so long before the run began is counted to it: clocks differ."""
 
 Place = tuple[str, str]
+Unit = tuple[str, str, int]
+
+
+@dataclass(slots=True)
+class Sales:
+    """The orders of this run, as one side has them."""
+
+    orders: int = 0
+    units: int = 0
+    """As they were sold, whatever was given back."""
+    amount: Counter[str] = field(default_factory=Counter)
+    """Less refunds; in minor units, by currency."""
 
 
 @dataclass(slots=True)
@@ -42,24 +53,23 @@ class Books:
     """What was found. Amounts in minor units, by currency."""
 
     started: Mapping[str, int] = field(default_factory=dict)
-    """Units that were for sale, by sku."""
+    """Units that were for sale, by sku: the products of this run."""
     sold: Counter[str] = field(default_factory=Counter)
     """Units of this run's orders, by sku; without those that were put back."""
     promised: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By sku, where more was held and sold at once than there was: how many, of how many."""
     twice: list[str] = field(default_factory=list)
     """Units that were sold under a number another sale has."""
-    orders: int = 0
-    """All orders the point of sale is given, of this run and before."""
-    run_orders: int = 0
+    run: Sales = field(default_factory=Sales)
+    """What the point of sale is given."""
+    till: Sales | None = None
+    """What a till has, if one was looked at."""
     captures: int = 0
     captured: Mapping[str, int] = field(default_factory=dict)
-    """What Stripe took and did not give back."""
+    """What Stripe took and did not give back, from all the shop in the hours of the run."""
     paid_orders: int = 0
     owed: Mapping[str, int] = field(default_factory=dict)
-    """What the orders come to, less refunds."""
-    till: Mapping[str, Any] | None = None
-    """The summary of the till, if there is one."""
+    """What the orders of those hours come to, less refunds."""
     drift: list[str] = field(default_factory=list)
     """Quantities the audit says are wrong."""
     differences: Mapping[str, int] = field(default_factory=dict)
@@ -70,9 +80,7 @@ class Books:
     redis_ms: float = 0.0
     """A round trip of the gateway to Redis after the run."""
     ledger_units: int = 0
-    """Units sold by the ledger, this run's and earlier ones."""
-    order_units: int = 0
-    """Units sold by the orders, this run's and earlier ones."""
+    """Units sold in this run, by the ledger."""
     left: list[tuple[float, Mapping[str, int]]] = field(default_factory=list)
     """Units on sale by sku, after each movement of the run; seconds since it began."""
     unread: str = ""
@@ -97,13 +105,13 @@ def read_books(
         reader = _Reader(target, books, say, began_at)
         reader.wait(rest_s)
         reader.audit(since_h=min(720, math.ceil((time.time() - began_at) / 3600) + 1))
-        reader.orders()
+        reader.sales()
         reader.ledger()
     except (NoAnswer, Refused) as error:
         books.unread = str(error)
     except (KeyError, TypeError, ValueError) as error:
         books.unread = f"an answer is not what it should be ({type(error).__name__}: {error})"
-    say(f"books read: {books.run_orders} orders in this run of {took_s:.0f} s")
+    say(f"books read: {books.run.orders} orders in this run of {took_s:.0f} s")
     return books
 
 
@@ -140,11 +148,10 @@ class _Reader:
         self.books.unsettled = unsettled
         if unsettled:
             return f"{unsettled} payments are under way"
-        till = self._till()
-        if till is None:
+        till, given = self._till(), self._given()
+        if till is None or till == given:
             return ""
-        missing = len(self._all_orders()) - int(till["orders"])
-        return f"the till waits for {missing} orders" if missing > 0 else ""
+        return f"the till has {till.orders} of {given.orders} orders, and waits"
 
     def audit(self, since_h: int) -> None:
         """What the gateway says of itself."""
@@ -156,57 +163,62 @@ class _Reader:
         books.differences = taken["differences"]
         books.unsettled, books.redis_ms = said["unsettled"], said["redis_ms"]
         books.drift = [_drift(one) for one in said["stock"]["drift"]]
-        books.till = self._till()
 
     def _audit(self, path: str) -> dict[str, Any]:
-        return self._get(self._admin, path)
+        said: dict[str, Any] = patiently(self._admin, path)
+        return said
 
-    def _get(self, api: Api, path: str) -> dict[str, Any]:
-        """Read something; what is too busy just now, or silent for once, is asked again."""
-        until_s, tries = time.monotonic() + _PATIENCE_S, 0
-        while True:
-            tries += 1
-            try:
-                said: dict[str, Any] = api.expect("GET", path)
-            except NoAnswer:
-                if tries >= _TRIES:
-                    raise
-            except Refused as error:
-                if error.status not in _BUSY or time.monotonic() > until_s:
-                    raise
-            else:
-                return said
-            time.sleep(_PAUSE_S)
-
-    def _till(self) -> Mapping[str, Any] | None:
-        if not self.target.till_url:
-            return None
-        return self._get(Api(self.target.till_url), "/summary")
-
-    def _all_orders(self) -> dict[str, dict[str, Any]]:
-        """The latest event of each order."""
-        found: dict[str, dict[str, Any]] = {}
-        for page in self._pages("/v1/orders", 200):
-            for event in page["orders"]:
-                found[event["data"]["id"]] = event["data"]
-        return found
-
-    def orders(self) -> None:
-        """Every order: what was sold, in this run and all in all."""
-        books = self.books
-        for order in self._all_orders().values():
-            books.orders += 1
-            units = Counter[str]()
-            for line in order["lines"]:
-                units[line["sku"]] += line["quantity"]
-            books.order_units += units.total()
-            if _s(order["occurred_at"]) < self.began_at - _EARLY_S:
-                continue
-            books.run_orders += 1
+    def sales(self) -> None:
+        """What was sold in this run, by the orders that are handed on and by the till's."""
+        books, orders = self.books, self._all_orders()
+        books.till, books.run = self._till(), self._sales(orders)
+        for order in filter(self._is_mine, orders):
+            units = self._units(order)
             for refund in order.get("refunds", ()):
                 for line in refund.get("lines", ()) if refund["restocked"] else ():
                     units[line["sku"]] -= line["quantity"]
             books.sold.update(units)
+
+    def _till(self) -> Sales | None:
+        if not self.target.till_url:
+            return None
+        since = datetime.fromtimestamp(self.began_at - _SLACK_S, UTC).strftime(_RFC3339)
+        orders = patiently(Api(self.target.till_url), f"/orders?since={since}")
+        return self._sales([event["data"] for event in orders])
+
+    def _given(self) -> Sales:
+        return self._sales(self._all_orders())
+
+    def _all_orders(self) -> list[dict[str, Any]]:
+        """Each order as its latest event has it."""
+        found: dict[str, dict[str, Any]] = {}
+        for page in self._pages("/v1/orders", 200):
+            for event in page["orders"]:
+                found[event["data"]["id"]] = event["data"]
+        return list(found.values())
+
+    def _sales(self, orders: Iterable[Mapping[str, Any]]) -> Sales:
+        """These added up, as far as they are of this run."""
+        sales = Sales()
+        for order in filter(self._is_mine, orders):
+            sales.orders += 1
+            sales.units += self._units(order).total()
+            back = sum(refund["amount"]["amount"] for refund in order.get("refunds", ()))
+            sales.amount[order["total"]["currency"]] += order["total"]["amount"] - back
+        return sales
+
+    def _is_mine(self, order: Mapping[str, Any]) -> bool:
+        """Whether somebody bought it in this run."""
+        is_late = _s(order["occurred_at"]) >= self.began_at - _EARLY_S
+        return is_late and bool(self._units(order))
+
+    def _units(self, order: Mapping[str, Any]) -> Counter[str]:
+        """Units of this run's products, by sku."""
+        units = Counter[str]()
+        for line in order["lines"]:
+            if line["sku"] in self.books.started:
+                units[line["sku"]] += line["quantity"]
+        return units
 
     def ledger(self) -> None:
         """Every movement: units by their numbers, and what was ever promised at once."""
@@ -218,7 +230,7 @@ class _Reader:
 
     def _pages(self, path: str, limit: int) -> Iterator[dict[str, Any]]:
         told_s = time.monotonic()
-        for number, page in enumerate(pages(partial(self._get, self._pos), path, limit)):
+        for number, page in enumerate(pages(partial(patiently, self._pos), path, limit)):
             yield page
             if time.monotonic() - told_s > _TELL_S:
                 told_s = time.monotonic()
@@ -232,7 +244,9 @@ class _Tape:
     books: Books
     began_at: float
     _rows: dict[Place, Counter[str]] = field(default_factory=dict)
-    _units: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    _units: Counter[Unit] = field(default_factory=Counter)
+    _mine: Counter[Unit] = field(default_factory=Counter)
+    """Those of them that were sold in this run."""
 
     def add(self, one: Mapping[str, Any]) -> None:
         """Play one movement."""
@@ -242,10 +256,11 @@ class _Tape:
             row[quantity] += one.get(quantity, 0)
         if one["kind"] == "held":
             self._promised(one["sku"], row)
-        if "first_unit" in one:
-            self._number(one, place)
         at_s = _s(one["at"]) - self.began_at
-        if at_s >= -_EARLY_S:
+        mine = at_s >= -_EARLY_S and one["sku"] in self.books.started
+        if "first_unit" in one:
+            self._number(one, place, mine=mine)
+        if mine:
             self.books.left.append((max(0.0, at_s), self._on_sale()))
 
     def _promised(self, sku: str, row: Counter[str]) -> None:
@@ -253,22 +268,28 @@ class _Tape:
         if promised > max(there, self.books.promised.get(sku, (0, 0))[0]):
             self.books.promised[sku] = (promised, there)
 
-    def _number(self, one: Mapping[str, Any], place: Place) -> None:
+    def _number(self, one: Mapping[str, Any], place: Place, *, mine: bool) -> None:
         first, units = one["first_unit"], one["quantity"]
         sign = 1 if one["kind"] == "committed" else -1
         for number in range(first, first + units):
-            self._units[*place, number] += sign
-        self.books.ledger_units += sign * units
+            unit = (*place, number)
+            self._units[unit] += sign
+            # What is undone may have been sold before this run.
+            if mine and (sign > 0 or self._mine[unit]):
+                self._mine[unit] += sign
 
     def _on_sale(self) -> Mapping[str, int]:
         left: Counter[str] = Counter()
         for (sku, _), row in self._rows.items():
+            if sku not in self.books.started:
+                continue
             taken = row["safety_stock"] + row["held"] + row["committed"]
             left[sku] += max(0, row["on_hand"] - taken)
         return left
 
     def end(self) -> None:
-        """All was played: name the units that were sold twice."""
+        """All was played: count the units, and name those that were sold twice."""
+        self.books.ledger_units = self._mine.total()
         self.books.twice = [
             f"unit {number} of {sku} at {location}"
             for (sku, location, number), times in sorted(self._units.items())

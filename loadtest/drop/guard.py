@@ -1,6 +1,7 @@
 """What a load test refuses to do: burden a host nobody named, and come near live payment keys.
 
-Pure, but for ``reads`` and ``check``: they ask the gateways, and look at our own environment.
+Pure, but for ``reads``, ``check_mode`` and ``check``: they ask the gateways, and look at our own
+environment.
 """
 
 import ipaddress
@@ -9,7 +10,7 @@ import urllib.parse
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from loadtest.drop.shop_api import Api, NoAnswer
+from loadtest.drop.shop_api import AUDIT_S, Api, NoAnswer, Refused, patiently
 
 REFUSED = 2
 """The exit code."""
@@ -91,8 +92,28 @@ def reads(urls: Collection[str]) -> dict[str, Any]:
     return config
 
 
+def check_mode(url: str, admin_key: str) -> None:
+    """The gateway says that its payment key is a test key, whatever its pages use.
+
+    One that does not say is refused, on this machine as well: a port here may lead to any cluster,
+    and where there is no audit there would be no verdict.
+
+    Raises:
+        NotAllowed: it takes real money, or does not say.
+    """
+    try:
+        said = patiently(Api(url, admin_key, AUDIT_S), "/v1/audit")
+    except (NoAnswer, Refused) as error:
+        raise NotAllowed(f"{url} does not say whether it takes real money ({error}).") from None
+    mode = said.get("mode") if isinstance(said, dict) else None
+    if mode == "live":
+        raise NotAllowed(f"{url} takes real money (its payment key is live): refused, always.")
+    if mode != "test":
+        raise NotAllowed(f"{url} does not say whether it takes real money (/v1/audit).")
+
+
 def check(urls: Collection[str], allowed: str | None) -> dict[str, Any]:
-    """All of it; returns what the gateways say of themselves.
+    """All of it but ``check_mode``; returns what the gateways say of themselves.
 
     Raises:
         NotAllowed: the first thing that is wrong.

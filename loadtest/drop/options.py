@@ -20,10 +20,13 @@ from loadtest.drop.arrivals import Arrival, BadArrivals, asked_for, from_rates, 
 from loadtest.drop.guard import NotAllowed, may_go_to
 from loadtest.drop.scenarios import Drop, Scenario, Stage, scenarios
 from loadtest.drop.thresholds import Threshold
+from loadtest.drop.whims import Lines
 
 ADMIN_KEY = "HOLDFAST_LOAD_ADMIN_KEY"
 POS_KEY = "HOLDFAST_LOAD_POS_KEY"
 _DEFAULT = "warm_up_and_drop"
+_OWN = "load-"
+"""Begins the sku of every product of the load: what the shop sells itself is not touched."""
 _REPLAY_BEGINS_S = 3.0
 _SETTLES_S = 15.0
 """After the last recorded arrival, before nobody begins anything any more."""
@@ -33,9 +36,9 @@ _FINISHES_S = 90.0
 def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust's
     """Add ours to a parser's group."""
     add("--scenario", choices=list(scenarios()), default=_DEFAULT, help="What is played.")
-    add("--shoppers", type=int, help="Another number of shoppers (or arrivals).")
+    add("--shoppers", type=int, help="Another number of shoppers, or arrivals; not for replay.")
     add("--units", type=int, help="Another number of units, over all drops.")
-    add("--compress", type=float, default=1.0, help="Play the stages so many times as fast.")
+    add("--compress", type=float, default=1.0, help="Play all of it so many times as fast.")
     add("--seed", type=int, default=1, help="Of every shopper's whims.")
     add("--show", default="load-test", help="The show; it is made if it is not there.")
     add("--till-url", default="", help="Of a till, so that its books are compared, too.")
@@ -56,7 +59,6 @@ def add_options(add: Any) -> None:  # noqa: ANN401  argparse's parser, or Locust
     add("--out", default="load-results", help="Where measured.json and the report are put.")
     add("--arrivals", default="", help="For replay: the recorded arrivals, JSON lines.")
     add("--times", type=int, default=1, help="For replay: each arrival so many times.")
-    add("--speed", type=float, default=1.0, help="For replay: so many times as fast.")
     add("--thresholds", default="", help="A JSON list of bounds to keep, in place of ours.")
     add(
         "--allow-remote-host",
@@ -100,7 +102,7 @@ class Options:
         """The products the load is about."""
         if self.units:
             return tuple(sorted(self.units))
-        return tuple(f"load-{number}" for number in range(1, self.scenario.products + 1))
+        return tuple(f"{_OWN}{number}" for number in range(1, self.scenario.products + 1))
 
 
 def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Options:
@@ -120,8 +122,9 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
     for name, number in least.items():
         if number is not None and number < 1:
             raise NotAllowed(f"{name} must be at least 1.")
-    if said.compress <= 0 or said.speed <= 0:
-        raise NotAllowed("--compress and --speed must be more than 0.")
+    if said.compress <= 0:
+        raise NotAllowed("--compress must be more than 0.")
+    _check_replay(said)
     scenario, arrivals, units = _scenario(said)
     urls = _urls(said.host)
     metrics_urls = tuple(url.removesuffix("/metrics") for url in _urls(said.metrics_url))
@@ -140,6 +143,24 @@ def read_options(said: argparse.Namespace, environment: Mapping[str, str]) -> Op
         admin_key=admin_key,
         pos_key=pos_key,
     )
+
+
+def _check_replay(said: argparse.Namespace) -> None:
+    """See that nothing is told that would have no effect.
+
+    Raises:
+        NotAllowed: something is.
+    """
+    if said.scenario != "replay":
+        if said.arrivals or said.times > 1:
+            raise NotAllowed("--arrivals and --times are for --scenario replay alone.")
+    elif not said.arrivals:
+        raise NotAllowed("replay needs --arrivals FILE.")
+    elif said.shoppers is not None:
+        raise NotAllowed(
+            "--shoppers is nothing to replay, whose shoppers are those of the file: say --times 3 "
+            "for three times as many."
+        )
 
 
 def _urls(text: str) -> tuple[str, ...]:
@@ -180,13 +201,17 @@ def _scenario(said: argparse.Namespace) -> tuple[Scenario, list[Arrival], dict[s
 
 
 def _recorded(said: argparse.Namespace) -> list[Arrival]:
-    if not said.arrivals:
-        raise NotAllowed("replay needs --arrivals FILE.")
     try:
         lines = Path(said.arrivals).read_text(encoding="utf-8").splitlines()
-        return recorded(lines, said.times, said.speed, _REPLAY_BEGINS_S, said.seed)
+        arrivals = recorded(lines, said.times, said.compress, _REPLAY_BEGINS_S, said.seed)
     except (OSError, ValueError, BadArrivals) as error:
         raise NotAllowed(f"{said.arrivals} cannot be replayed: {error}") from None
+    return [replace(one, lines=_own(one.lines or ())) for one in arrivals]
+
+
+def _own(lines: Lines) -> Lines:
+    """The same of the load's own products."""
+    return tuple((f"{_OWN}{sku}", quantity) for sku, quantity in lines)
 
 
 def _released(asked: dict[str, int], said: argparse.Namespace) -> dict[str, int]:

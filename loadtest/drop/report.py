@@ -102,15 +102,16 @@ def _books(books: Books) -> list[tuple[str, str, str]]:
     rows = [
         ("units there were", f"{there:,}", ""),
         ("units sold", f"{sold:,}", ""),
-        ("orders of this run", f"{books.run_orders:,}", ""),
-        ("orders, all", f"{books.paid_orders:,}", _sums(books.owed)),
-        ("payments taken", f"{books.captures:,}", _sums(books.captured)),
+        ("orders of this run", f"{books.run.orders:,}", _sums(books.run.amount)),
     ]
     if books.till is not None:
-        back = books.till.get("refunded", {})
-        net = {name: sum_ - back.get(name, 0) for name, sum_ in books.till["amount"].items()}
-        rows.append(("orders at the point of sale", f"{books.till['orders']:,}", _sums(net)))
-    rows.append(("payments not at rest", f"{books.unsettled:,}", ""))
+        till = books.till
+        rows.append(("the same at the point of sale", f"{till.orders:,}", _sums(till.amount)))
+    rows += [
+        ("orders in those hours, all", f"{books.paid_orders:,}", _sums(books.owed)),
+        ("payments taken", f"{books.captures:,}", _sums(books.captured)),
+        ("payments not at rest", f"{books.unsettled:,}", ""),
+    ]
     return rows
 
 

@@ -78,10 +78,10 @@ class Verdict:
     @property
     def unmeasured(self) -> tuple[str, ...]:
         """Thresholds there was nothing to hold against: such a run is not good."""
+        steps = [one.what for one in self.checks if one.kept is None and one.happened]
         return tuple(
-            f"nothing was measured of {check.what}, so that its threshold says nothing"
-            for check in self.checks
-            if check.kept is None and check.happened
+            f"nothing was measured of {what}, so that its threshold says nothing"
+            for what in dict.fromkeys(steps)
         )
 
     @property

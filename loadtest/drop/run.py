@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from loadtest.drop.arrivals import Arrival, share
 from loadtest.drop.collect import Recorder, Whole
-from loadtest.drop.guard import check, check_hosts, may_go_to
+from loadtest.drop.guard import check, check_hosts, check_mode, may_go_to
 from loadtest.drop.hosting import Host, memory_mib, split
 from loadtest.drop.live_socket import Start, in_a_thread
 from loadtest.drop.measured import Measured
@@ -79,6 +79,8 @@ class Run:
         config = check(options.urls, options.allowed)
         self._sandbox_url = self._sandbox(config)
         if self.leads:
+            for url in options.urls:
+                check_mode(url, options.admin_key)
             url = options.urls[0]
             admin, pos = Api(url, options.admin_key), Api(url, options.pos_key)
             self.host = Host(admin, pos, options.show, self.name)
@@ -97,6 +99,16 @@ class Run:
         except NoAnswer:
             return None
         return str(url)
+
+    def joins(self, name: str, processes: int, index: int, urls: Collection[str]) -> None:
+        """A master begins: play a share of it, if ``urls``, which it has checked, are ours too."""
+        self.name, self.processes, self.index = name, processes, index
+        self.plays = tuple(urls) == self.options.urls
+        self.begins()
+        if not self.plays:
+            self.recorder.problem(
+                "A worker was told other hosts than the master, and so played nothing."
+            )
 
     def begins(self) -> None:
         """The load begins now."""
@@ -183,6 +195,11 @@ class Run:
         return measured, target
 
     def _warns(self) -> None:
+        if not self.options.till_url:
+            self.whole.notes.append(
+                "No point of sale was looked at: whether it has every order is not in the verdict; "
+                "see --till-url."
+            )
         if "push stock" not in self.whole.steps and self.options.scenario.drops:
             self.whole.notes.append("No push said when it was decided: staleness is not known.")
         if self.vitals_before and not self.vitals_before.buckets:

@@ -2,7 +2,7 @@
 
 Shoppers either live at the show (``stages`` say how many there are) or arrive by a schedule that
 does not wait for the server (``rates``). Units come by a drop, as the shop's own program reports
-them; what is sold is always the load's own products, or those of a recorded show.
+them; what is sold is always the load's own products.
 
 The thresholds are for one machine of two cores that runs all of it, the load included. A deployment
 that deserves the name should be held to its own: ``--thresholds FILE``.
@@ -142,18 +142,29 @@ def _split(units: int, shares: list[int]) -> list[int]:
 def _bounds(
     reserve_ms: float, stock_ms: float, sold_out_ms: float, connect_ms: float
 ) -> tuple[Threshold, ...]:
-    """What holds for every sale; p99, ms."""
+    """What holds for every sale; p99, ms.
+
+    The bounds of p99 leave room over what was seen (README.md), those of p50 are half of them,
+    above the p50 of every run that ended well. A release goes the way of a reservation. Payments
+    wait for Stripe's limit in a queue, of which the one in the middle has waited half as long as
+    the last: 1,500 at 25 a second are 60 s and 30 s, so that p50 needs more room.
+    """
     return (
-        Threshold("ticket", "p99_ms", connect_ms),
-        Threshold("connect", "p99_ms", connect_ms),
-        Threshold("reserve", "p50_ms", reserve_ms / 2),
-        Threshold("reserve", "p99_ms", reserve_ms),
-        Threshold("push stock", "p99_ms", stock_ms),
-        Threshold("push sold_out", "p99_ms", sold_out_ms),
+        *_within("ticket", connect_ms),
+        *_within("connect", connect_ms),
+        *_within("reserve", reserve_ms),
+        *_within("release", reserve_ms),
+        *_within("push stock", stock_ms),
+        *_within("push sold_out", sold_out_ms),
+        Threshold("checkout", "p50_ms", 45_000),
         Threshold("checkout", "p99_ms", 60_000),
         Threshold("errors", "errors_percent", 0.5),
         Threshold("refused upgrades", "count", 0),
     )
+
+
+def _within(what: str, p99_ms: float) -> tuple[Threshold, Threshold]:
+    return Threshold(what, "p50_ms", p99_ms / 2), Threshold(what, "p99_ms", p99_ms)
 
 
 def _stay(shoppers: int, *stages: tuple[str, float], per_s: float) -> tuple[Stage, ...]:
@@ -309,7 +320,7 @@ def _replay() -> Scenario:
     """Last night's arrivals, again; its length and its units come from the file."""
     return Scenario(
         name="replay",
-        tells="The arrivals of a recorded show, --times over and at --speed.",
+        tells="The arrivals of a recorded show, --times over.",
         stages=(Stage("replay", 1, 1), Stage("finishing", 91, 1)),
         drops=(),
         thresholds=_bounds(2_000, 1_000, 1_000, 1_500),

@@ -7,6 +7,7 @@ to other shoppers, for the library is patched.
 import http.client
 import json
 import ssl
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,15 @@ from typing import Any
 _MOST_BYTES = 16_000_000
 _MOST_PAGES = 5_000
 """Of anything; beyond it a cursor does not move."""
+
+AUDIT_S = 75.0
+"""Longest to wait for one answer: a gateway gives up an audit after 60 s."""
+_PAUSE_S = 1.0
+_TRIES = 3
+"""Of a request that gets no answer at all."""
+_PATIENCE_S = 150.0
+"""Longest to ask again for what is busy: two audits of others."""
+_BUSY = {429, 503}
 
 Message = Any
 """JSON, read; of a page that is none its text."""
@@ -84,6 +94,27 @@ class Api:
         if not 200 <= answer.status < 300:
             raise Refused(f"{method} {path}", answer.status, answer.said)
         return answer.said
+
+
+def patiently(api: Api, path: str) -> Message:
+    """Read something; what is too busy just now, or silent for once, is asked again.
+
+    Raises:
+        NoAnswer: there was none in several tries.
+        Refused: the answer is another, or it was busy for too long.
+    """
+    until_s, tries = time.monotonic() + _PATIENCE_S, 0
+    while True:
+        tries += 1
+        try:
+            return api.expect("GET", path)
+        except NoAnswer:
+            if tries >= _TRIES:
+                raise
+        except Refused as error:
+            if error.status not in _BUSY or time.monotonic() > until_s:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def pages(read: Callable[[str], Message], path: str, limit: int) -> Iterator[Message]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from loadtest.drop import vitals
-from loadtest.drop.books import Books, read_books
+from loadtest.drop.books import Books, Sales, read_books
 from loadtest.drop.measured import Measured
 from loadtest.drop.progress import to_terminal
 from loadtest.drop.report import publish
@@ -90,7 +90,7 @@ def judge(scenario: Scenario, measured: Measured, books: Books, seen: Vitals) ->
 def _check(threshold: Threshold, measured: Measured, books: Books) -> Check:
     what, found = threshold.what, _found(threshold, measured)
     kept = None if found is None else found <= threshold.at_most
-    happened = what != "push sold_out" or books.sold_out
+    happened = what != "release" and (what != "push sold_out" or books.sold_out)
     return Check(what, threshold.statistic, threshold.at_most, found, kept, happened)
 
 
@@ -186,20 +186,22 @@ def _money(books: Books) -> list[Failure]:
         said.append(f"{books.captures:,} payments were taken for {books.paid_orders:,} orders")
     if dict(books.captured) != dict(books.owed):
         said.append(f"taken was {_sums(books.captured)}, sold for {_sums(books.owed)}")
-    if books.ledger_units != books.order_units:
+    if books.ledger_units != books.run.units:
         said.append(
-            f"the ledger has {books.ledger_units:,} units sold, the orders {books.order_units:,}"
+            f"the ledger has {books.ledger_units:,} units sold, the orders {books.run.units:,}"
         )
-    if books.till is not None and int(books.till["orders"]) != books.orders:
-        said.append(
-            f"the point of sale has {int(books.till['orders']):,} orders of {books.orders:,}"
-        )
+    if books.till is not None and books.till != books.run:
+        said.append(f"the point of sale has {_sales(books.till)}; sold were {_sales(books.run)}")
     return [Failure(Cause.BOOKS, sentence) for sentence in said]
 
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _FEW
     return "; ".join(names[:_FEW]) + (f"; and {more:,} more" if more > 0 else "")
+
+
+def _sales(sales: Sales) -> str:
+    return f"{sales.orders:,} orders, {sales.units:,} units, {_sums(sales.amount)}"
 
 
 def _sums(amounts: Mapping[str, int]) -> str:

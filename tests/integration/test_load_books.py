@@ -3,20 +3,23 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.keys import ShopKeys
-from loadtest.drop import record
-from loadtest.drop.books import Books, read_books
+from gateway.settings import Settings
+from loadtest.drop import guard, record
+from loadtest.drop.books import Books, Sales, read_books
 from loadtest.drop.measured import Measured
 from loadtest.drop.options import POS_KEY
 from loadtest.drop.target import Target
 from loadtest.drop.verdict import judge
 from loadtest.drop.vitals import LOOP, STALENESS, Vitals, look
-from tests.integration.conftest import SHOW, Site
+from tests.integration.conftest import SHOW, UNLIMITED, Site, open_site
 
 NOW = "2026-11-21T20:00:00.000Z"
 
@@ -57,10 +60,31 @@ async def test_honest_books_agree(site: Site) -> None:
     await site.sells("tee", 3)
     await buys(site, "ann", "ben")
     books = await read(site, tee=3)
-    assert (books.sold, books.run_orders, books.captures) == ({"tee": 2}, 2, 2)
-    assert (books.ledger_units, books.order_units, books.twice) == (2, 2, [])
+    assert (books.sold, books.captures) == ({"tee": 2}, 2)
+    assert books.run == Sales(2, 2, Counter({"EUR": 3_000}))
+    assert (books.ledger_units, books.till, books.twice) == (2, None, [])
     assert books.left[-1][1] == {"tee": 1}
     assert wrong(books) == []
+
+
+async def test_a_shop_that_sold_before_has_honest_books_still(site: Site) -> None:
+    """Its earliest orders are not in the stream any more, and the ledger has them."""
+    await site.sells("tee", 3)
+    await buys(site, "ann")
+    await site.rooms.lane.command("XTRIM", ShopKeys(site.shop).orders, "MAXLEN", 0)
+    began_at = time.time() + 2.5
+    later = target(site, tee=2)
+    books = await asyncio.to_thread(read_books, later, began_at, 1.0, lambda _: None, 0.1)
+    assert (books.run, books.ledger_units, books.sold) == (Sales(), 0, {})
+
+
+async def test_a_gateway_with_a_live_key_is_never_tested(site: Site, settings: Settings) -> None:
+    key = target(site).admin_key
+    await asyncio.to_thread(guard.check_mode, site.url, key)
+    live = msgspec.structs.replace(settings, stripe_api_key="rk_live_0123456789abcdef")
+    async with open_site(live, UNLIMITED) as real:
+        with pytest.raises(guard.NotAllowed, match="payment key is live"):
+            await asyncio.to_thread(guard.check_mode, real.url, key)
 
 
 async def test_more_sold_than_there_was_is_oversold(site: Site) -> None:

@@ -67,6 +67,16 @@ async def test_an_order_is_kept_and_its_repetition_is_dropped_with_the_same_answ
     assert event["data"]["id"] == "o1"
 
 
+async def test_only_orders_that_first_came_since_then_are_told(http: httpx.AsyncClient) -> None:
+    await deliver(http, "o1")
+    past, future = "2026-01-01T00:00:00.000Z", "2100-01-01T01:00:00.000+01:00"
+    assert len((await http.get("/orders", params={"since": past})).json()) == 1
+    assert (await http.get("/orders", params={"since": future})).json() == []
+    for wrong in ("yesterday", "2026-01-01T00:00:00"):
+        answer = await http.get("/orders", params={"since": wrong})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

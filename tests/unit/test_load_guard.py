@@ -3,12 +3,14 @@
 import argparse
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
 from loadtest.drop.guard import NotAllowed, check_config, check_environment, check_hosts, may_go_to
 from loadtest.drop.options import ADMIN_KEY, Options, add_options, read_options
 from loadtest.drop.run import Run
+from loadtest.drop.shop_api import Answer, Api, NoAnswer, Refused
 
 
 def key(**claims: object) -> str:
@@ -94,6 +96,90 @@ def test_a_gateway_that_takes_real_money_is_refused_whatever_is_allowed() -> Non
     check_config("http://127.0.0.1", {"publishable_key": None})
 
 
+def asked(monkeypatch: pytest.MonkeyPatch, *audits: Answer | None) -> list[tuple[str, str]]:
+    """Have gateways without a publishable key say these at an audit; what they are asked."""
+    heard: list[tuple[str, str]] = []
+    left = list(audits)
+
+    def call(_: Api, method: str, path: str, body: object = None) -> Answer:
+        heard.append((method, path))
+        if path == "/config.json":
+            return Answer(200, {"publishable_key": None})
+        if path != "/v1/audit":
+            return Answer(503, {"detail": "nothing else is there"})
+        if (answer := left.pop(0) if len(left) > 1 else left[0]) is None:
+            raise NoAnswer("http://127.0.0.1:8080 does not answer")
+        return answer
+
+    monkeypatch.setattr(Api, "call", call)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (Answer(200, {"mode": "live"}), "real money"),
+        (Answer(200, {}), "does not say"),
+        (Answer(200, "a page of somebody else's"), "does not say"),
+        (Answer(403, {"detail": "no scope"}), "does not say.*403"),
+        (None, "does not say.*does not answer"),
+    ],
+)
+def test_who_takes_real_money_or_does_not_tell_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, said: Answer | None, complaint: str
+) -> None:
+    heard = asked(monkeypatch, said)
+    with pytest.raises(NotAllowed, match=complaint):
+        Run(told(), leads=True, plays=True).prepares()
+    assert {method for method, _ in heard} == {"GET"}
+    assert {path for _, path in heard} == {"/config.json", "/v1/audit"}
+
+
+def test_a_gateway_of_the_test_mode_is_let_through_though_it_was_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = asked(monkeypatch, Answer(429, {}), Answer(200, {"mode": "test"}))
+    with pytest.raises(Refused, match="catalog"):
+        Run(told(), leads=True, plays=True).prepares()
+    assert heard[-1] == ("GET", "/v1/catalog")
+
+
+def test_a_worker_leaves_that_to_the_master_which_may_be_busy_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Locust has a worker begin when the master is ready, whether or not the worker is."""
+    heard = asked(monkeypatch, None)
+    Run(told(), leads=False, plays=True).prepares()
+    assert heard == [("GET", "/config.json")]
+
+
+@pytest.mark.parametrize("others", [("http://127.0.0.1:8081",), ()])
+def test_a_worker_plays_against_no_host_its_master_has_not_asked(others: tuple[str, ...]) -> None:
+    worker = Run(told(), leads=False, plays=True)
+    worker.joins("run", 2, 1, others)
+    worker.over.set()
+    assert worker.world is None
+    (problem,) = worker.recorder.take()["problems"]
+    assert "other hosts than the master" in problem
+
+
+def test_a_worker_plays_its_share_against_the_hosts_of_its_master() -> None:
+    worker = Run(told(), leads=False, plays=True)
+    worker.joins("run", 2, 1, worker.options.urls)
+    worker.over.set()
+    assert worker.world
+    assert (worker.world.prefix, worker.processes) == ("run-1", 2)
+    assert worker.recorder.take()["problems"] == []
+
+
+def test_where_no_till_is_looked_at_the_report_says_so() -> None:
+    for words, is_said in (((), True), (("--till-url", "http://127.0.0.1:9"), False)):
+        run = Run(told(*words), leads=True, plays=False)
+        measured, _ = run.ends()
+        assert any("No point of sale was looked at" in one for one in measured.notes) is is_said
+
+
 def test_options_are_read_and_keys_are_not_shown() -> None:
     options = told("--scenario", "smoke", "--units", "7", host="http://127.0.0.1:1/, http://[::1]")
     assert options.urls == ("http://127.0.0.1:1", "http://[::1]")
@@ -110,6 +196,9 @@ def test_options_are_read_and_keys_are_not_shown() -> None:
         (["--shoppers", "-1"], "--shoppers"),
         (["--compress", "0"], "--compress"),
         (["--scenario", "replay"], "--arrivals"),
+        (["--scenario", "replay", "--arrivals", "/nowhere", "--shoppers", "10"], "--times"),
+        (["--arrivals", "/nowhere"], "--scenario replay"),
+        (["--times", "3"], "--scenario replay"),
         (["--scenario", "replay", "--arrivals", "/nowhere"], "/nowhere"),
         (["--thresholds", "/nowhere"], "/nowhere"),
     ],
@@ -125,17 +214,37 @@ def test_without_a_key_of_a_shop_nothing_begins() -> None:
             told(admin_key=wrong)
 
 
-def test_a_recorded_show_sells_what_was_asked_for_once(tmp_path: object) -> None:
-    file = f"{tmp_path}/night.jsonl"
-    with open(file, "w", encoding="utf-8") as night:  # noqa: PTH123
-        for at_ms, sku in ((0, "tee"), (900, "cap"), (2_000, "tee")):
-            said = {"at_ms": at_ms, "lines": [{"sku": sku, "quantity": 2}], "shopper": f"s{at_ms}"}
-            night.write(json.dumps(said) + "\n")
-    options = told("--scenario", "replay", "--arrivals", file, "--times", "3")
+@pytest.fixture
+def night(tmp_path: Path) -> str:
+    """A recorded show, in a file."""
+    lines = [
+        json.dumps({"at_ms": at_ms, "lines": [{"sku": sku, "quantity": 2}], "shopper": f"s{at_ms}"})
+        for at_ms, sku in ((0, "tee"), (900, "cap"), (2_000, "tee"))
+    ]
+    file = tmp_path / "night.jsonl"
+    file.write_text("\n".join(lines))
+    return str(file)
+
+
+def test_a_recorded_show_sells_what_was_asked_for_once_in_products_of_the_load(night: str) -> None:
+    options = told("--scenario", "replay", "--arrivals", night, "--times", "3")
     assert len(options.arrivals) == 9
-    assert options.units == {"tee": 4, "cap": 2}
-    assert options.skus == ("cap", "tee")
+    # The shop's own tees and caps get no units that are not there.
+    assert options.units == {"load-tee": 4, "load-cap": 2}
+    assert options.skus == ("load-cap", "load-tee")
+    assert {lines[0][0] for one in options.arrivals if (lines := one.lines)} == {*options.skus}
     assert options.scenario.closes_at_s > options.arrivals[-1].at_s
+
+
+def test_a_recorded_show_is_compressed_as_every_scenario_is(night: str) -> None:
+    words = ("--scenario", "replay", "--arrivals", night)
+    as_it_was, fast = told(*words), told(*words, "--compress", "2")
+    first_s, last_s = as_it_was.arrivals[0].at_s, as_it_was.arrivals[-1].at_s
+    assert last_s - first_s == pytest.approx(2)
+    assert fast.arrivals[0].at_s == first_s
+    assert fast.arrivals[-1].at_s - first_s == pytest.approx(1)
+    with pytest.raises(SystemExit):
+        told(*words, "--speed", "2")
 
 
 def test_bounds_may_be_ones_own(tmp_path: object) -> None:

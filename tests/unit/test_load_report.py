@@ -1,12 +1,13 @@
 """The report of a load test: one page that needs nothing else, and a summary that fits a page."""
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from loadtest.drop.books import Books
+from loadtest.drop.books import Books, Sales
 from loadtest.drop.measured import Measured, Second, Step
 from loadtest.drop.plots import plots
 from loadtest.drop.report import PAGE, SUMMARY, publish
@@ -32,7 +33,7 @@ MEASURED = Measured(
 )
 BOOKS = Books(
     started={"tee": 500},
-    till={"orders": 3, "amount": {"EUR": 4_500, "JPY": 900}, "refunded": {"EUR": 1_500}},
+    till=Sales(3, 3, Counter({"EUR": 3_000, "JPY": 900})),
     left=[(0.5, {"tee": 500}), (1.5, {"tee": 0})],
 )
 

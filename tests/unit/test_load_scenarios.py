@@ -37,10 +37,19 @@ def test_everybody_is_there_in_time_for_the_first_stage_to_end(scenario: Scenari
 def test_every_step_of_a_purchase_is_bounded(scenario: Scenario) -> None:
     bounded = {threshold.what for threshold in scenario.thresholds}
     assert bounded >= {
-        "ticket", "connect", "reserve", "checkout", "push stock", "push sold_out", "errors",
-        "refused upgrades",
+        "ticket", "connect", "reserve", "release", "checkout", "push stock", "push sold_out",
+        "errors", "refused upgrades",
     }  # fmt: skip
     assert scenario.arithmetic
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda one: one.name)
+def test_whatever_is_bounded_at_its_slowest_is_bounded_in_the_middle(scenario: Scenario) -> None:
+    at_most = {(one.what, one.statistic): one.at_most for one in scenario.thresholds}
+    slowest = {what: ms for (what, statistic), ms in at_most.items() if statistic == "p99_ms"}
+    middle = {what: ms for (what, statistic), ms in at_most.items() if statistic == "p50_ms"}
+    assert slowest.keys() == middle.keys()
+    assert all(middle[what] < ms for what, ms in slowest.items())
 
 
 def test_the_camp_is_sold_out_in_thirteen_seconds_at_134_a_second() -> None:

@@ -1,8 +1,12 @@
 """The picture of a trace: spans as a tree, each with its bar and its time."""
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
+from loadtest import trace_picture
 from loadtest.collector import Received
 from loadtest.trace_picture import picture, rows
 
@@ -41,3 +45,38 @@ def test_a_bar_is_as_long_as_its_span_took() -> None:
     assert len(widths) == len(SPANS)
     checkout, settle = widths[2], widths[3]
     assert abs(checkout / settle - 50 / 30) < 0.02
+
+
+def test_it_is_written_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trace_picture, "spans_of_one_purchase", lambda: SPANS)
+    out = tmp_path / "trace.svg"
+    trace_picture.main(["--out", str(out)])
+    assert out.read_text() == picture(SPANS)
+    assert capsys.readouterr().out == f"{out}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [(["--help"], 0, "--out FILE"), ([], 2, "--out"), (["trace.svg"], 2, "--out")],
+)
+def test_nothing_starts_and_nothing_is_written_unless_a_file_is_named(
+    words: list[str],
+    code: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def never() -> list[Received]:
+        raise AssertionError("a purchase was begun")
+
+    monkeypatch.setattr(trace_picture, "spans_of_one_purchase", never)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        trace_picture.main(words)
+    said = capsys.readouterr()
+    assert ended.value.code == code
+    assert told in said.out + said.err
+    assert not list(tmp_path.iterdir())
