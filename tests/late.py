@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 LATE_S = 0.1
 """How late one may be on a busy machine, besides what the process is seen to be late itself."""
 _BEAT_S = 0.005
+_LOOK_S = 0.01
 _PATIENCE_S = 30
 
 
@@ -28,19 +29,22 @@ class Late:
         return LATE_S + self.worst_s
 
 
-def ends_after_s(pid: int, has_ended: Callable[[], bool]) -> float:
-    """Wait until a process has ended; the seconds, save those in which it was not let run.
+def ends_after_s(pids: Collection[int], has_ended: Callable[[], bool]) -> float:
+    """Wait until processes have ended that end together; the seconds, save those in which one of
+    them, whichever had to wait the longest, was not let run.
 
     Raises:
-        TimeoutError: it lives on.
+        TimeoutError: they live on.
     """
-    began, kept = time.monotonic(), [_kept_waiting_s(pid)]
+    began = time.monotonic()
+    first = {pid: _kept_waiting_s(pid) for pid in pids}
+    most_s = 0.0
     while not has_ended():
         if time.monotonic() - began > _PATIENCE_S:
             raise TimeoutError
-        kept.append(_kept_waiting_s(pid))
-        time.sleep(_BEAT_S)
-    return time.monotonic() - began - (max(kept) - kept[0])
+        most_s = max(most_s, *(_kept_waiting_s(pid) - first[pid] for pid in pids))
+        time.sleep(_LOOK_S)
+    return time.monotonic() - began - most_s
 
 
 def _kept_waiting_s(pid: int) -> float:

@@ -58,7 +58,7 @@ async def test_a_process_of_its_own_keeps_its_money_and_ends_within_two_seconds(
         assert statuses == {200}
         child.send_signal(signal.SIGTERM)
         gone = lambda: child.returncode is not None  # noqa: E731
-        assert await asyncio.to_thread(ends_after_s, child.pid, gone) < 2
+        assert await asyncio.to_thread(ends_after_s, [child.pid], gone) < 2
         assert child.returncode == 0
         await asyncio.gather(stuck, return_exceptions=True)
     async with (

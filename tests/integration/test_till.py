@@ -187,7 +187,7 @@ def test_the_program_says_where_it_listens_keeps_orders_and_ends_in_time(tmp_pat
             with httpx.Client(trust_env=False) as http:
                 answers.append(http.post(f"{url}/orders", content=body, headers=headers).json())
             process.send_signal(signal.SIGTERM)
-            assert ends_after_s(process.pid, lambda: process.poll() is not None) < END_S
+            assert ends_after_s([process.pid], lambda: process.poll() is not None) < END_S
             assert process.returncode == 0
     assert answers == [{"status": "stored"}, {"status": "duplicate"}]
 
