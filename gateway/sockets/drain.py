@@ -17,6 +17,7 @@ takes longer than there is somebody to wait for.
 """
 
 import asyncio
+import os
 import socket
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -41,6 +42,10 @@ _GOODBYE_S = 0.2
 """For the last goodbyes."""
 _LOOK_EVERY_S = 0.05
 """How soon it is noticed that there is nobody left, that a payment has its answer, or a signal."""
+ACCEPTED_A_TURN = 8
+"""Connections taken from the system's queue in a turn of the loop. Uvloop takes one for each file
+that listens, and a busy turn has tens of milliseconds: a crowd, and a health probe behind it, would
+wait there for seconds."""
 _AT_ONCE = 128
 """Sockets told something before others have their turn."""
 
@@ -189,17 +194,22 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, on the second port too."""
         await super().startup(sockets)
+        for listener in [one for server in self.servers for one in server.sockets]:
+            for _ in range(ACCEPTED_A_TURN - 1):
+                again = socket.socket(fileno=os.dup(listener.fileno()))
+                self.servers.append(await self._listen(again, self.config))
         if self._apart:
-            loop, config = asyncio.get_running_loop(), self._apart.config
-            config.load()
-            made = partial(
-                cast("Any", config.http_protocol_class),
-                config,
-                self.server_state,
-                self.lifespan.state,
-            )
-            served = await loop.create_server(made, sock=self._apart.listener)
+            self._apart.config.load()
+            served = await self._listen(self._apart.listener, self._apart.config)
             self._open_to_the_end.append(served)
+
+    async def _listen(self, listener: socket.socket, config: uvicorn.Config) -> asyncio.Server:
+        made = partial(
+            cast("Any", config.http_protocol_class),
+            *(config, self.server_state, self.lifespan.state),
+        )
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(made, sock=listener, backlog=config.backlog)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then end what is left and the application."""

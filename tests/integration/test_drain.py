@@ -3,20 +3,28 @@
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
+import uvicorn
+import uvloop
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway.__main__ import main
+from gateway.api.hall import Hall
+from gateway.api.server import listening
 from gateway.commands import drain as drain_command
 from gateway.messages import SUBPROTOCOL
 from gateway.metrics.serving import listen
 from gateway.settings import Settings
+from gateway.sockets import drain
+from gateway.sockets.door import Door
 from tests.front_door import problem
 from tests.integration.conftest import UNLIMITED, Site, open_site
 from tests.processes import free_port
@@ -195,3 +203,37 @@ def test_the_command_takes_no_silence_for_the_last_goodbye(
         "how many are left the gateway does not tell",
         "the time is over; how many are left the gateway does not tell",
     ]
+
+
+def test_a_crowd_is_taken_in_several_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn of a busy gateway is long; the control takes uvloop's one."""
+    assert uvloop.run(turns_to_accept(40)) <= 40 / drain.ACCEPTED_A_TURN + 2
+    monkeypatch.setattr(drain, "ACCEPTED_A_TURN", 1)
+    assert uvloop.run(turns_to_accept(40)) >= 40
+
+
+async def turns_to_accept(crowd: int) -> int:
+    """How many turns of the loop it takes until all have been accepted who are in the queue."""
+    hall = Hall(crowd, 60, 60, 60)
+    config = uvicorn.Config(
+        _silent, http=listening(hall), ws="none", lifespan="off", log_config=None, port=0
+    )
+    server = drain.Server(config, drain.Drain(Door(1), 0))
+    running = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.001)
+    turns = 0
+    with contextlib.ExitStack() as clients:
+        address = server.servers[0].sockets[0].getsockname()
+        for _ in range(crowd):
+            clients.enter_context(socket.create_connection(address, PATIENCE_S))
+        while len(hall) < crowd:
+            turns += 1
+            await asyncio.sleep(0)
+    server.should_exit = True
+    await running
+    return turns
+
+
+async def _silent(_: Any, receive: Any, __: Any) -> None:
+    await receive()
