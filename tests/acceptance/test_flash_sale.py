@@ -105,6 +105,7 @@ async def everything_adds_up(market: Market) -> None:
         return await market.at_rest() and await market.till_orders() >= UNITS
 
     await eventually(delivered, PATIENCE_S)
+    await market.bank.fails()  # Whoever checks is told everything.
     verdict, statuses = await market.audit(), await market.bank.statuses(market.shop)
     assert verdict.drift == ()
     assert verdict.committed_units == UNITS
