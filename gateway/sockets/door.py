@@ -20,7 +20,7 @@ _SENTENCES: dict[Reason, str] = {
     "full": "Too many are connected here; try again.",
     "draining": "This process is going away; connect again.",
 }
-MOST_UNFINISHED = 8_388_608
+MOST_UNFINISHED = 2_097_152
 """Bytes of messages that have not come whole, of all sockets together. Nobody means to send a large
 one slowly; whoever would make them more is closed."""
 _COME_BACK_S = range(1, 6)
