@@ -82,6 +82,7 @@ def settings_of(redis_url: str, kind: str) -> Settings:
         payment_budget_s=3_600,
         holds_per_shopper=10_000_000,
         commands_per_s=1_000_000,
+        commands_per_shopper_per_s=1_000_000,
         ping_s=3_600,
         ticket_ttl_s=86_400,
     )
