@@ -71,8 +71,8 @@ def test_a_socket_is_opened_where_the_load_was_told_and_not_where_its_ticket_lea
         entrance(gateway, f"ws://{gateway}/v1/live").enter()
     [(path, origin)] = Gateway.asked
     assert path == "/v1/live"
-    # As the gateway's own check wants it: no other host than the one that was dialled.
-    assert origin in {None, f"http://{gateway}"}
+    # As the gateway's own check wants it: it is named, and of the host that was dialled.
+    assert origin == f"http://{gateway}"
 
 
 def test_else_it_goes_where_the_ticket_leads_if_it_may(gateway: str) -> None:
