@@ -183,7 +183,7 @@ def _warm_up_and_drop() -> Scenario:
     to 1,500 reservations in the first second.
 
     On two cores that all of it shares, the load's own shoppers included, they had the answer within
-    0.9 to 1.3 s (p99, four runs): the bound leaves as much again for a worse day.
+    0.9 to 1.3 s (p99, five runs): the bound leaves half as much again for a worse day.
     """
     return Scenario(
         name="warm_up_and_drop",
